@@ -1,0 +1,125 @@
+"""What a cell is: a record of functions; and the ways to make one from its equations or from other cells.
+
+Letters in shapes: T time steps, B batch, D inputs, H hidden size, N columns of all gates. `...` is any leading batch axes,
+none included.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.ad_checkpoint import checkpoint_name
+
+from rnnlab.errors import InputError
+
+Params = Any
+Carry = Any
+
+
+class Cell(NamedTuple):
+    """A recurrent cell; hyperparameters are closed over, everything learned is in params.
+
+    init: (key, D, dtype=float) -> params.
+    carry: (params, batch_shape) -> the carry that a sequence starts from, a NamedTuple of arrays [*batch_shape, H].
+    step: (params, carry, x [..., D]) -> (carry, y [..., H]): the definition of the cell.
+    gates: their names, in the order of the columns of its kernels.
+    form: a faster equal of step for an engine (Gated) or the parts that it is made of (Chain); None for a plain cell.
+    """
+
+    init: Callable[..., Params]
+    carry: Callable[[Params, tuple[int, ...]], Carry]
+    step: Callable[[Params, Carry, Array], tuple[Carry, Array]]
+    gates: tuple[str, ...] = ()
+    form: Any = None
+
+
+class Gated(NamedTuple):
+    """One affine map of input and carry, then elementwise work: what the engine with its own gradient takes.
+
+    affine: (params, carry, x) -> z, an array [..., N] or a tuple of such.
+    pointwise: (params, carry, z) -> (carry, y); may use params and mix features, never the batch.
+    """
+
+    affine: Callable[[Params, Carry, Array], Any]
+    pointwise: Callable[[Params, Carry, Any], tuple[Carry, Array]]
+
+
+class Chain(NamedTuple):
+    """Cells one above the other: each one's output y is joined with its input x to become the next one's input."""
+
+    cells: tuple[Cell, ...]
+    join: Callable[[Array, Array], Array]
+
+
+def joint(params: Params, x: Array, h: Array) -> Array:
+    """[x, h] W + b, with params kernel W [D + H, N] and bias b [N]."""
+    return biased(jnp.concatenate([x, h], axis=-1) @ params['kernel'], params['bias'])
+
+
+def biased(z: Array, bias: Array) -> Array:
+    """z [..., N] + bias [N]; the broadcast is spelled out because strict tests forbid the silent one."""
+    return z + jnp.broadcast_to(bias, z.shape)
+
+
+def named(z: Any) -> Any:
+    """Marks what the default engine keeps for the gradient; everything else it computes again."""
+    return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
+
+
+def gated(init, carry, affine, pointwise, gates) -> Cell:
+    """A cell of one affine map and elementwise work; the step follows from the two."""
+
+    def step(params, carry, x):
+        return pointwise(params, carry, named(affine(params, carry, x)))
+
+    return Cell(init, carry, step, gates, Gated(affine, pointwise))
+
+
+def stack(*cells: Cell) -> Cell:
+    """Cells one above the other, again a cell; its params and its carry are tuples with one entry a cell."""
+    return chain(cells, lambda x, y: y)
+
+
+def residual(cell: Cell) -> Cell:
+    """x + y of a cell whose outputs are as many as its inputs, again a cell.
+
+    Raises InputError at init when they are not.
+    """
+
+    def join(x, y):
+        if x.shape[-1] != y.shape[-1]:
+            raise InputError(
+                f'residual adds outputs to inputs, but there are {y.shape[-1]} outputs and {x.shape[-1]} inputs; '
+                f'choose a hidden size of {x.shape[-1]}'
+            )
+        return x + y
+
+    return chain((cell,), join)
+
+
+def chain(cells: tuple[Cell, ...], join) -> Cell:
+    if not cells:
+        raise InputError('stack takes at least one cell')
+
+    def init(key, inputs, dtype=float):
+        params = []
+        for cell, cell_key in zip(cells, jax.random.split(key, len(cells)), strict=True):
+            params.append(cell.init(cell_key, inputs, dtype))
+            x = jnp.zeros((inputs,), dtype)
+            inputs = jax.eval_shape(lambda p, x, cell=cell: join(x, cell.step(p, cell.carry(p, ()), x)[1]), params[-1], x).shape[-1]
+        return tuple(params)
+
+    def carry(params, batch_shape):
+        return tuple(cell.carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
+
+    def step(params, carries, x):
+        after = []
+        for cell, p, before in zip(cells, params, carries, strict=True):
+            new, y = cell.step(p, before, x)
+            after.append(new)
+            x = join(x, y)
+        return tuple(after), x
+
+    return Cell(init, carry, step, form=Chain(cells, join))

@@ -1,0 +1,34 @@
+"""Decoded arrays kept between runs, in ~/.cache/rnnlab (or under XDG_CACHE_HOME)."""
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What `decode` gives, from the cache while no file of the source folder changes.
+
+    A cache that cannot be read is made anew; one that cannot be written is done without.
+    """
+    files = sorted(path for path in source.iterdir() if path.is_file())
+    stamp = repr([(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
+    path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        arrays = decode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            np.savez(file, **arrays)
+        os.replace(file.name, path)  # whole or not at all
+    except OSError:
+        pass
+    return arrays

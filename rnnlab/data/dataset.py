@@ -1,0 +1,73 @@
+"""The record behind every dataset, and how images become sequences."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from rnnlab.errors import InputError, known
+
+PERMUTATION_SEED = 92916  # names the one permutation of the view `permuted`
+
+
+class Split(NamedTuple):
+    """Examples. Arrays of NumPy as loaded, of JAX once on the device."""
+
+    inputs: np.ndarray | jax.Array  # [N, T, D], or ids [N, T]
+    labels: np.ndarray | jax.Array  # int [N]
+    lengths: np.ndarray | jax.Array | None = None  # int [N]; None: every sequence is T long
+
+
+class Dataset(NamedTuple):
+    train: Split
+    validation: Split | None
+    test: Split
+    classes: int
+    scale: float  # what inputs are multiplied by: bytes stay bytes until then
+
+
+class Images(NamedTuple):
+    """Labelled images as a loader gives them: bytes [N, height, width]."""
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+    brightest: int  # the value that becomes 1
+    held_out: int  # how many training images validate, the last ones, where nobody says otherwise
+
+
+def rows(images: np.ndarray) -> np.ndarray:
+    """A row a step, from the top: [N, height, width]."""
+    return images
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """A pixel a step, row by row: [N, height * width, 1]."""
+    return images.reshape(len(images), -1, 1)
+
+
+def permuted(images: np.ndarray) -> np.ndarray:
+    """A pixel a step in an order that is always the same: [N, height * width, 1]."""
+    order = np.random.RandomState(PERMUTATION_SEED).permutation(images[0].size)
+    return pixels(images)[:, order]
+
+
+VIEWS = {'rows': rows, 'pixels': pixels, 'permuted': permuted}
+
+
+def image_sequences(images: Images, view: str = 'rows', validation: int | None = None) -> Dataset:
+    """Images as sequences; the last `validation` training images validate (None: as many as the dataset holds out)."""
+    known('view', view, VIEWS)
+    held_out = images.held_out if validation is None else validation
+    if not 0 <= held_out < len(images.train):
+        raise InputError(f'validation={held_out} must leave some of the {len(images.train)} training images to train on')
+    inputs, labels = VIEWS[view](images.train), images.train_labels
+    kept = len(labels) - held_out
+    return Dataset(
+        train=Split(inputs[:kept], labels[:kept]),
+        validation=Split(inputs[kept:], labels[kept:]) if held_out else None,
+        test=Split(VIEWS[view](images.test), images.test_labels),
+        classes=10,
+        scale=1 / images.brightest,
+    )

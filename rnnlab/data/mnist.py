@@ -1,0 +1,146 @@
+"""MNIST through TFDS, without TensorFlow: read where it is prepared, else prepared from archives or the network.
+
+Stock TFDS prepares MNIST with TensorFlow's file, gzip and PNG functions; the builder here does the same with the standard
+library, NumPy and Pillow, and the folder that results is an ordinary TFDS folder.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from rnnlab.data.cache import cached
+from rnnlab.data.dataset import Images
+from rnnlab.errors import InputError
+
+VERSION = '3.0.1'
+COUNTS = {'train': 60_000, 'test': 10_000}
+MIRROR = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
+ARCHIVES = {split: (f'{stem}-images-idx3-ubyte.gz', f'{stem}-labels-idx1-ubyte.gz') for split, stem in (('train', 'train'), ('test', 't10k'))}
+
+
+def mnist(data_dir: str | Path | None = None) -> Images:
+    """60,000 and 10,000 images of 28 by 28, from the TFDS folder (None: TFDS_DATA_DIR, else ~/tensorflow_datasets).
+
+    Raises InputError when MNIST is neither there nor to be had, or is damaged.
+    """
+    data_dir = Path(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    folder = data_dir / 'mnist' / VERSION
+    if not (folder / 'dataset_info.json').exists():
+        prepare(data_dir)
+    arrays = cached('mnist', folder, lambda: decode(folder))
+    return Images(*(arrays[name] for name in Images._fields[:4]), brightest=255, held_out=5_000)
+
+
+def decode(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays of a prepared folder, by the names that Images gives them."""
+    import tensorflow_datasets as tfds
+
+    found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+    if found != 'array_record':
+        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; give another --data_dir, where rnnlab prepares its own')
+    arrays = {}
+    for split, count in COUNTS.items():
+        try:
+            source = tfds.builder_from_directory(folder).as_data_source(split=split)
+            examples = source.__getitems__(range(len(source)))
+        except Exception as error:  # whatever array_record and Pillow raise on damaged bytes
+            raise InputError(f'{folder} is damaged, delete it to prepare it anew: {first_line(error)}') from error
+        if len(examples) != count:
+            raise InputError(f'{folder} is damaged, delete it to prepare it anew: {len(examples)} examples in {split}, not {count}')
+        arrays[split] = np.stack([example['image'][..., 0] for example in examples])
+        arrays[f'{split}_labels'] = np.array([example['label'] for example in examples], np.int32)
+    return arrays
+
+
+def prepare(data_dir: Path) -> None:
+    """Makes the TFDS folder from the archives in downloads/manual, or from the network for those that are not there."""
+    import tensorflow_datasets as tfds
+
+    archives = data_dir / 'downloads' / 'manual'
+    missing = check_archives(archives)
+    if missing and not reachable(MIRROR + missing[0]):
+        raise InputError(
+            f'MNIST is not in {data_dir} and {MIRROR.split("/")[2]} cannot be reached: copy a folder mnist/{VERSION} that TFDS prepared '
+            f'(array_record) to {data_dir}, or put the original archives ({", ".join(missing)}) into {archives}'
+        )
+    try:
+        make_builder(data_dir).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=archives))
+    except (OSError, tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
+        raise InputError(f'MNIST could not be prepared in {data_dir}: {first_line(error)}') from error
+
+
+def check_archives(archives: Path) -> list[str]:
+    """The names of the archives that are not in the folder; InputError for one whose checksum is wrong."""
+    missing = []
+    for name in (name for names in ARCHIVES.values() for name in names):
+        if not (archives / name).exists():
+            missing.append(name)
+        elif hashlib.sha256((archives / name).read_bytes()).hexdigest() != checksums()[name]:
+            raise InputError(f'{archives / name} is truncated or altered (its sha256 is not MNIST\'s): fetch it again from {MIRROR}')
+    return missing
+
+
+def checksums() -> dict[str, str]:
+    """The sha256 of each archive, from TFDS's own list."""
+    from tensorflow_datasets.image_classification import mnist as stock
+
+    return {info.filename: info.checksum for info in stock.MNIST.url_infos.values()}
+
+
+def make_builder(data_dir: Path):
+    """TFDS's own MNIST builder with its two steps that need TensorFlow replaced."""
+    from PIL import Image
+    from tensorflow_datasets.core import registered
+    from tensorflow_datasets.image_classification import mnist as stock
+
+    def png(image):
+        out = io.BytesIO()
+        Image.fromarray(image).save(out, format='png')
+        return out.getvalue()
+
+    with registered.skip_registration():
+
+        class MNIST(stock.MNIST):
+            def _split_generators(self, dl_manager):
+                paths = dl_manager.download({split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()})
+                return {split: self._generate_examples(*paths[split], COUNTS[split]) for split in COUNTS}
+
+            def _generate_examples(self, images_path, labels_path, count):
+                images = read_idx(images_path, header=16).reshape(count, 28, 28)
+                for number, (image, label) in enumerate(zip(images, read_idx(labels_path, header=8), strict=True)):
+                    yield number, {'image': png(image), 'label': int(label)}
+
+    return MNIST(data_dir=data_dir, file_format='array_record')
+
+
+def read_idx(path, header: int) -> np.ndarray:
+    """The bytes of a gzipped IDX file after its header."""
+    return np.frombuffer(gzip.decompress(Path(path).read_bytes()), np.uint8, offset=header)
+
+
+def reachable(url: str, seconds: float = 5.0) -> bool:
+    """Whether the address answers in time; in a thread, since looking up a name has no time limit of its own."""
+    import requests
+
+    answered = []
+
+    def ask():
+        try:
+            answered.append(requests.head(url, timeout=seconds).ok)
+        except requests.RequestException:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answered == [True]
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,18 @@
+"""What a user can mend: raised with one line that says what is wrong and what to do."""
+
+
+class InputError(ValueError):
+    """An argument, flag, file or folder that cannot be used as it is; no stack trace is needed to mend it."""
+
+
+def known(kind: str, name: str, names) -> None:
+    """Raises InputError, naming the known ones, unless `name` is one of `names`."""
+    if name not in names:
+        raise InputError(f'unknown {kind} {name!r}; the known ones are {", ".join(sorted(names))}')
+
+
+def positive(what: str, value) -> int:
+    """`value` if it is a whole number above zero, else InputError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f'{what} must be a whole number above zero, not {value!r}')
+    return value

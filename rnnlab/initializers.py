@@ -1,0 +1,120 @@
+"""How parameters start: one preset for each framework whose start people compare with.
+
+A preset draws the three kinds of parameters that models here have. D is the number of inputs, H the hidden size, N the
+columns of all gates together (4H in an LSTM).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import glorot_uniform, normal, orthogonal
+
+from rnnlab.errors import known
+
+
+class Preset(NamedTuple):
+    """A framework's start.
+
+    recurrent: (key, D, H, blocks, dtype) -> kernel [D, N], recurrent kernel [H, N], biases [2, N] of the input's and of
+        the recurrent side; blocks are the gates that the framework's own cell keeps in one matrix: (4,) in an LSTM.
+    dense: (key, D, K, dtype) -> kernel [D, K], bias [K].
+    embedding: (key, vocabulary size V, features E, dtype) -> table [V, E].
+    forget_bias: what an LSTM's forget gate starts with on top of its bias.
+    gate_bias: the same for both gates of a GRU.
+    """
+
+    recurrent: Callable
+    dense: Callable
+    embedding: Callable
+    forget_bias: float
+    gate_bias: float
+
+
+def symmetric(key, shape, limit, dtype):
+    """Uniform on [-limit, limit)."""
+    return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+def keras_recurrent(key, inputs, hidden, blocks, dtype):
+    """Glorot-uniform kernel, one orthogonal matrix [H, N] over all gates, zero biases (keras.layers.LSTM)."""
+    kernel, recurrent = jax.random.split(key)
+    columns = sum(blocks) * hidden
+    return (
+        glorot_uniform()(kernel, (inputs, columns), dtype),
+        orthogonal()(recurrent, (hidden, columns), dtype),
+        jnp.zeros((2, columns), dtype),
+    )
+
+
+def keras_dense(key, inputs, outputs, dtype):
+    """Glorot-uniform kernel, zero bias (keras.layers.Dense)."""
+    return glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+
+
+def torch_recurrent(key, inputs, hidden, blocks, dtype):
+    """Everything uniform within 1/sqrt(H), both biases too (torch.nn.RNNBase.reset_parameters)."""
+    kernel, recurrent, bias = jax.random.split(key, 3)
+    columns, limit = sum(blocks) * hidden, 1 / math.sqrt(hidden)
+    return (
+        symmetric(kernel, (inputs, columns), limit, dtype),
+        symmetric(recurrent, (hidden, columns), limit, dtype),
+        symmetric(bias, (2, columns), limit, dtype),
+    )
+
+
+def torch_dense(key, inputs, outputs, dtype):
+    """Kernel and bias uniform within 1/sqrt(D) (torch.nn.Linear.reset_parameters)."""
+    kernel, bias = jax.random.split(key)
+    limit = 1 / math.sqrt(inputs)
+    return symmetric(kernel, (inputs, outputs), limit, dtype), symmetric(bias, (outputs,), limit, dtype)
+
+
+def tf1_recurrent(key, inputs, hidden, blocks, dtype):
+    """Glorot-uniform on the joint matrix of [x, h] and each block of gates, zero biases (tf.nn.rnn_cell)."""
+    joint = [
+        glorot_uniform()(block_key, (inputs + hidden, gates * hidden), dtype)
+        for block_key, gates in zip(jax.random.split(key, len(blocks)), blocks, strict=True)
+    ]
+    kernel = jnp.concatenate(joint, axis=1)
+    return kernel[:inputs], kernel[inputs:], jnp.zeros((2, kernel.shape[1]), dtype)
+
+
+def identity_recurrent(key, inputs, hidden, blocks, dtype):
+    """Recurrent kernel the identity for each gate, kernel normal with deviation 0.001 (Le, Jaitly, Hinton 2015, section 4)."""
+    columns = sum(blocks) * hidden
+    recurrent = jnp.tile(jnp.eye(hidden, dtype=dtype), (1, sum(blocks)))
+    return normal(1e-3)(key, (inputs, columns), dtype), recurrent, jnp.zeros((2, columns), dtype)
+
+
+def small_uniform(key, vocabulary, features, dtype):
+    """Uniform within 0.05 (keras.layers.Embedding)."""
+    return symmetric(key, (vocabulary, features), 0.05, dtype)
+
+
+def unit_normal(key, vocabulary, features, dtype):
+    """Standard normal (torch.nn.Embedding)."""
+    return normal(1.0)(key, (vocabulary, features), dtype)
+
+
+def glorot_table(key, vocabulary, features, dtype):
+    """Glorot-uniform, what tf.get_variable starts with."""
+    return glorot_uniform()(key, (vocabulary, features), dtype)
+
+
+PRESETS = {
+    'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
+    'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0),
+    'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
+    'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
+}
+
+
+def preset(init: str | Preset) -> Preset:
+    """The preset of that name, or `init` itself where it is one already."""
+    if isinstance(init, Preset):
+        return init
+    known('initializer', init, PRESETS)
+    return PRESETS[init]

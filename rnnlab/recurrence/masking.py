@@ -1,0 +1,74 @@
+"""Padding and resets, as one change to a cell, so that no engine has to know of them.
+
+The masked cell eats Inputs instead of x. A step that is not valid sees x = 0 and leaves the carry as it was, both chosen
+with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from rnnlab.cells.cell import Carry, Cell, Gated
+
+
+class Inputs(NamedTuple):
+    x: Array  # [T, *batch, D]
+    valid: Array | None = None  # bool [T, *batch]; None: every step is
+    fresh: Array | None = None  # bool [T, *batch]; None: no step is
+
+
+class Masked(NamedTuple):
+    """A cell over Inputs: what engines take. form's functions take Inputs in place of x, and pointwise takes them too."""
+
+    step: Callable
+    form: Gated | None
+
+
+def masks(time_steps: int, batch_shape, lengths, reset, reverse: bool) -> tuple[Array | None, Array | None]:
+    """(valid, fresh), each bool [T, *batch] or None, from per-sequence lengths and the flags of where sequences begin."""
+    valid = fresh = None
+    if lengths is not None:
+        time = jnp.arange(time_steps).reshape(-1, *(1 for _ in batch_shape))
+        valid = time < jnp.expand_dims(jnp.asarray(lengths), 0)
+    if reset is not None:
+        fresh = reset if valid is None else reset & valid
+        if reverse:  # running backwards, the boundary before step t + 1 is met when step t is taken
+            fresh = jnp.concatenate([fresh[1:], jnp.zeros_like(fresh[:1])])
+    return valid, fresh
+
+
+def choose(mask: Array | None, yes: Carry, no: Carry) -> Carry:
+    """`yes` where mask [*batch] holds, else `no`, for arrays [*batch, ...]; `yes` itself where there is no mask."""
+    if mask is None:
+        return yes
+
+    def leaf(a, b):
+        return jnp.where(jnp.expand_dims(mask, tuple(range(mask.ndim, a.ndim))), a, b)
+
+    return jax.tree.map(leaf, yes, no)
+
+
+def masked(cell: Cell) -> Masked:
+    def enter(params, carry, inputs):
+        if inputs.fresh is not None:
+            carry = choose(inputs.fresh, cell.carry(params, inputs.x.shape[:-1]), carry)
+        return carry, choose(inputs.valid, inputs.x, jnp.zeros_like(inputs.x))
+
+    def leave(inputs, before, after, y):
+        return choose(inputs.valid, after, before), choose(inputs.valid, y, jnp.zeros_like(y))
+
+    def step(params, carry, inputs):
+        carry, x = enter(params, carry, inputs)
+        return leave(inputs, carry, *cell.step(params, carry, x))
+
+    def affine(params, carry, inputs):
+        return cell.form.affine(params, *enter(params, carry, inputs))
+
+    def pointwise(params, carry, z, inputs):
+        carry, _ = enter(params, carry, inputs)
+        return leave(inputs, carry, *cell.form.pointwise(params, carry, z))
+
+    return Masked(step, Gated(affine, pointwise) if isinstance(cell.form, Gated) else None)

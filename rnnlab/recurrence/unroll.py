@@ -1,0 +1,96 @@
+"""unroll: a cell over time, whatever engine does it."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array
+
+from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Params
+from rnnlab.errors import InputError, known
+from rnnlab.recurrence.gated import gated
+from rnnlab.recurrence.masking import Inputs, choose, masked, masks
+from rnnlab.recurrence.scan import scan
+
+ENGINES = {'scan': scan, 'gated': gated}
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None = None,
+    *,
+    lengths: Array | Sequence[int] | None = None,
+    reset: Array | None = None,
+    reverse: bool = False,
+    last: bool = False,
+    engine: str | None = None,
+) -> tuple[Carry, Array]:
+    """Runs a cell over xs [T, *batch, D]; the result is (carry, ys [T, *batch, H]) of this loop:
+
+        carry = cell.carry(params, batch) if carry is None
+        for t in range(T):                          # T - 1 down to 0 with reverse
+            if reset[t]: carry = cell.carry(params, batch)
+            if t < lengths: carry, ys[t] = cell.step(params, carry, xs[t])
+            else: ys[t] = 0                         # and the carry stays
+
+    Args:
+        carry: what to start from, as `cell.carry` gives it and an earlier unroll returns it.
+        lengths: int [*batch], the time steps of each sequence, the padding behind them; 0 gives back the first carry.
+            What stands in the padding, NaN too, changes neither values nor gradients.
+        reset: bool [T, *batch], true where a new sequence begins: nothing crosses from step t - 1 to t. So with
+            reverse the carry starts anew between the two, when step t - 1 is taken.
+        last: ys is instead [*batch, H], the output of the last step taken of each sequence; zero where length is 0.
+        engine: a name of ENGINES; None takes 'gated' for cells of that form (no forward mode) and else 'scan'.
+
+    Raises:
+        InputError: shapes that do not fit, an unknown engine, one that cannot run this cell.
+    """
+    xs = jnp.asarray(xs)
+    if xs.ndim < 2:
+        raise InputError(f'unroll takes xs [T, ..., D], not an array of shape {list(xs.shape)}')
+    time_steps, *batch = xs.shape[:-1]
+    if lengths is not None:
+        lengths = jnp.asarray(lengths)
+        if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
+            raise InputError(f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}')
+    if reset is not None:
+        reset = jnp.asarray(reset)
+        if reset.shape != xs.shape[:-1] or reset.dtype != bool:
+            raise InputError(f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}')
+    if carry is None:
+        carry = cell.carry(params, tuple(batch))
+
+    if isinstance(cell.form, Chain):
+        return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, engine)
+
+    engine = engine or ('gated' if isinstance(cell.form, Gated) else 'scan')
+    known('engine', engine, ENGINES)
+    if engine == 'gated' and not isinstance(cell.form, Gated):
+        raise InputError("engine 'gated' runs cells of form Gated only; this cell runs on engine 'scan'")
+    inputs = Inputs(xs, *masks(time_steps, batch, lengths, reset, reverse))
+    carry, ys = ENGINES[engine](masked(cell), params, carry, inputs, reverse)
+    return carry, final(ys, lengths, reverse) if last else ys
+
+
+def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, engine):
+    """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
+    after = []
+    for cell, p, before in zip(form.cells, params, carries, strict=True):
+        new, ys = unroll(cell, p, xs, before, lengths=lengths, reset=reset, reverse=reverse, engine=engine)
+        after.append(new)
+        xs = form.join(xs, ys)
+    if lengths is not None:  # a join may have let the inputs' padding through
+        valid, _ = masks(len(xs), xs.shape[1:-1], lengths, None, reverse)
+        xs = choose(valid, xs, jnp.zeros_like(xs))
+    return tuple(after), final(xs, lengths, reverse) if last else xs
+
+
+def final(ys: Array, lengths: Array | None, reverse: bool) -> Array:
+    """The output [*batch, H] of the last step taken, from all ys [T, *batch, H]."""
+    if reverse:
+        return ys[0]
+    if lengths is None:
+        return ys[-1]
+    at = jnp.expand_dims(jnp.clip(lengths - 1, 0, len(ys) - 1), (0, -1))
+    return jnp.take_along_axis(ys, at, axis=0)[0]  # a sequence of length 0 has zeros there already

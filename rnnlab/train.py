@@ -1,0 +1,219 @@
+"""Training: a run is two pure functions, start and advance, so that a sweep is their vmap.
+
+advance takes as many steps as asked on the device, without the host. How a run is cut into such chunks changes no bit of it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import Array, lax
+from jax.sharding import Mesh, PartitionSpec
+
+from rnnlab.data import Split
+from rnnlab.errors import InputError, positive
+from rnnlab.models import Model
+from rnnlab.optim import Hyper
+
+# What a run's key is folded with to give each use of chance its own; a new use takes a new number.
+PARAMS, ORDER = 0, 1
+
+
+class Totals(NamedTuple):
+    """Sums over the steps since the last multiple of `every`."""
+
+    loss: Array  # nats, over examples
+    correct: Array  # examples
+    count: Array  # examples
+    grad_norm: Array  # global norms before clipping, over steps
+    steps: Array
+
+    def means(self) -> dict[str, float]:
+        """loss (nats an example), accuracy (a share) and the gradient's norm (a step)."""
+        return {
+            'loss': float(self.loss) / int(self.count),
+            'accuracy': int(self.correct) / int(self.count),
+            'grad_norm': float(self.grad_norm) / int(self.steps),
+        }
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that changes in a run."""
+
+    step: Array  # steps taken
+    params: Any
+    opt_state: Any
+    totals: Totals
+    finite: Array  # False: the loss or gradient of the next step is not finite; the step was not taken
+
+
+class Run(NamedTuple):
+    """start: (hyper, key) -> TrainState.
+
+    advance: (hyper, key, data, state, steps) -> the TrainState after that many steps; it uses the state up.
+    """
+
+    start: Callable[[Hyper, Array], TrainState]
+    advance: Callable[[Hyper, Array, Split, TrainState, int], TrainState]
+
+
+def make_run(
+    model: Callable[[Hyper], Model],
+    optimizer: Callable[[Hyper], optax.GradientTransformation],
+    *,
+    batch_size: int,
+    every: int,
+    mesh: Mesh | None = None,
+) -> Run:
+    """A run of a classifier on batches of an order that each epoch shuffles anew; the last batch of an epoch may be smaller.
+
+    Args:
+        model, optimizer: made from the run's continuous settings, which may be arrays.
+        batch_size: examples a step.
+        every: steps over which the totals are summed, then begun anew.
+        mesh: devices (axis 'batch') that share each batch; None is one device.
+    """
+    positive('batch_size', batch_size)
+    positive('every', every)
+
+    def start(hyper: Hyper, key: Array) -> TrainState:
+        params = model(hyper).init(jax.random.fold_in(key, PARAMS))
+        opt_state = optimizer(hyper).init(params)
+        return TrainState(jnp.int32(0), params, opt_state, no_totals(), jnp.bool(True))
+
+    def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
+        tx = optimizer(hyper)
+        gradient = over_devices(jax.value_and_grad(sums(model(hyper)), has_aux=True), mesh)
+        examples = len(data.labels)
+        stop = state.step + steps
+
+        def epoch(state: TrainState) -> TrainState:
+            number, offset = jnp.divmod(state.step, epoch_steps(examples, batch_size))
+            order = epoch_order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number), examples, batch_size)
+            begin = state.step - offset
+            end = jnp.minimum(stop, begin + len(order))
+            return lax.while_loop(lambda s: (s.step < end) & s.finite, lambda s: train_step(s, order[s.step - begin]), state)
+
+        def train_step(state: TrainState, index: Array) -> TrainState:
+            valid = index >= 0
+            size = jnp.sum(valid)
+            (loss, correct), grads = gradient(state.params, data, index, valid)
+            grads = jax.tree.map(lambda g: g / size.astype(g.dtype), grads)
+            norm = optax.tree.norm(grads)
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            before = jax.tree.map(lambda total: jnp.where(state.step % every == 0, jnp.zeros_like(total), total), state.totals)
+            after = state.replace(
+                step=state.step + 1,
+                params=optax.apply_updates(state.params, updates),
+                opt_state=opt_state,
+                totals=jax.tree.map(jnp.add, before, Totals(loss, correct, size, norm, jnp.ones_like(size))),
+            )
+            finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(finite=finite)
+
+        return lax.while_loop(lambda s: (s.step < stop) & s.finite, epoch, state)
+
+    return Run(jax.jit(start), jax.jit(advance, donate_argnames='state'))
+
+
+def epoch_steps(examples: int, batch_size: int) -> int:
+    """Batches in an epoch, the last and smaller one counted."""
+    return -(-examples // batch_size)
+
+
+def epoch_order(key: Array, examples: int, batch_size: int) -> Array:
+    """int [steps, batch_size]: each example once, in an order of the key's; -1 fills the last batch up."""
+    missing = epoch_steps(examples, batch_size) * batch_size - examples
+    return jnp.pad(jax.random.permutation(key, examples), (0, missing), constant_values=-1).reshape(-1, batch_size)
+
+
+def no_totals() -> Totals:
+    zero, none = jnp.zeros(()), jnp.int32(0)
+    return Totals(zero, none, none, zero, none)
+
+
+def sums(model: Model) -> Callable:
+    """(params, data, index [B], valid [B]) -> (cross-entropy in nats, right answers), summed over the valid examples."""
+
+    def batch_sums(params, data: Split, index: Array, valid: Array) -> tuple[Array, Array]:
+        batch = jax.tree.map(lambda leaf: leaf[index], data)
+        logits = model.apply(params, batch.inputs, batch.lengths)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        right = jnp.argmax(logits, axis=-1) == batch.labels
+        return jnp.sum(jnp.where(valid, losses, 0)), jnp.sum(right & valid)
+
+    return batch_sums
+
+
+def over_devices(batch_sums: Callable, mesh: Mesh | None) -> Callable:
+    """The same sums, each device of the mesh taking its part of the batch."""
+    if mesh is None:
+        return batch_sums
+    whole, part = PartitionSpec(), PartitionSpec('batch')
+    return jax.shard_map(
+        lambda *args: lax.psum(batch_sums(*args), 'batch'),
+        mesh=mesh,
+        in_specs=(whole, whole, part, part),
+        out_specs=whole,
+        check_vma=False,  # the scan's carry starts the same on every device and then differs
+    )
+
+
+def batch_mesh(batch_size: int) -> Mesh | None:
+    """The most devices that divide the batch, or None where that is one."""
+    devices = jax.devices()
+    number = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if number == 1:
+        return None
+    return jax.make_mesh((number,), ('batch',), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:number])
+
+
+def make_evaluate(model: Model, *, batch_size: int, mesh: Mesh | None = None) -> Callable:
+    """(params, data, start=0, count=None) -> (loss in nats, accuracy), means over `count` examples from `start` on.
+
+    Every one of them counts once: the last batch is filled up and masked. Past the last example it begins at the first.
+    """
+
+    @jax.jit
+    def totals(params, data: Split, start, count):
+        batch_sums = over_devices(sums(model), mesh)
+
+        def add(number, total):
+            at = number * batch_size + jnp.arange(batch_size)
+            new = batch_sums(params, data, (start + at) % len(data.labels), at < count)
+            return jax.tree.map(jnp.add, total, new)
+
+        zero = no_totals()
+        return lax.fori_loop(0, -(-count // batch_size), add, (zero.loss, zero.correct))
+
+    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> tuple[float, float]:
+        count = len(data.labels) if count is None else count
+        if not 0 < count <= len(data.labels):
+            raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
+        loss, correct = totals(params, data, start, count)
+        return float(loss) / count, int(correct) / count
+
+    return evaluate
+
+
+def fit(
+    run: Run, hyper: Hyper, key: Array, data: Split, state: TrainState, *, stop: int, every: int, seconds: float = 1.0
+) -> Iterator[TrainState]:
+    """Trains until step `stop`, giving back the state after each chunk of about `seconds`.
+
+    A chunk ends at every multiple of `every`. The next one uses the state up: what is kept of it must be copied. Ends early,
+    with finite False, where a loss or gradient is not finite.
+    """
+    chunk, compiled = 1, False
+    while (step := int(state.step)) < stop and state.finite:
+        began = time.perf_counter()
+        state = run.advance(hyper, key, data, state, min(chunk, stop - step, every - step % every))
+        taken = int(state.step) - step  # waits for the device
+        if compiled:
+            chunk = min(10 * chunk, 1 + int(seconds * taken / (time.perf_counter() - began)))
+        compiled = True
+        yield state
