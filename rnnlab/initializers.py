@@ -24,6 +24,8 @@ class Preset(NamedTuple):
     embedding: (key, vocabulary size V, features E, dtype) -> table [V, E].
     forget_bias: what an LSTM's forget gate starts with on top of its bias.
     gate_bias: the same for both gates of a GRU.
+    two_biases: whether Elman cells and LSTMs keep the biases of both sides, as torch does, not their sum alone. The function is
+        the same, but both get the gradient of the sum, and so an optimizer moves it twice as far.
     """
 
     recurrent: Callable
@@ -31,6 +33,11 @@ class Preset(NamedTuple):
     embedding: Callable
     forget_bias: float
     gate_bias: float
+    two_biases: bool = False
+
+    def biases(self, pair):
+        """The params for biases [2, N] of a cell that needs their sum."""
+        return {'bias': pair[0], 'recurrent_bias': pair[1]} if self.two_biases else {'bias': pair.sum(axis=0)}
 
 
 def symmetric(key, shape, limit, dtype):
@@ -106,7 +113,7 @@ def glorot_table(key, vocabulary, features, dtype):
 
 PRESETS = {
     'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
-    'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0),
+    'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True),
     'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
     'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
 }

@@ -10,10 +10,14 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
+def joint(params, x, h):
+    return np.concatenate([x, h]) @ params['kernel'] + params['bias'] + params.get('recurrent_bias', 0)
+
+
 def elman(params, xs, h, act=np.tanh):
     ys = []
     for x in xs:
-        h = act(np.concatenate([x, h]) @ params['kernel'] + params['bias'])
+        h = act(joint(params, x, h))
         ys.append(h)
     return (h,), np.stack(ys)
 
@@ -25,7 +29,7 @@ def irnn(params, xs, h):
 def lstm(params, xs, c, h):
     ys = []
     for x in xs:
-        i, f, g, o = np.split(np.concatenate([x, h]) @ params['kernel'] + params['bias'], 4)
+        i, f, g, o = np.split(joint(params, x, h), 4)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
         ys.append(h)

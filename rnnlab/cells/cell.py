@@ -54,8 +54,9 @@ class Chain(NamedTuple):
 
 
 def joint(params: Params, x: Array, h: Array) -> Array:
-    """[x, h] W + b, with params kernel W [D + H, N] and bias b [N]."""
-    return biased(jnp.concatenate([x, h], axis=-1) @ params['kernel'], params['bias'])
+    """[x, h] W + b, with params kernel W [D + H, N] and bias b [N], the sum of two where a recurrent_bias is there too."""
+    bias = params['bias'] + params['recurrent_bias'] if 'recurrent_bias' in params else params['bias']
+    return biased(jnp.concatenate([x, h], axis=-1) @ params['kernel'], bias)
 
 
 def biased(z: Array, bias: Array) -> Array:

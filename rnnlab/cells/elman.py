@@ -21,14 +21,15 @@ class ElmanCarry(NamedTuple):
 
 
 def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'keras') -> Cell:
-    """An Elman cell; its params are kernel [D + H, H], the rows of W above those of U, and bias [H]."""
+    """An Elman cell; its params are kernel [D + H, H], the rows of W above those of U, and bias [H] (torch's
+    start: recurrent_bias [H] as well)."""
     positive('hidden_size', hidden_size)
     known('activation', activation, ACTIVATIONS)
     act, start = ACTIVATIONS[activation], preset(init)
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (1,), dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent]), 'bias': bias.sum(axis=0)}
+        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias)
 
     def carry(params, batch_shape):
         return ElmanCarry(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))

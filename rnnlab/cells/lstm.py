@@ -22,7 +22,8 @@ class LSTMCarry(NamedTuple):
 
 
 def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, init: str | Preset = 'keras') -> Cell:
-    """An LSTM cell; its params are kernel [D + H, 4H] and bias [4H], columns in the order i, f, g, o.
+    """An LSTM cell; its params are kernel [D + H, 4H] and bias [4H], columns in the order i, f, g, o (torch's start:
+    recurrent_bias [4H] as well).
 
     forget_bias is added to the forget gate's bias at the start (Jozefowicz, Zaremba, Sutskever 2015); None takes the
     preset's own. TF1 adds it at every step instead, which is the same function and the same training without decay.
@@ -33,8 +34,8 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, init: st
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (4,), dtype)
-        bias = bias.sum(axis=0).at[hidden_size : 2 * hidden_size].add(jnp.asarray(forget, dtype))
-        return {'kernel': jnp.concatenate([kernel, recurrent]), 'bias': bias}
+        bias = bias.at[0, hidden_size : 2 * hidden_size].add(jnp.asarray(forget, dtype))
+        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias)
 
     def carry(params, batch_shape):
         zeros = jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype)

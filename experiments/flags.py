@@ -1,0 +1,115 @@
+"""Every flag of every experiment, each defined once, and how an experiment's main is run."""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+
+from rnnlab.cells import CELLS
+from rnnlab.data import DATASETS, VIEWS
+from rnnlab.errors import InputError
+from rnnlab.initializers import PRESETS
+from rnnlab.optim import CONSTANTS, OPTIMIZERS
+
+FLAGS = flags.FLAGS
+INF = float('inf')
+
+# data
+flags.DEFINE_enum('dataset', 'mnist', sorted(DATASETS), 'Images to classify.')
+flags.DEFINE_enum('view', 'rows', list(VIEWS), 'How an image becomes a sequence: a row a step, a pixel a step, or a pixel in a fixed order.')
+flags.DEFINE_integer('validation', None, 'Training images held out, the last ones; by default 5000 of mnist, a tenth of digits.', lower_bound=0)
+flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
+
+# model
+flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
+flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
+flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other.', lower_bound=1)
+flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
+flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
+flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
+
+# training
+flags.DEFINE_integer('batch_size', 128, 'Examples a step; digits: 32 by default.', lower_bound=1)
+flags.DEFINE_integer('epochs', 5, 'Passes over the training part; digits: 30 by default.', lower_bound=1)
+flags.DEFINE_integer('steps', None, 'Steps to train, whatever --epochs says.', lower_bound=1)
+flags.DEFINE_enum('optimizer', 'adam', list(OPTIMIZERS), 'Optimizer.')
+flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay rates, epsilon and form of the optimizer.')
+flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
+flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
+flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
+flags.DEFINE_float('weight_decay', None, "Decoupled weight decay of adamw; by default as in its constants: keras 0.004, torch 0.01.", lower_bound=0)
+flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0)
+
+# evaluation
+flags.DEFINE_integer('eval_every', None, 'Steps between evaluations; by default an epoch.', lower_bound=1)
+flags.DEFINE_enum('eval_split', 'validation', ['validation', 'test'], 'What is evaluated on the way; nothing is selected by it.')
+flags.DEFINE_integer('eval_examples', None, 'Examples of an evaluation on the way, the first ones; by default all.', lower_bound=1)
+flags.DEFINE_boolean('eval_next', False, 'Take the next --eval_examples each time, not the first ones.')
+
+# the run and its folder
+flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
+flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
+flags.DEFINE_float('checkpoint_every', 30.0, 'Seconds between checkpoints; one is also written at the end and on Ctrl-C.', lower_bound=0)
+
+flags.register_validator('lr', lambda lr: 0 < lr < INF, 'must be a number above zero')
+flags.register_validator('clip', lambda clip: clip > 0, 'must be above zero; inf is off')
+flags.register_validator('momentum', lambda momentum: 0 <= momentum < 1, 'must be at least 0 and below 1')
+flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
+flags.register_validator('weight_decay', lambda decay: decay is None or math.isfinite(decay), 'must be a finite number')
+
+jax.config.config_with_absl()
+
+BY_THE_WAY = {'out', 'resume', 'data_dir', 'checkpoint_every'}  # these do not change what a run computes
+
+
+def config(experiment: str) -> dict[str, Any]:
+    """All that decides what a run computes: its flags, JAX's own where given, the platform and the number of devices."""
+    ours = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
+    of_jax = {name: FLAGS[name].value for name in FLAGS if name.startswith('jax_') and FLAGS[name].present}
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        raise InputError(f'JAX finds no device: {str(error).splitlines()[0]}') from error
+    settings = {'experiment': experiment, **ours, **of_jax, 'platform': devices[0].platform, 'devices': len(devices)}
+    return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity
+
+
+def set_defaults(defaults: dict[str, Any]) -> None:
+    """Gives flags that the command line leaves open the values of this experiment or dataset."""
+    for name, value in defaults.items():
+        if not FLAGS[name].present:
+            FLAGS.set_default(name, value)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the command line and calls main; what the user can mend ends in one line and exit code 1."""
+
+    def parse(argv):
+        try:
+            rest = FLAGS(argv)
+        except flags.Error as error:
+            fail(str(error))
+        if rest[1:]:
+            fail(f'unexpected {rest[1]!r}: flags begin with --')
+        return rest
+
+    def call(argv):
+        del argv
+        logging.set_verbosity(logging.ERROR)
+        # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever; this must precede its first call.
+        os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, jax.config.jax_num_cpu_devices + 1)))
+        try:
+            main()
+        except InputError as error:
+            fail(str(error))
+
+    app.run(call, flags_parser=parse)
+
+
+def fail(message: str) -> None:
+    print('error: ' + ' '.join(message.split()), file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,67 @@
+"""The folder of a run: config.json, metrics.jsonl, summary.json, curves.png and the checkpoint."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import InputError
+
+CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT = 'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'
+
+
+def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
+    """InputError unless the folder can take this run: free, or with `resume` holding the very same one."""
+    path = folder / CONFIG
+    if not path.exists():
+        if resume:
+            raise InputError(f'--resume: {folder} holds no run; leave --resume out to start one there')
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f'--out={folder} is there and holds something else; name a new folder')
+        return
+    if not resume:
+        raise InputError(f'--out={folder} holds a run already; go on with it by --resume, or name a new folder')
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path} cannot be read ({error}); name a new folder') from error
+    now = json.loads(json.dumps(config))
+    different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
+    if different:
+        raise InputError(f'--resume: the run in {folder} was started otherwise ({"; ".join(different)}); use the same or name a new folder')
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all: a reader never sees half a file. InputError where the folder cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix('.part')
+        beside.write_text(json.dumps(value, indent=2) + '\n')
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(f'{path} cannot be written: {error.strerror}') from error
+
+
+def append_row(folder: Path, row: dict[str, Any]) -> None:
+    with (folder / METRICS).open('a') as file:
+        file.write(json.dumps(row) + '\n')
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl; a last one that a killed run left half written is dropped."""
+    path, rows = folder / METRICS, []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
+    """Drops the rows after `step`, which a resumed run will write again; the result is what is left."""
+    rows = [row for row in read_rows(folder) if row['step'] <= step]
+    beside = folder / (METRICS + '.part')
+    beside.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    os.replace(beside, folder / METRICS)
+    return rows

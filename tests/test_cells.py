@@ -1,0 +1,129 @@
+"""Laws of every cell by itself, and of what is made of cells."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab.cells import CELLS, gru, lstm, residual, stack
+from rnnlab.errors import InputError
+from rnnlab.recurrence import unroll
+from rnnlab.reference import REFERENCES
+from tests.conftest import close, noisy
+
+D, H, T, B = 3, 5, 7, 2
+
+
+def case(cell, seed=0):
+    """(params, xs [T, D], carry) with nothing zero."""
+    params = noisy(cell.init(jax.random.key(seed), D))
+    return params, noisy(jnp.zeros((T, D)), 1), noisy(cell.carry(params, ()), 2)
+
+
+def test_every_cell_has_a_reference():
+    assert REFERENCES.keys() == CELLS.keys()
+
+
+@pytest.mark.parametrize('init', ['keras', 'torch'])
+@pytest.mark.parametrize('name', CELLS)
+def test_equals_the_reference(name, init):
+    cell = CELLS[name](H, init=init)
+    params, xs, carry = case(cell)
+    after, ys = unroll(cell, params, xs, carry)
+    expected, expected_ys = REFERENCES[name](jax.tree.map(np.asarray, params), np.asarray(xs), *map(np.asarray, carry))
+    close(tuple(map(np.asarray, after)), expected)
+    close(np.asarray(ys), expected_ys)
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_a_step_takes_any_leading_axes(name):
+    cell = CELLS[name](H)
+    params, _, _ = case(cell)
+    x = noisy(jnp.zeros((4, B, D)))
+    carry = noisy(cell.carry(params, (4, B)))
+    whole = cell.step(params, carry, x)
+    close(whole, jax.vmap(jax.vmap(lambda c, x: cell.step(params, c, x)))(carry, x))
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.float64])
+@pytest.mark.parametrize('name', CELLS)
+def test_keeps_the_dtype_of_its_params(name, dtype):
+    cell = CELLS[name](H)
+    params = cell.init(jax.random.key(0), D, dtype)
+    out = unroll(cell, params, jnp.ones((T, B, D), dtype))
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, out))} == {jnp.dtype(dtype)}
+
+
+def flax_params(blocks):
+    return {'params': {name: {key: jnp.asarray(value) for key, value in block.items()} for name, block in blocks.items()}}
+
+
+def test_lstm_equals_flax():
+    cell = lstm(H)
+    params, xs, carry = case(cell)
+    kernel, bias = np.split(np.asarray(params['kernel']), 4, axis=1), np.split(np.asarray(params['bias']), 4)
+    blocks = {f'i{gate}': {'kernel': w[:D]} for gate, w in zip('ifgo', kernel, strict=True)}
+    blocks |= {f'h{gate}': {'kernel': w[D:], 'bias': b} for gate, w, b in zip('ifgo', kernel, bias, strict=True)}
+    theirs = nn.LSTMCell(H, param_dtype=jnp.float64)
+    state, ys = tuple(carry), []
+    for x in xs:
+        state, y = theirs.apply(flax_params(blocks), state, x)
+        ys.append(y)
+    after, ours = unroll(cell, params, xs, carry)
+    close(tuple(after), state)
+    close(ours, jnp.stack(ys))
+
+
+def test_gru_equals_flax():
+    cell = gru(H)
+    params, xs, carry = case(cell)
+    params['recurrent_bias'] = params['recurrent_bias'].at[: 2 * H].set(0)  # Flax has one there for n only
+    split = {name: np.split(np.asarray(leaf), 3, axis=-1) for name, leaf in params.items()}
+    blocks = {f'i{gate}': {'kernel': w, 'bias': b} for gate, w, b in zip('rzn', split['kernel'], split['bias'], strict=True)}
+    blocks |= {f'h{gate}': {'kernel': u} for gate, u in zip('rzn', split['recurrent_kernel'], strict=True)}
+    blocks['hn']['bias'] = split['recurrent_bias'][2]
+    theirs = nn.GRUCell(H, param_dtype=jnp.float64)
+    h, ys = carry.h, []
+    for x in xs:
+        h, y = theirs.apply(flax_params(blocks), h, x)
+        ys.append(y)
+    close(unroll(cell, params, xs, carry)[1], jnp.stack(ys))
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_stack_and_residual_are_their_parts(name):
+    first, second = CELLS[name](H), CELLS[name](H)
+    cell = stack(first, residual(second))
+    params = noisy(cell.init(jax.random.key(0), D))
+    xs = noisy(jnp.zeros((T, B, D)))
+    lengths = jnp.array([T, 2])
+    run = jax.jit(unroll, static_argnums=0, static_argnames='last')
+    lower, hidden = run(first, params[0], xs, lengths=lengths)
+    upper, ys = run(second, params[1][0], hidden, lengths=lengths)
+    close(run(cell, params, xs, lengths=lengths), ((lower, (upper,)), hidden + ys))
+    close(run(cell, params, xs, lengths=lengths, last=True)[1], jnp.stack([(hidden + ys)[T - 1, 0], (hidden + ys)[1, 1]]))
+
+
+def test_residual_passes_no_padding_on():
+    cell = residual(lstm(D))
+    params = cell.init(jax.random.key(0), D)
+    xs = jnp.ones((T, B, D)).at[3:, 1].set(jnp.nan)
+    ys = unroll(cell, params, xs, lengths=[T, 3])[1]
+    close(ys[3:, 1], jnp.zeros((T - 3, D)))
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [
+        (lambda: lstm(0), 'hidden_size'),
+        (lambda: lstm(2.5), 'hidden_size'),
+        (lambda: lstm(3, init='caffe'), 'identity, keras, tf1, torch'),
+        (lambda: CELLS['elman'](3, activation='sine'), 'relu, tanh'),
+        (lambda: stack(), 'at least one cell'),
+        (lambda: residual(lstm(3)).init(jax.random.key(0), 2), '3 outputs and 2 inputs'),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(make, words):
+    with pytest.raises(InputError, match=words):
+        make()

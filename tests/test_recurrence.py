@@ -1,0 +1,230 @@
+"""Laws of unroll, for every cell and every engine that runs it."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+
+from rnnlab.cells import CELLS, Gated, gru, lstm, residual, stack
+from rnnlab.errors import InputError
+from rnnlab.recurrence import ENGINES, bidirectional, recurrent, unroll
+from tests.conftest import close, noisy
+
+D, H, T, B = 3, 4, 6, 3
+
+MADE = {name: make(H) for name, make in CELLS.items()}
+MADE['stack'] = stack(lstm(H), residual(gru(H)))
+RUNS = [(name, engine) for name, cell in MADE.items() for engine in ENGINES if engine == 'scan' or isinstance(cell.form, Gated)]
+
+
+@cache
+def case(name):
+    """(cell, params, xs [T, B, D], carry) with nothing zero."""
+    cell = MADE[name]
+    params = noisy(cell.init(jax.random.key(0), D))
+    return cell, params, noisy(jnp.zeros((T, B, D)), 1, 1.0), noisy(cell.carry(params, (B,)), 2)
+
+
+@cache
+def jitted(name, engine, reverse, last):
+    cell = MADE[name]
+    return jax.jit(partial(unroll, cell, reverse=reverse, last=last, engine=engine))
+
+
+def weighted_sum(tree):
+    """A number that depends on every entry of the tree, on each with a weight of its own."""
+    return sum(jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def loop(cell, params, xs, carry, lengths, reset, reverse):
+    """What unroll stands for, a sequence at a time and without a batch axis."""
+    step = jax.jit(cell.step)
+    first = cell.carry(params, ())
+    carries, ys = [], np.zeros((T, B, H))
+    for b in range(B):
+        c = jax.tree.map(lambda leaf, b=b: leaf[b], carry)
+        times = range(int(lengths[b]))
+        for t in reversed(times) if reverse else times:
+            boundary = t + 1 if reverse else t
+            if boundary < lengths[b] and reset[boundary, b]:
+                c = first
+            c, ys[t, b] = step(params, c, xs[t, b])
+        carries.append(c)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries), ys
+
+
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    lengths=st.lists(st.integers(0, T), min_size=B, max_size=B),
+    reset=st.lists(st.booleans(), min_size=T * B, max_size=T * B),
+    reverse=st.booleans(),
+)
+def test_unroll_is_the_loop(name, engine, lengths, reset, reverse):
+    cell, params, xs, carry = case(name)
+    lengths, reset = np.array(lengths), np.array(reset).reshape(T, B)
+    after, ys = jitted(name, engine, reverse, False)(params, xs, carry, lengths=lengths, reset=reset)
+    expected, expected_ys = loop(cell, params, xs, carry, lengths, reset, reverse)
+    close(after, expected)
+    close(np.asarray(ys), expected_ys)
+    at = np.zeros(B, int) if reverse else np.maximum(lengths - 1, 0)
+    final = jitted(name, engine, reverse, True)(params, xs, carry, lengths=lengths, reset=reset)[1]
+    close(np.asarray(final), expected_ys[at, np.arange(B)])
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_no_masks_is_full_masks(name, engine, reverse):
+    _, params, xs, carry = case(name)
+    run = partial(jitted(name, engine, reverse, False), params, xs, carry)
+    close(run(), run(lengths=np.full(B, T), reset=np.zeros((T, B), bool)))
+
+
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_two_pieces_are_the_whole(name, engine):
+    _, params, xs, carry = case(name)
+    run = partial(jitted(name, engine, False, False), params)
+    middle, first = run(xs[:2], carry)
+    after, second = run(xs[2:], middle)
+    close((after, jnp.concatenate([first, second])), run(xs, carry))
+    run = partial(jitted(name, engine, True, False), params)
+    middle, second = run(xs[2:], carry)
+    after, first = run(xs[:2], middle)
+    close((after, jnp.concatenate([first, second])), run(xs, carry))
+
+
+def total(cell, engine, params, xs, carry, **options):
+    return weighted_sum(unroll(cell, params, xs, carry, engine=engine, **options))
+
+
+LENGTHS = np.array([T, 0, 3])
+RESET = np.arange(T * B).reshape(T, B) % 5 == 3
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize('last', [False, True])
+@pytest.mark.parametrize('masks', [{}, {'lengths': LENGTHS, 'reset': RESET}], ids=['whole', 'masked'])
+@pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'gated'])
+def test_engines_agree_in_values_and_gradients(name, masks, last, reverse):
+    cell, params, xs, carry = case(name)
+    options = {**masks, 'last': last, 'reverse': reverse}
+    results = [
+        jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry) for engine in ENGINES
+    ]
+    close(results[0], results[1])
+
+
+@pytest.mark.parametrize('name', MADE)
+def test_default_engine_equals_plain_differentiation(name):
+    """The policy of what is kept and what is computed again changes no gradient."""
+    cell, params, xs, carry = case(name)
+
+    def plain(params, xs, carry):
+        ys = []
+        for x in xs:
+            carry, y = cell.step(params, carry, x)
+            ys.append(y)
+        return weighted_sum((carry, jnp.stack(ys)))
+
+    expected = jax.jit(jax.value_and_grad(plain, argnums=(0, 1, 2)))(params, xs, carry)
+    close(jax.jit(jax.value_and_grad(partial(total, cell, 'scan'), argnums=(0, 1, 2)))(params, xs, carry), expected)
+
+
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_finite_differences(name, engine):
+    cell, params, xs, carry = case(name)
+    if name == 'irnn':  # keep away from the kink of relu
+        params, xs, carry = jax.tree.map(jnp.abs, (params, xs, carry))
+    f = jax.jit(partial(total, cell, engine, lengths=LENGTHS, reset=RESET))
+    check_grads(f, (params, xs, carry), order=1, modes=['rev'], atol=1e-7, rtol=1e-7, eps=1e-5)
+
+
+@pytest.mark.parametrize('name', MADE)
+def test_default_engine_has_forward_mode(name):
+    cell, params, xs, carry = case(name)
+    f = partial(total, cell, 'scan', lengths=LENGTHS)
+    tangents = noisy(jax.tree.map(jnp.zeros_like, (params, xs, carry)), 5)
+    _, forward = jax.jit(lambda *at: jax.jvp(f, at, tangents))(params, xs, carry)
+    grads = jax.jit(jax.grad(f, argnums=(0, 1, 2)))(params, xs, carry)
+    close(forward, sum(jnp.vdot(g, t) for g, t in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True)))
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_padding_changes_neither_values_nor_gradients(name, engine, reverse):
+    """Each sequence by itself and unpadded against all in one batch with NaN behind them, one of length 0 among them."""
+    cell, params, xs, carry = case(name)
+    behind = np.arange(T)[:, None] >= LENGTHS
+    padded = jnp.where(behind[..., None], jnp.nan, xs)
+
+    def alone(params, carry):
+        value = jnp.zeros(())
+        for b, length in enumerate(LENGTHS):
+            one = jax.tree.map(lambda leaf, b=b: leaf[b : b + 1], carry)
+            if length:
+                one, ys = unroll(cell, params, xs[:length, b : b + 1], one, engine=engine, reverse=reverse)
+                value += jnp.sum(ys**2)
+            value += sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(one))
+        return value
+
+    def together(params, carry, xs):
+        after, ys = unroll(cell, params, xs, carry, lengths=LENGTHS, engine=engine, reverse=reverse)
+        return jnp.sum(ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(after))
+
+    value, (d_params, d_carry, d_xs) = jax.jit(jax.value_and_grad(together, argnums=(0, 1, 2)))(params, carry, padded)
+    close((value, (d_params, d_carry)), jax.jit(jax.value_and_grad(alone, argnums=(0, 1)))(params, carry))
+    assert not np.any(np.asarray(d_xs)[behind])
+
+
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_vmap_over_params_is_one_after_another(name, engine):
+    cell, params, xs, carry = case(name)
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, -leaf]), params)
+    f = jax.jit(jax.grad(partial(total, cell, engine)))
+    batched = jax.jit(jax.vmap(f, in_axes=(0, None, None)))(several, xs, carry)
+    for lane in range(3):
+        close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], batched), f(jax.tree.map(lambda leaf, lane=lane: leaf[lane], several), xs, carry))
+
+
+def test_bidirectional_is_one_cell_each_way():
+    layer = bidirectional(lstm(H), gru(2))
+    params = noisy(layer.init(jax.random.key(0), D))
+    xs = case('lstm')[2]
+    ahead = unroll(lstm(H), params['forward'], xs, lengths=LENGTHS)[1]
+    back = jnp.zeros((T, B, 2))
+    for b, length in enumerate(LENGTHS):
+        if length:
+            flipped = unroll(gru(2), params['backward'], xs[:length, b][::-1])[1][::-1]
+            back = back.at[:length, b].set(flipped)
+    ys = layer.apply(params, xs, lengths=LENGTHS)[1]
+    close(ys, jnp.concatenate([ahead, back], axis=-1))
+    expected = jnp.stack([jnp.concatenate([ahead[max(length - 1, 0), b], back[0, b]]) for b, length in enumerate(LENGTHS)])
+    close(layer.apply(params, xs, lengths=LENGTHS, last=True)[1], expected)
+
+
+def test_a_recurrent_layer_is_unroll():
+    cell, params, xs, _ = case('gru')
+    close(recurrent(cell).apply({'cell': params}, xs, lengths=LENGTHS), unroll(cell, params, xs, lengths=LENGTHS))
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'xs': jnp.ones(3)}, r'xs \[T, ..., D\]'),
+        ({'lengths': [1, 2]}, r'lengths must be whole numbers \[3\]'),
+        ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
+        ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
+        ({'reset': np.zeros((T, B))}, 'reset must be bool'),
+        ({'engine': 'warp'}, 'gated, scan'),
+        ({'engine': 'gated'}, 'form Gated only'),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(change, words):
+    cell, params, xs, _ = case('gru_reset_before')
+    with pytest.raises(InputError, match=words):
+        unroll(cell, params, **{'xs': xs, **change})
