@@ -89,7 +89,7 @@ def make_run(
         tx = optimizer(hyper)
         gradient = over_devices(jax.value_and_grad(sums(model(hyper)), has_aux=True), mesh)
         examples = len(data.labels)
-        stop = state.step + steps
+        stop = state.step + jnp.asarray(steps, jnp.int32)
 
         def epoch(state: TrainState) -> TrainState:
             number, offset = jnp.divmod(state.step, epoch_steps(examples, batch_size))
@@ -100,7 +100,7 @@ def make_run(
 
         def train_step(state: TrainState, index: Array) -> TrainState:
             valid = index >= 0
-            size = jnp.sum(valid)
+            size = jnp.sum(valid, dtype=jnp.int32)
             (loss, correct), grads = gradient(state.params, data, index, valid)
             grads = jax.tree.map(lambda g: g / size.astype(g.dtype), grads)
             norm = optax.tree.norm(grads)
@@ -144,7 +144,7 @@ def sums(model: Model) -> Callable:
         logits = model.apply(params, batch.inputs, batch.lengths)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         right = jnp.argmax(logits, axis=-1) == batch.labels
-        return jnp.sum(jnp.where(valid, losses, 0)), jnp.sum(right & valid)
+        return jnp.sum(jnp.where(valid, losses, 0)), jnp.sum(right & valid, dtype=jnp.int32)
 
     return batch_sums
 
@@ -183,7 +183,7 @@ def make_evaluate(model: Model, *, batch_size: int, mesh: Mesh | None = None) ->
         batch_sums = over_devices(sums(model), mesh)
 
         def add(number, total):
-            at = number * batch_size + jnp.arange(batch_size)
+            at = number * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
             new = batch_sums(params, data, (start + at) % len(data.labels), at < count)
             return jax.tree.map(jnp.add, total, new)
 
@@ -194,7 +194,7 @@ def make_evaluate(model: Model, *, batch_size: int, mesh: Mesh | None = None) ->
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
-        loss, correct = totals(params, data, start, count)
+        loss, correct = totals(params, data, jnp.int32(start), jnp.int32(count))
         return float(loss) / count, int(correct) / count
 
     return evaluate

@@ -20,8 +20,8 @@ def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]])
     folder = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
     path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         arrays = decode()
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from rnnlab.data.dataset import Images
 
 
-def digits(data_dir=None) -> Images:
+def load(data_dir=None) -> Images:
     """Every fifth scan of each digit is the test; the others stand in one fixed shuffled order, a tenth held out."""
     del data_dir  # nothing on disk
     from sklearn.datasets import load_digits

@@ -24,7 +24,7 @@ MIRROR = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
 ARCHIVES = {split: (f'{stem}-images-idx3-ubyte.gz', f'{stem}-labels-idx1-ubyte.gz') for split, stem in (('train', 'train'), ('test', 't10k'))}
 
 
-def mnist(data_dir: str | Path | None = None) -> Images:
+def load(data_dir: str | Path | None = None) -> Images:
     """60,000 and 10,000 images of 28 by 28, from the TFDS folder (None: TFDS_DATA_DIR, else ~/tensorflow_datasets).
 
     Raises InputError when MNIST is neither there nor to be had, or is damaged.

@@ -1,0 +1,229 @@
+"""Whole processes, as a user starts them."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.conftest import close, same
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('*.flags'))
+SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
+
+
+def command(*flags):
+    return [sys.executable, '-m', 'experiments.mnist', *map(str, flags)]
+
+
+def environment(**variables):
+    inherited = {key: value for key, value in os.environ.items() if key not in ('TFDS_DATA_DIR', 'PJRT_NPROC')}
+    return {**inherited, 'PYTHONPATH': str(ROOT), **variables}
+
+
+def launch(*flags, cwd=ROOT, **variables):
+    return subprocess.run(command(*flags), capture_output=True, text=True, env=environment(**variables), cwd=cwd, timeout=300)
+
+
+def final(folder, name='params'):
+    """The parameters (or another part of the TrainState) in the checkpoint, as NumPy arrays."""
+    with ocp.CheckpointManager(folder.resolve() / 'checkpoint') as manager:
+        return manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())['state'][name]
+
+
+def rows(folder):
+    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != 'seconds'} for line in lines]
+
+
+def stopped(folder, number, *flags):
+    """Starts a run, sends the signal once a checkpoint and a row are there, and waits for the end."""
+    process = subprocess.Popen(command(*flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(), cwd=ROOT)
+    deadline = time.time() + 120
+    while not (list(folder.glob('checkpoint/*/commit_success.txt')) and (folder / 'metrics.jsonl').stat().st_size):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """An uninterrupted run: (its flags, its folder, what it printed)."""
+    flags = [*SMALL, '--steps=2000', '--eval_every=300', '--checkpoint_every=0']
+    folder = tmp_path_factory.mktemp('runs') / 'whole'
+    result = launch(*flags, f'--out={folder}')
+    assert result.returncode == 0, result.stderr
+    return flags, folder, result.stdout
+
+
+def test_a_run_writes_its_folder_and_shows_its_end(whole):
+    _, folder, printed = whole
+    assert {path.name for path in folder.iterdir()} == {'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'}
+    config, summary = (json.loads((folder / name).read_text()) for name in ('config.json', 'summary.json'))
+    assert (config['experiment'], config['hidden_size'], config['devices'], config['platform']) == ('mnist', 16, 1, 'cpu')
+    assert (summary['steps'], summary['parameters']) == (2000, 24 * 64 + 64 + 16 * 10 + 10)
+    assert summary['test_accuracy'] > 0.9
+    assert [row['step'] for row in rows(folder)] == [300, 600, 900, 1200, 1500, 1800, 2000]
+    assert rows(folder)[-1].keys() >= {'epoch', 'train_loss', 'train_accuracy', 'grad_norm', 'validation_loss', 'validation_accuracy'}
+    for words in ('i 0:16  f 16:32  g 32:48  o 48:64', 'test accuracy', f'{summary["test_accuracy"]:.4f}', 'predicted'):
+        assert words in printed
+    assert len(re.search(r'label +((?:\d +){10})', printed)[1].split()) == 10
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
+    flags, expected, _ = whole
+    folder = tmp_path / 'run'
+    code, printed = stopped(folder, number, *flags, f'--out={folder}')
+    if number == signal.SIGKILL:
+        assert code == -number
+    else:
+        assert code == 130
+        assert '--resume goes on' in printed
+        assert 'Traceback' not in printed
+    assert not (folder / 'summary.json').exists()
+    result = launch(*flags, f'--out={folder}', '--resume')
+    assert result.returncode == 0, result.stderr
+    assert 0 < int(re.search(r'goes on from step (\d+)', result.stdout)[1]) < 2000
+    for name in ('params', 'opt_state', 'totals'):
+        same(final(folder, name), final(expected, name))
+    assert rows(folder) == rows(expected)
+
+
+def test_resuming_a_finished_run_ends_as_it_ended(whole):
+    flags, folder, _ = whole
+    before = rows(folder), final(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']
+    assert launch(*flags, f'--out={folder}', '--resume').returncode == 0
+    assert (rows(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']) == (before[0], before[2])
+    same(final(folder), before[1])
+
+
+def test_the_number_of_devices_is_part_of_the_run(whole):
+    flags, folder, _ = whole
+    result = launch(*flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')
+    assert result.returncode == 1
+    assert 'devices=1 there, 2 now' in result.stderr
+
+
+def test_two_devices_train_as_one(tmp_path):
+    flags = [*SMALL, '--steps=5', '--jax_enable_x64']
+    for devices in (1, 2):
+        result = launch(*flags, f'--out={tmp_path / str(devices)}', f'--jax_num_cpu_devices={devices}')
+        assert result.returncode == 0, result.stderr
+    close(final(tmp_path / '2'), final(tmp_path / '1'))
+
+
+def test_layers_directions_and_views_all_run(tmp_path):
+    flags = ['--cell=gru', '--layers=2', '--bidirectional', '--view=permuted', '--optimizer=sgd', '--momentum=0.9', '--clip=inf', '--steps=3']
+    result = launch(*SMALL, *flags, '--eval_split=test', '--eval_every=2', '--eval_examples=50', '--eval_next', f'--out={tmp_path / "run"}')
+    assert result.returncode == 0, result.stderr
+    assert [row['step'] for row in rows(tmp_path / 'run')] == [2, 3]
+    assert 'layer_2: 32 -> 32' in result.stdout
+
+
+def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
+    folder = tmp_path / 'run'
+    flags = ['--cell=irnn', '--optimizer=sgd', '--lr=1e8', '--clip=inf', '--steps=100']
+    result = launch(*SMALL, *flags, f'--out={folder}')
+    assert result.returncode == 1
+    assert re.fullmatch(r'error: the loss or gradient of step \d+ is not finite, with --lr=1e\+08 .*try a lower --lr.*\n', result.stderr)
+    assert all(np.isfinite(leaf).all() for layer in final(folder)['layer_1'].values() for leaf in layer.values())
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (['--cell=lstmm'], ['--cell', 'elman|irnn|lstm|gru|gru_reset_before']),
+        (['--dataset=cifar'], ['--dataset', 'digits|mnist']),
+        (['--optimizer=lion'], ['--optimizer', 'adam|adamw|rmsprop|sgd']),
+        (['--hiden_size=3'], ['hiden_size', 'hidden_size']),
+        (['--hidden_size=0'], ['--hidden_size']),
+        (['--hidden_size=many'], ['--hidden_size']),
+        (['--lr=0'], ['--lr', 'above zero']),
+        (['--lr=nan'], ['--lr', 'above zero']),
+        (['--clip=-1'], ['--clip', 'inf is off']),
+        (['--batch_size=2000'], ['--batch_size=2000', '1290']),
+        (['--validation=1433'], ['validation=1433', '1433']),
+        (['--momentum=0.9'], ['--momentum', '--optimizer=sgd']),
+        (['--weight_decay=0.1'], ['--weight_decay', '--optimizer=adamw']),
+        (['--optimizer=adamw', '--optimizer_constants=tf1'], ['TF1 has no adamw']),
+        (['--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
+        (['--eval_examples=144'], ['--eval_examples=144', '143']),
+        (['--eval_next'], ['--eval_next', '--eval_examples']),
+        (['--resume'], ['--resume', '--out']),
+        (['--resume', '--out=nowhere'], ['nowhere', 'holds no run']),
+        (['--flagfile=nowhere.flags'], ['nowhere.flags']),
+        (['--jax_platforms=abacus'], ['abacus']),
+        (['steps=3'], ['steps=3', '--']),
+        (['--dataset=mnist', '--data_dir=nowhere'], ['MNIST is not in nowhere', 'downloads/manual']),
+    ],
+    ids=lambda value: ' '.join(value) if isinstance(value, list) and value[0].startswith('-') else '',
+)
+def test_bad_input_is_one_line(flags, words, tmp_path):
+    began = time.time()
+    result = launch('--dataset=digits', *flags, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith('error: ')
+    assert result.stderr.count('\n') == 1
+    for word in words:
+        assert word in result.stderr
+    assert not result.stdout
+    assert not list(tmp_path.iterdir())
+    assert time.time() - began < 60  # no DNS retries for minutes; a bound on hanging, not a timing
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole):
+    flags, folder, _ = whole
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    result = launch(*flags, f'--out={folder}')
+    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
+    assert 'holds a run already' in result.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
+    flags, folder, _ = whole
+    copy = tmp_path / 'run'
+    shutil.copytree(folder, copy)
+    for path in copy.glob('checkpoint/*/default/**/*'):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:20])
+    result = launch(*flags, f'--out={copy}', '--resume')
+    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
+    assert 'damaged' in result.stderr
+
+
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
+def test_recipes_train_on_mnist(recipe, tfds_folder, tmp_path):
+    result = launch(f'--flagfile={recipe}', f'--data_dir={tfds_folder}', '--steps=60', f'--out={tmp_path / "run"}')
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    assert summary['steps'] == 60
+    assert summary['test_loss'] < np.log(10)
+
+
+def test_help_lists_the_flags():
+    result = launch('--help')
+    for name in ('--hidden_size', '--cell', '--optimizer_constants', '--checkpoint_every'):
+        assert name in result.stdout
+
+
+def test_launch_lists_what_there_is():
+    result = subprocess.run([ROOT / 'launch.sh'], capture_output=True, text=True, check=True, cwd='/')
+    for words in ('mnist', 'Handwritten digits', 'test', 'experiments/recipes/mnist_lstm64.flags'):
+        assert words in result.stdout
+    result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], capture_output=True, text=True, cwd='/')
+    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
+    assert "no experiment 'mnsit'" in result.stderr

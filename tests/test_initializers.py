@@ -1,0 +1,66 @@
+"""Each preset against what its framework's source says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab.cells import elman, gru, gru_reset_before, irnn, lstm
+from rnnlab.initializers import PRESETS
+from tests.conftest import close
+
+D, H = 30, 40
+
+
+def start(cell):
+    return jax.tree.map(np.asarray, cell.init(jax.random.key(0), D))
+
+
+def is_uniform(values, limit):
+    """Fills [-limit, limit) with the right spread: the chance of failing by accident is far below one in a million."""
+    assert np.abs(values).max() <= limit
+    assert np.abs(values).max() > 0.97 * limit
+    assert values.std() == pytest.approx(limit / np.sqrt(3), rel=0.1)
+
+
+def test_keras():
+    params = start(lstm(H))
+    is_uniform(params['kernel'][:D], np.sqrt(6 / (D + 4 * H)))
+    recurrent = params['kernel'][D:]
+    close(recurrent @ recurrent.T, np.eye(H))  # orthogonal as a whole: orthonormal rows, each gate's singular values below 1
+    close(params['bias'], np.concatenate([np.zeros(H), np.ones(H), np.zeros(2 * H)]))
+    assert np.sqrt((np.linalg.svd(recurrent[:, :H])[1] ** 2).mean()) == pytest.approx(0.5, abs=0.02)
+
+
+def test_torch():
+    params = start(lstm(H, init='torch'))
+    is_uniform(params['kernel'], 1 / np.sqrt(H))
+    is_uniform(np.concatenate([params['bias'], params['recurrent_bias']]), 1 / np.sqrt(H))
+    params = start(gru(H, init='torch'))
+    is_uniform(params['recurrent_kernel'], 1 / np.sqrt(H))
+    kernel, bias = PRESETS['torch'].dense(jax.random.key(0), 50, 200, float)
+    is_uniform(np.asarray(kernel), 1 / np.sqrt(50))
+    is_uniform(np.asarray(bias), 1 / np.sqrt(50))
+
+
+def test_tf1():
+    params = start(lstm(H, init='tf1'))
+    is_uniform(params['kernel'], np.sqrt(6 / (D + 5 * H)))
+    close(params['bias'][H : 2 * H], np.ones(H))
+    params = start(gru_reset_before(H, init='tf1'))
+    is_uniform(params['kernel'][:, : 2 * H], np.sqrt(6 / (D + 3 * H)))
+    is_uniform(params['kernel'][:, 2 * H :], np.sqrt(6 / (D + 2 * H)))
+    close(params['bias'], np.concatenate([np.ones(2 * H), np.zeros(H)]))
+
+
+def test_identity():
+    params = start(irnn(H))
+    close(params['kernel'][D:], np.eye(H))
+    assert params['kernel'][:D].std() == pytest.approx(1e-3, rel=0.1)
+    close(start(elman(H, init='identity')), params)
+
+
+def test_forget_bias():
+    close(start(lstm(H, forget_bias=2.5))['bias'][H : 2 * H], np.full(H, 2.5))
+    biases = jax.vmap(lambda b: lstm(H, forget_bias=b).init(jax.random.key(0), D)['bias'][H])(jnp.array([0.5, 3.0]))
+    close(np.asarray(biases), np.array([0.5, 3.0]))  # an array will do, so that a sweep can vmap over it

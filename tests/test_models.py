@@ -1,0 +1,65 @@
+"""The classifier against its parts put together by hand, and the table that describes it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab.cells import elman, gru, lstm, stack
+from rnnlab.describe import count, describe
+from rnnlab.errors import InputError
+from rnnlab.models import classifier
+from rnnlab.recurrence import bidirectional, recurrent, unroll
+from tests.conftest import close, noisy
+
+LENGTHS = np.array([5, 0, 2])
+
+
+def test_a_classifier_is_its_layers():
+    model = classifier([bidirectional(lstm(3), lstm(3)), recurrent(gru(4))], inputs=2, classes=6, scale=0.5)
+    params = noisy(model.init(jax.random.key(0)))
+    inputs = np.random.default_rng(0).integers(0, 9, (3, 5, 2)).astype(np.uint8)
+    xs = jnp.asarray(inputs.transpose(1, 0, 2) * 0.5)
+    ahead = unroll(lstm(3), params['layer_1']['forward'], xs, lengths=LENGTHS)[1]
+    back = unroll(lstm(3), params['layer_1']['backward'], xs, lengths=LENGTHS, reverse=True)[1]
+    both = jnp.concatenate([ahead, back], axis=-1)
+    y = unroll(gru(4), params['layer_2']['cell'], both, lengths=LENGTHS, last=True)[1]
+    expected = np.asarray(y) @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    close(model.apply(params, inputs, LENGTHS), jnp.asarray(expected))
+
+
+def test_an_embedding_looks_ids_up():
+    embedded = classifier([recurrent(lstm(3))], inputs=2, classes=4, vocabulary=7)
+    plain = classifier([recurrent(lstm(3))], inputs=2, classes=4)
+    params = embedded.init(jax.random.key(0))
+    ids = np.array([[1, 6, 0], [3, 3, 5]])
+    assert params['embedding']['table'].shape == (7, 2)
+    without = {name: part for name, part in params.items() if name != 'embedding'}
+    close(embedded.apply(params, ids), plain.apply(without, params['embedding']['table'][ids]))
+
+
+def test_describe_shows_where_each_number_belongs():
+    model = classifier([recurrent(lstm(128))], inputs=28, classes=10)
+    table = describe(model)
+    for words in ('layer_1: 28 -> 128', '[156, 512]', 'x 0:28  h 28:156', 'i 0:128  f 128:256  g 256:384  o 384:512', '79,872', '81,674'):
+        assert words in table
+    assert count(model.init(jax.random.key(0))) == 156 * 512 + 512 + 128 * 10 + 10
+
+
+def test_describe_goes_into_stacks_and_directions():
+    model = classifier([bidirectional(stack(gru(3), elman(4)), lstm(2))], inputs=5, classes=2, vocabulary=9)
+    lines = [' '.join(line.split()) for line in describe(model).splitlines()]
+    assert 'embedding: 9 -> 5 table [9, 5] 45' in lines
+    assert 'layer_1: 5 -> 6 forward 1 kernel [5, 9] x 0:5 r 0:3 z 3:6 n 6:9 45' in lines
+    assert 'forward 1 recurrent_kernel [3, 9] h 0:3 r 0:3 z 3:6 n 6:9 27' in lines
+    assert 'forward 2 kernel [7, 4] x 0:3 h 3:7 h 0:4 28' in lines
+    assert 'backward kernel [7, 8] x 0:5 h 5:7 i 0:2 f 2:4 g 4:6 o 6:8 56' in lines
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [({'layers': []}, 'at least one'), ({'inputs': 0}, 'inputs'), ({'classes': 0}, 'classes'), ({'init': 'caffe'}, 'known ones')],
+)
+def test_bad_arguments_say_what_is_wrong(change, words):
+    with pytest.raises(InputError, match=words):
+        classifier(**{'layers': [recurrent(lstm(2))], 'inputs': 3, 'classes': 2, **change})

@@ -1,0 +1,66 @@
+"""The folder of a run, and its picture."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rnnlab import plots, runs
+from rnnlab.errors import InputError
+
+CONFIG = {'cell': 'lstm', 'lr': 0.1}
+
+
+def test_a_free_folder_takes_a_run(tmp_path):
+    runs.check_folder(tmp_path / 'new', CONFIG, resume=False)
+    runs.check_folder(tmp_path, CONFIG, resume=False)
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.parametrize(
+    ('there', 'config', 'resume', 'words'),
+    [
+        ({}, CONFIG, True, 'holds no run'),
+        ({'notes.txt': 'mine'}, CONFIG, False, 'holds something else'),
+        ({'config.json': json.dumps(CONFIG)}, CONFIG, False, 'holds a run already'),
+        ({'config.json': json.dumps(CONFIG)}, CONFIG | {'lr': 0.2}, True, 'lr=0.1 there, 0.2 now'),
+        ({'config.json': json.dumps(CONFIG)}, {'cell': 'lstm'}, True, 'lr=0.1 there, None now'),
+        ({'config.json': '{'}, CONFIG, True, 'cannot be read'),
+    ],
+)
+def test_a_folder_that_cannot_take_it_says_why(tmp_path, there, config, resume, words):
+    for name, text in there.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        runs.check_folder(tmp_path, config, resume)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there
+
+
+def test_the_same_run_goes_on(tmp_path):
+    runs.write_json(tmp_path / runs.CONFIG, CONFIG)
+    runs.check_folder(tmp_path, CONFIG, resume=True)
+
+
+def test_rewinding_drops_later_and_broken_rows(tmp_path):
+    for step in (10, 20, 30):
+        runs.append_row(tmp_path, {'step': step})
+    with (tmp_path / runs.METRICS).open('a') as file:
+        file.write('{"step": 4')
+    assert runs.rewind(tmp_path, 20) == [{'step': 10}, {'step': 20}] == runs.read_rows(tmp_path)
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(InputError, match='config.json cannot be written'):
+        runs.write_json(tmp_path / 'file' / 'run' / runs.CONFIG, CONFIG)
+
+
+def test_curves_draw_a_line_for_each_part(tmp_path):
+    rows = [{'step': s, 'train_loss': 1 / s, 'train_accuracy': 1 - 1 / s, 'validation_loss': 2 / s, 'validation_accuracy': 0.5} for s in (1, 2, 3)]
+    plots.curves(rows, tmp_path / 'curves.png', 'a run')
+    from matplotlib.image import imread
+
+    colours = (imread(tmp_path / 'curves.png')[..., :3] * 255).round().astype(int).reshape(-1, 3)
+    for part, drawn in (('train', True), ('validation', True), ('test', False)):
+        rgb = [int(plots.COLOURS[part][at : at + 2], 16) for at in (1, 3, 5)]
+        assert np.any(np.all(colours == rgb, axis=1)) == drawn

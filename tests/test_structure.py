@@ -1,0 +1,72 @@
+"""The house: imports run downwards only, and the library is light to import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Each room may import from those on lower floors, and from itself.
+FLOORS = {
+    'rnnlab.errors': 0,
+    'rnnlab.initializers': 1,
+    'rnnlab.reference': 1,
+    'rnnlab.optim': 1,
+    'rnnlab.runs': 1,
+    'rnnlab.plots': 1,
+    'rnnlab.data': 1,
+    'rnnlab.cells': 2,
+    'rnnlab.recurrence': 3,
+    'rnnlab.models': 4,
+    'rnnlab.describe': 5,
+    'rnnlab.train': 5,
+    'rnnlab.checkpoint': 6,
+    'rnnlab': 7,
+    'experiments': 8,
+}
+
+
+def room(module: str) -> str:
+    while module not in FLOORS:
+        module = module.rpartition('.')[0]
+    return module
+
+
+def modules():
+    for path in sorted([*ROOT.glob('rnnlab/**/*.py'), *ROOT.glob('experiments/*.py')]):
+        yield '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'), path
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module] + [f'{node.module}.{alias.name}' for alias in node.names]
+        yield from (name for name in names if name.split('.')[0] in ('rnnlab', 'experiments'))
+
+
+@pytest.mark.parametrize(('module', 'path'), list(modules()), ids=lambda value: value if isinstance(value, str) else '')
+def test_imports_run_downwards(module, path):
+    here = room(module)
+    for name in imports(path):
+        there = room(name)
+        if there == 'rnnlab' and name.startswith('rnnlab.'):
+            there = 'rnnlab'  # a name that is no module
+        assert there == here or there == 'rnnlab' == name.split('.')[0] or FLOORS[there] < FLOORS[here], f'{module} imports {name}'
+
+
+def test_import_is_light():
+    heavy = {'tensorflow_datasets', 'tensorflow', 'matplotlib', 'orbax', 'sklearn', 'absl', 'rich', 'optax', 'flax', 'requests', 'PIL'}
+    code = 'import sys, jax; before = set(sys.modules); import rnnlab; print(*{name.split(".")[0] for name in set(sys.modules) - before})'
+    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    assert not heavy & set(loaded)
+
+
+def test_no_eval_and_no_pickle():
+    for _, path in modules():
+        calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+        assert not calls & {'eval', 'exec'}
+        assert 'pickle' not in path.read_text().replace('allow_pickle=False', '')

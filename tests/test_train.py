@@ -1,0 +1,155 @@
+"""Laws of a run: how it is cut changes nothing, every example counts once, devices and lanes agree, a bad step is not taken."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnlab.cells import CELLS
+from rnnlab.data import Split
+from rnnlab.errors import InputError
+from rnnlab.models import classifier
+from rnnlab.optim import Hyper, optimizer
+from rnnlab.recurrence import recurrent
+from rnnlab.train import ORDER, batch_mesh, epoch_order, fit, make_evaluate, make_run
+from tests.conftest import close, same
+
+N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5
+HYPER = Hyper(lr=0.01, clip=1.0)
+KEY = jax.random.key(3)
+
+
+def data(seed=0):
+    rng = np.random.default_rng(seed)
+    return Split(rng.standard_normal((N, T, D)), rng.integers(0, K, N), rng.integers(0, T + 1, N))
+
+
+def model(name, hyper):
+    options = {'forget_bias': hyper.forget_bias} if name == 'lstm' else {}
+    return classifier([recurrent(CELLS[name](6, **options))], inputs=D, classes=K)
+
+
+@cache
+def run(name='lstm', devices=1):
+    mesh = batch_mesh(BATCH) if devices > 1 else None
+    assert (mesh.size if mesh else 1) == devices
+    return make_run(partial(model, name), optimizer('adam'), batch_size=BATCH, every=EVERY, mesh=mesh)
+
+
+def after(chunks, hyper=HYPER, **options):
+    state = run(**options).start(hyper, KEY)
+    for steps in chunks:
+        state = run(**options).advance(hyper, KEY, data(), state, steps)
+    return state
+
+
+def test_how_a_run_is_cut_changes_no_bit():
+    whole = after([24])
+    assert int(whole.step) == 24
+    for chunks in ([1] * 24, [8] * 3, [7, 7, 7, 3]):
+        same(after(chunks), whole)
+
+
+def test_fit_stops_at_every_multiple_and_at_the_end():
+    start = run().start(HYPER, KEY)
+    steps = [int(state.step) for state in fit(run(), HYPER, KEY, data(), start, stop=12, every=EVERY)]
+    assert steps[-1] == 12
+    assert {5, 10} <= set(steps)
+    state = run().start(HYPER, KEY)
+    for state in fit(run(), HYPER, KEY, data(), state, stop=12, every=EVERY):
+        pass
+    same(state, after([12]))
+
+
+def test_an_epoch_takes_each_example_once():
+    orders = [np.asarray(epoch_order(jax.random.key(epoch), N, BATCH)) for epoch in (0, 1)]
+    for order in orders:
+        assert order.shape == (3, BATCH)
+        assert sorted(order[order >= 0]) == list(range(N))
+        assert (order.ravel()[N:] == -1).all()
+    assert (orders[0] != orders[1]).any()
+
+
+def test_steps_are_optax_on_the_mean_of_each_batch():
+    """The whole step written out with plain indexing, over an epoch whose last batch is smaller."""
+    tx, net, examples = optimizer('adam')(HYPER), model('lstm', HYPER), data()
+    params = run().start(HYPER, KEY).params
+    opt_state, losses = tx.init(params), []
+    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), N, BATCH)
+    for index in np.asarray(order):
+        index = index[index >= 0]
+
+        def loss(params, index=index):
+            log = jax.nn.log_softmax(net.apply(params, examples.inputs[index], examples.lengths[index]))
+            return -jnp.mean(log[jnp.arange(len(index)), examples.labels[index]])
+
+        value, grads = jax.jit(jax.value_and_grad(loss))(params)
+        losses.append(value * len(index))
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    state = after([3])
+    close(state.params, params)
+    assert state.totals.means()['loss'] == pytest.approx(float(sum(losses)) / N, rel=1e-12)
+    assert int(state.totals.count) == N
+
+
+def test_totals_begin_anew_at_every_multiple():
+    state = after([EVERY + 1])
+    assert (int(state.totals.steps), int(state.totals.count)) == (1, N - 2 * BATCH)
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_devices_agree(name):
+    close(after([6], name=name, devices=2).params, after([6], name=name).params)
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_a_lane_of_a_vmap_is_the_run_alone(name):
+    """start and advance take a vmap over the settings and the key: what the sweeps are to be."""
+    hypers = Hyper(lr=jnp.array([0.01, 0.03]), clip=jnp.array([1.0, jnp.inf]), forget_bias=jnp.array([1.0, 2.0]))
+    hypers = hypers._replace(weight_decay=jnp.zeros(2), momentum=jnp.zeros(2))
+    keys = jax.random.split(KEY, 2)
+    start, advance = run(name).start, run(name).advance
+    lanes = jax.vmap(start)(hypers, keys)
+    lanes = jax.vmap(advance, in_axes=(0, 0, None, 0, None))(hypers, keys, data(), lanes, 1)
+    for lane in range(2):
+        hyper = jax.tree.map(lambda leaf, lane=lane: leaf[lane], hypers)
+        alone = advance(hyper, keys[lane], data(), start(hyper, keys[lane]), 1)
+        close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], lanes), alone, 1e-12)
+
+
+def test_a_step_that_is_not_finite_is_not_taken():
+    broken = data()
+    broken.inputs[7] = np.nan
+    broken.lengths[7] = T
+    at = int(np.argwhere(np.asarray(epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), N, BATCH)) == 7)[0, 0])
+    state = run().advance(HYPER, KEY, broken, run().start(HYPER, KEY), 24)
+    assert (int(state.step), bool(state.finite)) == (at, False)
+    same(state.params, after([at] if at else []).params)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_evaluation_counts_every_example_once(devices):
+    net, examples = model('gru', HYPER), data()
+    params = net.init(KEY)
+    logits = np.asarray(net.apply(params, examples.inputs, examples.lengths))
+    losses = np.asarray(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), jnp.asarray(examples.labels)))
+    right = logits.argmax(axis=-1) == examples.labels
+    evaluate = make_evaluate(net, batch_size=4, mesh=batch_mesh(4) if devices > 1 else None)
+    for start, count in ((0, None), (0, 1), (0, 4), (3, 9), (20, 7)):
+        taken = (start + np.arange(N if count is None else count)) % N
+        assert evaluate(params, examples, start, count) == pytest.approx((losses[taken].mean(), right[taken].mean()), rel=1e-12)
+    with pytest.raises(InputError, match='23 of 22'):
+        evaluate(params, examples, 0, 23)
+
+
+def test_training_moves_nothing_between_host_and_device():
+    place = partial(jax.device_put, device=jax.devices()[0])
+    hyper, key, examples, steps = place(Hyper(*map(float, HYPER))), place(KEY), place(data()), place(np.int32(4))
+    state = run().advance(hyper, key, examples, run().start(hyper, key), steps)
+    with jax.transfer_guard('disallow'):
+        state = run().advance(hyper, key, examples, state, steps)
+    assert int(state.step) == 8
