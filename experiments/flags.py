@@ -20,8 +20,8 @@ INF = float('inf')
 
 # data
 flags.DEFINE_enum('dataset', 'mnist', sorted(DATASETS), 'Images to classify.')
-flags.DEFINE_enum('view', 'rows', list(VIEWS), 'How an image becomes a sequence: a row a step, a pixel a step, or a pixel in a fixed order.')
-flags.DEFINE_integer('validation', None, 'Training images held out, the last ones; by default 5000 of mnist, a tenth of digits.', lower_bound=0)
+flags.DEFINE_enum('view', 'rows', list(VIEWS), 'What a time step of an image is: a row, a pixel, or a pixel in one fixed order.')
+flags.DEFINE_integer('validation', None, 'Last training images, held out; by default 5000, digits: a tenth.', lower_bound=0)
 flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
 
 # model
@@ -41,7 +41,7 @@ flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay 
 flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
 flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
 flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
-flags.DEFINE_float('weight_decay', None, "Decoupled weight decay of adamw; by default as in its constants: keras 0.004, torch 0.01.", lower_bound=0)
+flags.DEFINE_float('weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0)
 flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0)
 
 # evaluation
@@ -101,7 +101,7 @@ def run(main: Callable[[], None]) -> None:
         del argv
         logging.set_verbosity(logging.ERROR)
         # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever; this must precede its first call.
-        os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, jax.config.jax_num_cpu_devices + 1)))
+        os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, FLAGS.jax_num_cpu_devices + 1)))
         try:
             main()
         except InputError as error:

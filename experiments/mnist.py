@@ -1,7 +1,7 @@
 """Handwritten digits, an image read as a sequence.
 
-    python -m experiments.mnist --cell=lstm --out=runs/lstm
-    python -m experiments.mnist --dataset=digits --epochs=30      (needs no download)
+python -m experiments.mnist --cell=lstm --out=runs/lstm
+python -m experiments.mnist --dataset=digits --epochs=30      (needs no download)
 """
 
 import inspect

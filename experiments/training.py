@@ -67,7 +67,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     evaluate = evaluator(model, held_out, every, mesh, place)
     asked, saved_at = watch_signals(), time.perf_counter()
     with progress(stop, int(state.step)) as show:
-        for state in fit(run, hyper, key, examples, state, stop=stop, every=every):
+        for state in fit(run, hyper, key, examples, state, stop=stop, every=every):  # noqa: B020
             if not state.finite:
                 break
             step, means = int(state.step), state.totals.means()
@@ -147,8 +147,8 @@ def evaluator(model: Model, held_out: Split | None, every: int, mesh, place) -> 
     evaluate = make_evaluate(model, batch_size=eval_batch(window, mesh), mesh=mesh)
 
     def at(step, params):
-        begin = (math.ceil(step / every) - 1) * window % len(held_out.labels) if FLAGS.eval_next else 0
-        loss, accuracy = evaluate(params, examples, begin, window)
+        state = (math.ceil(step / every) - 1) * window % len(held_out.labels) if FLAGS.eval_next else 0
+        loss, accuracy = evaluate(params, examples, state, window)
         return {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
 
     return at

@@ -37,9 +37,9 @@ def describe(model: Model) -> str:
         for number, (parameter, shape, sources, gates) in enumerate(rows):
             cells = parameter, str(list(shape)), sources, gates, f'{math.prod(shape):,}'
             table.add_row(title if number == 0 else '', *cells, end_section=number == len(rows) - 1)
-    out = Console(file=io.StringIO(), width=140)
-    out.print(table)
-    return '\n'.join(line.rstrip() for line in out.file.getvalue().strip('\n').splitlines())
+    out = io.StringIO()
+    Console(file=out, width=140).print(table)
+    return '\n'.join(line.rstrip() for line in out.getvalue().strip('\n').splitlines())
 
 
 def count(params) -> int:

@@ -66,11 +66,8 @@ def classifier(
         return params
 
     def apply(params, inputs, lengths=None):
-        if vocabulary is not None:
-            xs = params['embedding']['table'][inputs]
-        else:
-            xs = inputs.astype(params['readout']['bias'].dtype) * scale
-        xs = jnp.moveaxis(xs, 0, 1)
+        embedded = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
+        xs = jnp.moveaxis(embedded, 0, 1)
         *lower, highest = named.items()
         for name, layer in lower:
             _, xs = layer.apply(params[name], xs, lengths=lengths)
@@ -83,5 +80,8 @@ def classifier(
 
 def output_size(layer: Layer, params, inputs: int) -> int:
     """The outputs of a layer at each step, for params of it and its number of inputs."""
-    dtype = jax.tree.leaves(params)[0].dtype
-    return jax.eval_shape(layer.apply, params, jax.ShapeDtypeStruct((1, 1, inputs), dtype))[1].shape[-1]
+    return jax.eval_shape(layer.apply, params, jax.ShapeDtypeStruct((1, 1, inputs), dtype_of(params)))[1].shape[-1]
+
+
+def dtype_of(params):
+    return jax.tree.leaves(params)[0].dtype

@@ -36,7 +36,7 @@ def optimizer(name: str, constants: str = 'keras') -> Callable[[Hyper], optax.Gr
     known('optimizer', name, OPTIMIZERS)
     known('optimizer constants', constants, CONSTANTS)
     if name == 'adamw' and constants not in WEIGHT_DECAY:
-        raise InputError(f'TF1 has no adamw; its constants are known for adam, rmsprop and sgd, those of adamw for {", ".join(WEIGHT_DECAY)}')
+        raise InputError(f'TF1 has no adamw; take the constants of {" or ".join(WEIGHT_DECAY)}')
 
     def make(hyper: Hyper) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants))

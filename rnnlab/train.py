@@ -28,15 +28,15 @@ class Totals(NamedTuple):
 
     loss: Array  # nats, over examples
     correct: Array  # examples
-    count: Array  # examples
+    examples: Array
     grad_norm: Array  # global norms before clipping, over steps
     steps: Array
 
     def means(self) -> dict[str, float]:
         """loss (nats an example), accuracy (a share) and the gradient's norm (a step)."""
         return {
-            'loss': float(self.loss) / int(self.count),
-            'accuracy': int(self.correct) / int(self.count),
+            'loss': float(self.loss) / int(self.examples),
+            'accuracy': int(self.correct) / int(self.examples),
             'grad_norm': float(self.grad_norm) / int(self.steps),
         }
 

@@ -14,6 +14,7 @@ jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_disable_most_optimizations', True)  # most of the time here is compilation; whole processes run as users' do
 
 TOLERANCE = 1e-10
 

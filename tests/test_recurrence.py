@@ -59,7 +59,7 @@ def loop(cell, params, xs, carry, lengths, reset, reverse):
 
 
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     lengths=st.lists(st.integers(0, T), min_size=B, max_size=B),
     reset=st.lists(st.booleans(), min_size=T * B, max_size=T * B),
@@ -188,7 +188,8 @@ def test_vmap_over_params_is_one_after_another(name, engine):
     f = jax.jit(jax.grad(partial(total, cell, engine)))
     batched = jax.jit(jax.vmap(f, in_axes=(0, None, None)))(several, xs, carry)
     for lane in range(3):
-        close(jax.tree.map(lambda leaf, lane=lane: leaf[lane], batched), f(jax.tree.map(lambda leaf, lane=lane: leaf[lane], several), xs, carry))
+        ours, alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (batched, several))
+        close(ours, f(alone, xs, carry))
 
 
 def test_bidirectional_is_one_cell_each_way():

@@ -51,12 +51,13 @@ def test_rewinding_drops_later_and_broken_rows(tmp_path):
 
 def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(InputError, match='config.json cannot be written'):
+    with pytest.raises(InputError, match=r'config\.json cannot be written'):
         runs.write_json(tmp_path / 'file' / 'run' / runs.CONFIG, CONFIG)
 
 
 def test_curves_draw_a_line_for_each_part(tmp_path):
-    rows = [{'step': s, 'train_loss': 1 / s, 'train_accuracy': 1 - 1 / s, 'validation_loss': 2 / s, 'validation_accuracy': 0.5} for s in (1, 2, 3)]
+    figures = 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
+    rows = [{'step': step} | {name: (at + step) / 10 for at, name in enumerate(figures)} for step in (1, 2, 3)]
     plots.curves(rows, tmp_path / 'curves.png', 'a run')
     from matplotlib.image import imread
 

@@ -1,6 +1,6 @@
 """The Elman cell, also called simple or vanilla RNN (Elman 1990), and its ReLU form IRNN (Le, Jaitly, Hinton 2015).
 
-    h' = tanh(W x + U h + b)        y = h'
+h' = tanh(W x + U h + b)        y = h'
 """
 
 from typing import NamedTuple

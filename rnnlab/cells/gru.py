@@ -1,9 +1,9 @@
 """The gated recurrent unit, with the reset after or before the recurrent product.
 
-    r = sigmoid(W_r x + U_r h + b_r)        z = sigmoid(W_z x + U_z h + b_z)
-    after:   n = tanh(W_n x + b_n + r (U_n h + c_n))      (torch, Flax, cuDNN; Keras's default)
-    before:  n = tanh(W_n x + U_n (r h) + b_n)            (Cho et al. 2014, equations 5 to 8; TF1)
-    h' = (1 - z) n + z h                                  y = h'
+r = sigmoid(W_r x + U_r h + b_r)        z = sigmoid(W_z x + U_z h + b_z)
+after:   n = tanh(W_n x + b_n + r (U_n h + c_n))      (torch, Flax, cuDNN; Keras's default)
+before:  n = tanh(W_n x + U_n (r h) + b_n)            (Cho et al. 2014, equations 5 to 8; TF1)
+h' = (1 - z) n + z h                                  y = h'
 """
 
 from typing import NamedTuple

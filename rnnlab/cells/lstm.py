@@ -1,8 +1,8 @@
 """The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins 2000).
 
-    i, f, g, o = split([x, h] W + b)
-    c' = sigmoid(f) c + sigmoid(i) tanh(g)
-    h' = sigmoid(o) tanh(c')                y = h'
+i, f, g, o = split([x, h] W + b)
+c' = sigmoid(f) c + sigmoid(i) tanh(g)
+h' = sigmoid(o) tanh(c')                y = h'
 """
 
 from typing import NamedTuple

@@ -26,9 +26,9 @@ def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]])
         arrays = decode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            np.savez(file, **arrays)
-        os.replace(file.name, path)  # whole or not at all
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as beside:
+            np.savez(beside, allow_pickle=False, **arrays)
+        os.replace(beside.name, path)  # whole or not at all
     except OSError:
         pass
     return arrays

@@ -4,6 +4,7 @@ Stock TFDS prepares MNIST with TensorFlow's file, gzip and PNG functions; the bu
 library, NumPy and Pillow, and the folder that results is an ordinary TFDS folder.
 """
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -21,7 +22,10 @@ from rnnlab.errors import InputError
 VERSION = '3.0.1'
 COUNTS = {'train': 60_000, 'test': 10_000}
 MIRROR = 'https://storage.googleapis.com/cvdf-datasets/mnist/'
-ARCHIVES = {split: (f'{stem}-images-idx3-ubyte.gz', f'{stem}-labels-idx1-ubyte.gz') for split, stem in (('train', 'train'), ('test', 't10k'))}
+ARCHIVES = {
+    'train': ('train-images-idx3-ubyte.gz', 'train-labels-idx1-ubyte.gz'),
+    'test': ('t10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.gz'),
+}
 
 
 def load(data_dir: str | Path | None = None) -> Images:
@@ -34,7 +38,7 @@ def load(data_dir: str | Path | None = None) -> Images:
     if not (folder / 'dataset_info.json').exists():
         prepare(data_dir)
     arrays = cached('mnist', folder, lambda: decode(folder))
-    return Images(*(arrays[name] for name in Images._fields[:4]), brightest=255, held_out=5_000)
+    return Images(**arrays, brightest=255, held_out=5_000)
 
 
 def decode(folder: Path) -> dict[str, np.ndarray]:
@@ -43,7 +47,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
 
     found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
     if found != 'array_record':
-        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; give another --data_dir, where rnnlab prepares its own')
+        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another --data_dir to prepare it there')
     arrays = {}
     for split, count in COUNTS.items():
         try:
@@ -82,7 +86,7 @@ def check_archives(archives: Path) -> list[str]:
         if not (archives / name).exists():
             missing.append(name)
         elif hashlib.sha256((archives / name).read_bytes()).hexdigest() != checksums()[name]:
-            raise InputError(f'{archives / name} is truncated or altered (its sha256 is not MNIST\'s): fetch it again from {MIRROR}')
+            raise InputError(f"{archives / name} is truncated or altered (its sha256 is not MNIST's): fetch it again from {MIRROR}")
     return missing
 
 
@@ -104,17 +108,17 @@ def make_builder(data_dir: Path):
         Image.fromarray(image).save(out, format='png')
         return out.getvalue()
 
+    def examples(images_path, labels_path):
+        images, labels = read_idx(images_path, header=16).reshape(-1, 28, 28), read_idx(labels_path, header=8)
+        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield number, {'image': png(image), 'label': int(label)}
+
     with registered.skip_registration():
 
         class MNIST(stock.MNIST):
             def _split_generators(self, dl_manager):
                 paths = dl_manager.download({split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()})
-                return {split: self._generate_examples(*paths[split], COUNTS[split]) for split in COUNTS}
-
-            def _generate_examples(self, images_path, labels_path, count):
-                images = read_idx(images_path, header=16).reshape(count, 28, 28)
-                for number, (image, label) in enumerate(zip(images, read_idx(labels_path, header=8), strict=True)):
-                    yield number, {'image': png(image), 'label': int(label)}
+                return {split: examples(*paths[split]) for split in paths}
 
     return MNIST(data_dir=data_dir, file_format='array_record')
 
@@ -131,10 +135,8 @@ def reachable(url: str, seconds: float = 5.0) -> bool:
     answered = []
 
     def ask():
-        try:
+        with contextlib.suppress(requests.RequestException):
             answered.append(requests.head(url, timeout=seconds).ok)
-        except requests.RequestException:
-            pass
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

@@ -16,15 +16,15 @@ def gated(cell, params, carry, inputs, reverse):
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
 
     def step(carry, x):
-        return cell.form.pointwise(params, carry, cell.form.affine(params, carry, x), x)
+        return cell.pointwise(params, carry, cell.affine(params, carry, x), x)
 
     return lax.scan(step, carry, inputs, reverse=reverse)
 
 
 def forward(cell, params, carry, inputs, reverse):
     def step(carry, x):
-        z = cell.form.affine(params, carry, x)
-        after, y = cell.form.pointwise(params, carry, z, x)
+        z = cell.affine(params, carry, x)
+        after, y = cell.pointwise(params, carry, z, x)
         return after, (y, z, carry)
 
     last, (ys, zs, carries) = lax.scan(step, carry, inputs, reverse=reverse)
@@ -38,9 +38,9 @@ def backward(cell, reverse, kept, gradient):
     def step(running, at):
         d_after, d_params = running
         x, z, carry, d_y = at
-        _, pull_pointwise = jax.vjp(lambda p, c, z: cell.form.pointwise(p, c, z, x), params, carry, z)
+        _, pull_pointwise = jax.vjp(lambda p, c, z: cell.pointwise(p, c, z, x), params, carry, z)
         params_pointwise, carry_pointwise, d_z = pull_pointwise((d_after, d_y))
-        _, pull_affine = jax.vjp(lambda p, c, v: cell.form.affine(p, c, x._replace(x=v)), params, carry, x.x)
+        _, pull_affine = jax.vjp(lambda p, c, v: cell.affine(p, c, x._replace(x=v)), params, carry, x.x)
         params_affine, carry_affine, d_x = pull_affine(d_z)
         d_params = jax.tree.map(lambda *terms: sum(terms), d_params, params_pointwise, params_affine)
         return (jax.tree.map(jnp.add, carry_pointwise, carry_affine), d_params), d_x

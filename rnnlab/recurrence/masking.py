@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell, Gated
+from rnnlab.cells.cell import Carry, Cell
 
 
 class Inputs(NamedTuple):
@@ -21,10 +21,15 @@ class Inputs(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """A cell over Inputs: what engines take. form's functions take Inputs in place of x, and pointwise takes them too."""
+    """A cell over Inputs: what engines take.
+
+    step: (params, carry, inputs) -> (carry, y).
+    affine: (params, carry, inputs) -> z, and pointwise: (params, carry, z, inputs) -> (carry, y), for cells of form Gated.
+    """
 
     step: Callable
-    form: Gated | None
+    affine: Callable
+    pointwise: Callable
 
 
 def masks(time_steps: int, batch_shape, lengths, reset, reverse: bool) -> tuple[Array | None, Array | None]:
@@ -71,4 +76,4 @@ def masked(cell: Cell) -> Masked:
         carry, _ = enter(params, carry, inputs)
         return leave(inputs, carry, *cell.form.pointwise(params, carry, z))
 
-    return Masked(step, Gated(affine, pointwise) if isinstance(cell.form, Gated) else None)
+    return Masked(step, affine, pointwise)

@@ -1,6 +1,6 @@
 """unroll: a cell over time, whatever engine does it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,7 +11,7 @@ from rnnlab.recurrence.gated import gated
 from rnnlab.recurrence.masking import Inputs, choose, masked, masks
 from rnnlab.recurrence.scan import scan
 
-ENGINES = {'scan': scan, 'gated': gated}
+ENGINES: dict[str, Callable] = {'scan': scan, 'gated': gated}
 
 
 def unroll(
