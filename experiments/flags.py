@@ -42,7 +42,7 @@ flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
 flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
 flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
 flags.DEFINE_float('weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0)
-flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0)
+flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0, upper_bound=2**31 - 1)
 
 # evaluation
 flags.DEFINE_integer('eval_every', None, 'Steps between evaluations; by default an epoch.', lower_bound=1)
@@ -64,12 +64,13 @@ flags.register_validator('weight_decay', lambda decay: decay is None or math.isf
 jax.config.config_with_absl()
 
 BY_THE_WAY = {'out', 'resume', 'data_dir', 'checkpoint_every'}  # these do not change what a run computes
+NUMERICS = {'jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl'}  # these do, and the environment sets them too
 
 
 def config(experiment: str) -> dict[str, Any]:
-    """All that decides what a run computes: its flags, JAX's own where given, the platform and the number of devices."""
+    """All that decides what a run computes: its flags, JAX's that are given or matter, the platform and the number of devices."""
     ours = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
-    of_jax = {name: FLAGS[name].value for name in FLAGS if name.startswith('jax_') and FLAGS[name].present}
+    of_jax = {name: getattr(jax.config, name) for name in FLAGS if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present)}
     try:
         devices = jax.devices()
     except RuntimeError as error:
@@ -106,10 +107,12 @@ def run(main: Callable[[], None]) -> None:
             main()
         except InputError as error:
             fail(str(error))
+        except KeyboardInterrupt:
+            fail('interrupted', code=130)
 
     app.run(call, flags_parser=parse)
 
 
-def fail(message: str) -> None:
+def fail(message: str, code: int = 1) -> None:
     print('error: ' + ' '.join(message.split()), file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)

@@ -64,7 +64,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
 
     place = NamedSharding(mesh, PartitionSpec()) if mesh else None
     state, examples = jax.device_put((state, data.train), place)
-    evaluate = evaluator(model, held_out, every, mesh, place)
+    evaluate_at = evaluator(model, held_out, every, mesh, place)
     asked, saved_at = watch_signals(), time.perf_counter()
     with progress(stop, int(state.step)) as show:
         for state in fit(run, hyper, key, examples, state, stop=stop, every=every):  # noqa: B020
@@ -75,7 +75,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
             if step % every == 0 or step == stop:
                 row = {'step': step, 'epoch': round(step / epoch_steps(len(data.train.labels), FLAGS.batch_size), 4)}
                 row |= {'train_loss': means['loss'], 'train_accuracy': means['accuracy'], 'grad_norm': means['grad_norm']}
-                row |= evaluate(step, state.params) | {'seconds': round(seconds(), 3)}
+                row |= evaluate_at(step, state.params) | {'seconds': round(seconds(), 3)}
                 rows.append(row)
                 runs.append_row(folder, row)
                 show(step, means, row)
@@ -89,14 +89,14 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     if not state.finite:
         raise InputError(
             f'the loss or gradient of step {int(state.step) + 1} is not finite, with --lr={FLAGS.lr:g} and --clip={FLAGS.clip:g}: '
-            f'try a lower --lr, or a lower --clip; {folder} keeps the parameters before that step'
+            f'try a lower one of them in a new folder; {folder} keeps the parameters before that step'
         )
     if int(state.step) < stop:
         console.print(f'stopped at step {int(state.step)} of {stop}; the same command with --out={folder} --resume goes on')
-        raise SystemExit(130)
+        raise SystemExit(128 + asked[0])
 
-    test = jax.device_put(data.test, place)
-    loss, accuracy = make_evaluate(model, batch_size=eval_batch(EVAL_BATCH, mesh), mesh=mesh)(state.params, test)
+    evaluate = make_evaluate(model, batch_size=eval_batch(len(data.test.labels), mesh), mesh=mesh)
+    loss, accuracy = evaluate(state.params, jax.device_put(data.test, place))
     summary = {'test_accuracy': accuracy, 'test_loss': loss}
     summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train'))}
     summary |= {'parameters': count(state.params), 'steps': stop, 'wall_seconds': round(seconds(), 3), 'jax': jax.__version__}
@@ -147,8 +147,8 @@ def evaluator(model: Model, held_out: Split | None, every: int, mesh, place) -> 
     evaluate = make_evaluate(model, batch_size=eval_batch(window, mesh), mesh=mesh)
 
     def at(step, params):
-        state = (math.ceil(step / every) - 1) * window % len(held_out.labels) if FLAGS.eval_next else 0
-        loss, accuracy = evaluate(params, examples, state, window)
+        start = (math.ceil(step / every) - 1) * window % len(held_out.labels) if FLAGS.eval_next else 0
+        loss, accuracy = evaluate(params, examples, start, window)
         return {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
 
     return at

@@ -15,12 +15,12 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     path = folder / CONFIG
     if not path.exists():
         if resume:
-            raise InputError(f'--resume: {folder} holds no run; leave --resume out to start one there')
+            raise InputError(f'{folder} holds no run to resume; leave resume out to start one there')
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f'--out={folder} is there and holds something else; name a new folder')
+            raise InputError(f'{folder} holds something that is no run; name a new folder')
         return
     if not resume:
-        raise InputError(f'--out={folder} holds a run already; go on with it by --resume, or name a new folder')
+        raise InputError(f'{folder} holds a run already; resume it, or name a new folder')
     try:
         before = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -28,7 +28,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     now = json.loads(json.dumps(config))
     different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
     if different:
-        raise InputError(f'--resume: the run in {folder} was started otherwise ({"; ".join(different)}); use the same or name a new folder')
+        raise InputError(f'the run in {folder} was started otherwise ({"; ".join(different)}); resume it as it was, or name a new folder')
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
     if number == signal.SIGKILL:
         assert code == -number
     else:
-        assert code == 130
+        assert code == 128 + number
         assert '--resume goes on' in printed
         assert 'Traceback' not in printed
     assert not (folder / 'summary.json').exists()
@@ -138,7 +138,8 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
     flags = ['--cell=irnn', '--optimizer=sgd', '--lr=1e8', '--clip=inf', '--steps=100']
     result = launch(*SMALL, *flags, f'--out={folder}')
     assert result.returncode == 1
-    assert re.fullmatch(r'error: the loss or gradient of step \d+ is not finite, with --lr=1e\+08 .*try a lower --lr.*\n', result.stderr)
+    words = r'error: the loss or gradient of step \d+ is not finite, with --lr=1e\+08 and --clip=inf: try a lower one of them.*\n'
+    assert re.fullmatch(words, result.stderr)
     assert all(np.isfinite(leaf).all() for layer in final(folder)['layer_1'].values() for leaf in layer.values())
 
 
@@ -227,3 +228,14 @@ def test_launch_lists_what_there_is():
     result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], capture_output=True, text=True, cwd='/')
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert "no experiment 'mnsit'" in result.stderr
+
+
+def test_the_readmes_code_runs():
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        result = subprocess.run([sys.executable, '-W', 'error', '-c', block], capture_output=True, text=True, cwd=ROOT, timeout=300)
+        assert result.returncode == 0, result.stderr
+    loss, accuracy = map(float, result.stdout.splitlines()[-1].strip('()').split(','))
+    assert loss < 0.3
+    assert accuracy > 0.93

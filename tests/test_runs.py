@@ -21,7 +21,7 @@ def test_a_free_folder_takes_a_run(tmp_path):
     ('there', 'config', 'resume', 'words'),
     [
         ({}, CONFIG, True, 'holds no run'),
-        ({'notes.txt': 'mine'}, CONFIG, False, 'holds something else'),
+        ({'notes.txt': 'mine'}, CONFIG, False, 'holds something that is no run'),
         ({'config.json': json.dumps(CONFIG)}, CONFIG, False, 'holds a run already'),
         ({'config.json': json.dumps(CONFIG)}, CONFIG | {'lr': 0.2}, True, 'lr=0.1 there, 0.2 now'),
         ({'config.json': json.dumps(CONFIG)}, {'cell': 'lstm'}, True, 'lr=0.1 there, None now'),

@@ -47,7 +47,7 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
 
     found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
     if found != 'array_record':
-        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another --data_dir to prepare it there')
+        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there')
     arrays = {}
     for split, count in COUNTS.items():
         try:
