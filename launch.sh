@@ -2,8 +2,9 @@
 # Runs experiments and tests in an environment of their own, which it makes and keeps up to date.
 #   PYTHON=python3.12   the interpreter to make it with        VENV=DIR   where it lies, by default .venv here
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 venv=${VENV:-$root/.venv}
+case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
 
 list() {
   echo 'usage: ./launch.sh WHAT [--flag=value ...]'
@@ -26,6 +27,7 @@ interpreter() {
   for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
     recent "$candidate" && echo "$candidate" && return
   done
+  return 1
 }
 
 accelerator() { # the extra of pyproject.toml that brings JAX for what this machine has
@@ -33,7 +35,7 @@ accelerator() { # the extra of pyproject.toml that brings JAX for what this mach
     local cuda
     cuda=$(nvidia-smi | sed -n 's/.*CUDA Version: *\([0-9]*\).*/\1/p' | head -n 1)
     if [ "${cuda:-12}" -ge 13 ]; then echo cuda13; else echo cuda12; fi
-  elif compgen -G '/dev/accel*' >/dev/null || [ -n "${TPU_NAME:-}" ]; then
+  elif compgen -G '/dev/accel[0-9]*' >/dev/null || [ -n "${TPU_NAME:-}" ]; then
     echo tpu
   fi
 }
@@ -48,10 +50,9 @@ install() { # of the extras named, what the environment lacks
     [ -x "$venv/bin/python" ] || uv venv --quiet --python "${PYTHON:->=3.11}" "$venv"
     uv pip install --quiet --python "$venv/bin/python" --editable "$root${extras:+[$extras]}"
   else
-    if [ ! -x "$venv/bin/python" ]; then
-      python=$(interpreter)
-      [ -n "$python" ] || fail "rnnlab needs Python 3.11 or newer; ${PYTHON:-python3} is not: install one, or name it as PYTHON=..."
-      "$python" -m venv "$venv"
+    if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+      python=$(interpreter) || fail "rnnlab needs Python 3.11 or newer; ${PYTHON:-python3} is not: install one, or name it as PYTHON=..."
+      "$python" -m venv --clear "$venv" || fail "$python could not make an environment in $venv (on Debian: apt install python3-venv)"
     fi
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root${extras:+[$extras]}"
   fi

@@ -64,18 +64,21 @@ flags.register_validator('weight_decay', lambda decay: decay is None or math.isf
 jax.config.config_with_absl()
 
 BY_THE_WAY = {'out', 'resume', 'data_dir', 'checkpoint_every'}  # these do not change what a run computes
-NUMERICS = {'jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl'}  # these do, and the environment sets them too
+NUMERICS = {  # these of JAX do, and the environment sets them too
+    'jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable', 'jax_random_seed_offset',
+}  # fmt: skip
 
 
 def config(experiment: str) -> dict[str, Any]:
-    """All that decides what a run computes: its flags, JAX's that are given or matter, the platform and the number of devices."""
+    """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices."""
     ours = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
     of_jax = {name: getattr(jax.config, name) for name in FLAGS if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present)}
     try:
         devices = jax.devices()
     except RuntimeError as error:
         raise InputError(f'JAX finds no device: {str(error).splitlines()[0]}') from error
-    settings = {'experiment': experiment, **ours, **of_jax, 'platform': devices[0].platform, 'devices': len(devices)}
+    machine = {'jax': jax.__version__, 'platform': devices[0].platform, 'devices': len(devices)}
+    settings = {'experiment': experiment, **ours, **of_jax, **machine}
     return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity
 
 
@@ -107,6 +110,8 @@ def run(main: Callable[[], None]) -> None:
             main()
         except InputError as error:
             fail(str(error))
+        except OSError as error:
+            fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
         except KeyboardInterrupt:
             fail('interrupted', code=130)
 

@@ -87,19 +87,18 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     checkpoint.save(checkpoints, state, seconds())
     checkpoints.close()
     if not state.finite:
-        raise InputError(
-            f'the loss or gradient of step {int(state.step) + 1} is not finite, with --lr={FLAGS.lr:g} and --clip={FLAGS.clip:g}: '
-            f'try a lower one of them in a new folder; {folder} keeps the parameters before that step'
-        )
+        raise not_finite(f'the loss or gradient of step {int(state.step) + 1}', folder)
     if int(state.step) < stop:
         console.print(f'stopped at step {int(state.step)} of {stop}; the same command with --out={folder} --resume goes on')
         raise SystemExit(128 + asked[0])
 
     evaluate = make_evaluate(model, batch_size=eval_batch(len(data.test.labels), mesh), mesh=mesh)
     loss, accuracy = evaluate(state.params, jax.device_put(data.test, place))
+    if not math.isfinite(loss):
+        raise not_finite('the test loss', folder)
     summary = {'test_accuracy': accuracy, 'test_loss': loss}
-    summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train'))}
-    summary |= {'parameters': count(state.params), 'steps': stop, 'wall_seconds': round(seconds(), 3), 'jax': jax.__version__}
+    summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train'))} if rows else {}
+    summary |= {'parameters': count(state.params), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
     runs.write_json(folder / runs.SUMMARY, summary)
     plots.curves(rows, folder / runs.CURVES, f'{experiment}: {FLAGS.cell}, {FLAGS.hidden_size} units, test accuracy {accuracy:.2%}')
     console.print(summary_table(summary))
@@ -115,6 +114,11 @@ def make_hyper() -> Hyper:
     decay = WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0) if FLAGS.weight_decay is None else FLAGS.weight_decay
     hyper = Hyper(lr=FLAGS.lr, clip=FLAGS.clip, weight_decay=decay, momentum=FLAGS.momentum)
     return hyper if FLAGS.forget_bias is None else hyper._replace(forget_bias=FLAGS.forget_bias)
+
+
+def not_finite(what: str, folder: Path) -> InputError:
+    settings = f'--lr={FLAGS.lr:g} and --clip={FLAGS.clip:g}'
+    return InputError(f'{what} is not finite, with {settings}: try a lower one of them in a new folder; {folder} keeps the state before')
 
 
 def new_folder(experiment: str) -> str:

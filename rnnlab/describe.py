@@ -38,7 +38,7 @@ def describe(model: Model) -> str:
             cells = parameter, str(list(shape)), sources, gates, f'{math.prod(shape):,}'
             table.add_row(title if number == 0 else '', *cells, end_section=number == len(rows) - 1)
     out = io.StringIO()
-    Console(file=out, width=140).print(table)
+    Console(file=out, width=140, color_system=None, force_jupyter=False).print(table)
     return '\n'.join(line.rstrip() for line in out.getvalue().strip('\n').splitlines())
 
 

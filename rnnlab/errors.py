@@ -11,8 +11,7 @@ def known(kind: str, name: str, names) -> None:
         raise InputError(f'unknown {kind} {name!r}; the known ones are {", ".join(sorted(names))}')
 
 
-def positive(what: str, value) -> int:
-    """`value` if it is a whole number above zero, else InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def positive(what: str, value) -> None:
+    """Raises InputError unless `value` is a whole number above zero, of Python or NumPy."""
+    if not hasattr(value, '__index__') or value < 1:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
-    return value

@@ -28,5 +28,6 @@ def curves(rows: list[dict[str, Any]], path: Path, title: str) -> None:
             axes.set_ylim(bottom=0)
         else:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

@@ -22,8 +22,8 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     if not resume:
         raise InputError(f'{folder} holds a run already; resume it, or name a new folder')
     try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        before = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise InputError(f'{path} cannot be read ({error}); name a new folder') from error
     now = json.loads(json.dumps(config))
     different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
@@ -32,14 +32,11 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Whole or not at all: a reader never sees half a file. InputError where the folder cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix('.part')
-        beside.write_text(json.dumps(value, indent=2) + '\n')
-        os.replace(beside, path)
-    except OSError as error:
-        raise InputError(f'{path} cannot be written: {error.strerror}') from error
+    """Whole or not at all: a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix('.part')
+    beside.write_text(json.dumps(value, indent=2) + '\n')
+    os.replace(beside, path)
 
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:

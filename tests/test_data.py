@@ -162,3 +162,6 @@ def test_damaged_or_foreign_folders_are_refused(tmp_path, tfds_folder, own_cache
     info.write_text(info.read_text().replace('array_record', 'tfrecord'))
     with pytest.raises(InputError, match='tfrecord files, which only TensorFlow reads'):
         DATASETS['mnist'](tmp_path)
+    info.write_text('{')
+    with pytest.raises(InputError, match=r'3.0.1 is damaged, delete it'):
+        DATASETS['mnist'](tmp_path)

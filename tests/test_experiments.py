@@ -168,6 +168,8 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
         (['--flagfile=nowhere.flags'], ['nowhere.flags']),
         (['--jax_platforms=abacus'], ['abacus']),
         (['steps=3'], ['steps=3', '--']),
+        (['--out=/dev/null/run'], ['/dev/null/run', 'Not a directory']),
+        (['--out=/dev/null'], ['/dev/null', 'no run']),
         (['--dataset=mnist', '--data_dir=nowhere'], ['MNIST is not in nowhere', 'downloads/manual']),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) and value[0].startswith('-') else '',

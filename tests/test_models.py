@@ -46,6 +46,15 @@ def test_describe_shows_where_each_number_belongs():
     assert count(model.init(jax.random.key(0))) == 156 * 512 + 512 + 128 * 10 + 10
 
 
+def test_describe_is_plain_text_everywhere(monkeypatch):
+    model = classifier([recurrent(lstm(3))], inputs=2, classes=2)
+    plain = describe(model)
+    monkeypatch.setenv('FORCE_COLOR', '1')
+    monkeypatch.setattr('rich.console._is_jupyter', lambda: True)
+    assert describe(model) == plain
+    assert '\x1b' not in plain
+
+
 def test_describe_goes_into_stacks_and_directions():
     model = classifier([bidirectional(stack(gru(3), elman(4)), lstm(2))], inputs=5, classes=2, vocabulary=9)
     lines = [' '.join(line.split()) for line in describe(model).splitlines()]

@@ -42,18 +42,19 @@ def weighted_sum(tree):
 
 
 def loop(cell, params, xs, carry, lengths, reset, reverse):
-    """What unroll stands for, a sequence at a time and without a batch axis."""
+    """The loop of unroll's docstring, a sequence at a time and without a batch axis."""
     step = jax.jit(cell.step)
     first = cell.carry(params, ())
     carries, ys = [], np.zeros((T, B, H))
     for b in range(B):
         c = jax.tree.map(lambda leaf, b=b: leaf[b], carry)
-        times = range(int(lengths[b]))
-        for t in reversed(times) if reverse else times:
-            boundary = t + 1 if reverse else t
-            if boundary < lengths[b] and reset[boundary, b]:
-                c = first
-            c, ys[t, b] = step(params, c, xs[t, b])
+        for t in reversed(range(T)) if reverse else range(T):
+            if t < lengths[b]:
+                if (t + 1 < lengths[b] and reset[t + 1, b]) if reverse else reset[t, b]:
+                    c = first
+                c, ys[t, b] = step(params, c, xs[t, b])
+            else:
+                ys[t, b] = 0
         carries.append(c)
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *carries), ys
 
@@ -217,6 +218,7 @@ def test_a_recurrent_layer_is_unroll():
     ('change', 'words'),
     [
         ({'xs': jnp.ones(3)}, r'xs \[T, ..., D\]'),
+        ({'carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))}, r'has the shapes \[3, 4\], not \[2, 4\]'),
         ({'lengths': [1, 2]}, r'lengths must be whole numbers \[3\]'),
         ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),

@@ -45,7 +45,10 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of a prepared folder, by the names that Images gives them."""
     import tensorflow_datasets as tfds
 
-    found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+    try:
+        found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
+    except (ValueError, AttributeError) as error:
+        raise InputError(f'{folder} is damaged, delete it to prepare it anew: {error}') from error
     if found != 'array_record':
         raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there')
     arrays = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -29,10 +30,13 @@ def unroll(
     """Runs a cell over xs [T, *batch, D]; the result is (carry, ys [T, *batch, H]) of this loop:
 
         carry = cell.carry(params, batch) if carry is None
-        for t in range(T):                          # T - 1 down to 0 with reverse
-            if reset[t]: carry = cell.carry(params, batch)
-            if t < lengths: carry, ys[t] = cell.step(params, carry, xs[t])
-            else: ys[t] = 0                         # and the carry stays
+        for t in range(T):                              # T - 1 down to 0 with reverse
+            if t < lengths:
+                if reset[t]:                            # t + 1 < lengths and reset[t + 1] with reverse
+                    carry = cell.carry(params, batch)
+                carry, ys[t] = cell.step(params, carry, xs[t])
+            else:
+                ys[t] = 0                               # and the carry stays
 
     Args:
         carry: what to start from, as `cell.carry` gives it and an earlier unroll returns it.
@@ -44,7 +48,7 @@ def unroll(
         engine: a name of ENGINES; None takes 'gated' for cells of that form (no forward mode) and else 'scan'.
 
     Raises:
-        InputError: shapes that do not fit, an unknown engine, one that cannot run this cell.
+        InputError: a carry, lengths or reset that do not fit xs, an unknown engine, one that cannot run this cell.
     """
     xs = jnp.asarray(xs)
     if xs.ndim < 2:
@@ -58,8 +62,11 @@ def unroll(
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
             raise InputError(f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}')
+    fresh = cell.carry(params, tuple(batch))
     if carry is None:
-        carry = cell.carry(params, tuple(batch))
+        carry = fresh
+    elif jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, fresh):
+        raise InputError(f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}')
 
     if isinstance(cell.form, Chain):
         return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, engine)
@@ -71,6 +78,10 @@ def unroll(
     inputs = Inputs(xs, *masks(time_steps, batch, lengths, reset, reverse))
     carry, ys = ENGINES[engine](masked(cell), params, carry, inputs, reverse)
     return carry, final(ys, lengths, reverse) if last else ys
+
+
+def shapes(carry: Carry) -> str:
+    return ', '.join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(carry))
 
 
 def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, engine):
