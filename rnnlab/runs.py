@@ -20,7 +20,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
             raise InputError(f'{folder} holds something that is no run; name a new folder')
         return
     if not resume:
-        raise InputError(f'{folder} holds a run already; resume it, or name a new folder')
+        raise InputError(f'{folder} holds a run already; go on with it by --resume, or name a new folder')
     try:
         before = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
