@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from rnnlab.cells import CELLS
 from rnnlab.data import DATASETS, VIEWS
-from rnnlab.errors import InputError
+from rnnlab.errors import InputError, first_line
 from rnnlab.initializers import PRESETS
 from rnnlab.optim import CONSTANTS, OPTIMIZERS
 
@@ -76,7 +76,7 @@ def config(experiment: str) -> dict[str, Any]:
     try:
         devices = jax.devices()
     except RuntimeError as error:
-        raise InputError(f'JAX finds no device: {str(error).splitlines()[0]}') from error
+        raise InputError(f'JAX finds no device: {first_line(error)}') from error
     machine = {'jax': jax.__version__, 'platform': devices[0].platform, 'devices': len(devices)}
     settings = {'experiment': experiment, **ours, **of_jax, **machine}
     return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity

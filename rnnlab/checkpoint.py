@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnlab.errors import InputError
+from rnnlab.errors import InputError, first_line
 from rnnlab.train import TrainState
 
 
@@ -43,6 +43,6 @@ def restore(manager: Any, like: TrainState) -> tuple[TrainState, float] | None:
     try:
         tree = manager.restore(step, args=ocp.args.StandardRestore(target))
     except Exception as error:  # whatever orbax and tensorstore raise on damaged files
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f'the checkpoint {manager.directory / str(step)} is damaged or of another model: {reason}') from error
+        where = manager.directory / str(step)
+        raise InputError(f'the checkpoint {where} is damaged or of another model: {first_line(error)}') from error
     return jax.tree.map(jnp.asarray, tree['state']), float(tree['seconds'])

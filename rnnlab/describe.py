@@ -5,7 +5,7 @@ import math
 
 import jax
 
-from rnnlab.cells import Cell, Chain
+from rnnlab.cells.cell import Cell, Chain, output
 from rnnlab.models import Model, output_size
 
 
@@ -30,10 +30,8 @@ def describe(model: Model) -> str:
             rows = [row for part, cell in layer.cells.items() for row in cell_rows(cell, layer_params[part], width, part)]
             title, width = f'{name}: {width} -> {outputs}', outputs
         else:
-            shapes = {parameter: leaf.shape for parameter, leaf in layer_params.items()}
-            matrix = max(shapes.values(), key=len)
-            title = f'{name}: {matrix[0]} -> {matrix[1]}'
             rows = [(parameter, leaf.shape, '', '') for parameter, leaf in by_rank(layer_params)]
+            title = '{}: {} -> {}'.format(name, *rows[0][1])
         for number, (parameter, shape, sources, gates) in enumerate(rows):
             cells = parameter, str(list(shape)), sources, gates, f'{math.prod(shape):,}'
             table.add_row(title if number == 0 else '', *cells, end_section=number == len(rows) - 1)
@@ -52,9 +50,9 @@ def cell_rows(cell: Cell, params, inputs: int, path: str):
     if isinstance(cell.form, Chain):
         for number, (part, part_params) in enumerate(zip(cell.form.cells, params, strict=True), 1):
             yield from cell_rows(part, part_params, inputs, f'{path} {number}')
-            inputs = cell_outputs(part, part_params, inputs)
+            inputs = output(part, part_params, inputs).shape[-1]
         return
-    hidden = cell_outputs(cell, params, inputs)
+    hidden = output(cell, params, inputs).shape[-1]
     prefix = '' if path == 'cell' else f'{path} '
     for parameter, leaf in by_rank(params):
         *rows, columns = leaf.shape
@@ -63,13 +61,6 @@ def cell_rows(cell: Cell, params, inputs: int, path: str):
         if rows and parameter.startswith('recurrent'):
             sources = {'h': hidden}
         yield prefix + parameter, leaf.shape, slices(sources), gates
-
-
-def cell_outputs(cell: Cell, params, inputs: int) -> int:
-    def output(params):
-        return cell.step(params, cell.carry(params, ()), jax.numpy.zeros((inputs,), jax.tree.leaves(params)[0].dtype))[1]
-
-    return jax.eval_shape(output, params).shape[-1]
 
 
 def by_rank(params):

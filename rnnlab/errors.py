@@ -15,3 +15,8 @@ def positive(what: str, value) -> None:
     """Raises InputError unless `value` is a whole number above zero, of Python or NumPy."""
     if not hasattr(value, '__index__') or value < 1:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
+
+
+def first_line(error: Exception) -> str:
+    """What an error of some library says, as far as it fits into a line of ours."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -78,6 +78,12 @@ def gated(init, carry, affine, pointwise, gates) -> Cell:
     return Cell(init, carry, step, gates, Gated(affine, pointwise))
 
 
+def output(cell: Cell, params: Params, inputs: int) -> jax.ShapeDtypeStruct:
+    """Shape [H] and dtype of one step's output for an input [D], without computing it."""
+    x = jax.ShapeDtypeStruct((inputs,), jax.tree.leaves(params)[0].dtype)
+    return jax.eval_shape(lambda params, x: cell.step(params, cell.carry(params, ()), x)[1], params, x)
+
+
 def stack(*cells: Cell) -> Cell:
     """Cells one above the other, again a cell; its params and its carry are tuples with one entry a cell."""
     return chain(cells, lambda x, y: y)
@@ -108,8 +114,8 @@ def chain(cells: tuple[Cell, ...], join) -> Cell:
         params = []
         for cell, cell_key in zip(cells, jax.random.split(key, len(cells)), strict=True):
             params.append(cell.init(cell_key, inputs, dtype))
-            x = jnp.zeros((inputs,), dtype)
-            inputs = jax.eval_shape(lambda p, x, cell=cell: join(x, cell.step(p, cell.carry(p, ()), x)[1]), params[-1], x).shape[-1]
+            y = output(cell, params[-1], inputs)
+            inputs = jax.eval_shape(join, jax.ShapeDtypeStruct((inputs,), y.dtype), y).shape[-1]
         return tuple(params)
 
     def carry(params, batch_shape):

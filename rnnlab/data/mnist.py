@@ -17,7 +17,7 @@ import numpy as np
 
 from rnnlab.data.cache import cached
 from rnnlab.data.dataset import Images
-from rnnlab.errors import InputError
+from rnnlab.errors import InputError, first_line
 
 VERSION = '3.0.1'
 COUNTS = {'train': 60_000, 'test': 10_000}
@@ -145,7 +145,3 @@ def reachable(url: str, seconds: float = 5.0) -> bool:
     thread.start()
     thread.join(seconds)
     return answered == [True]
-
-
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
