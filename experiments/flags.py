@@ -1,4 +1,4 @@
-"""Every flag of every experiment, each defined once, and how an experiment's main is run."""
+"""Every flag, each defined once, in groups that the experiments choose from, and how an experiment's main is run."""
 
 import math
 import os
@@ -10,56 +10,104 @@ import jax
 from absl import app, flags, logging
 
 from rnnlab.cells import CELLS
-from rnnlab.data import DATASETS, VIEWS
+from rnnlab.data import IMAGES, PADS, VIEWS
+from rnnlab.data.imdb import TOKENS
+from rnnlab.data.text import FIRST
 from rnnlab.errors import InputError, first_line
 from rnnlab.initializers import PRESETS
+from rnnlab.models import POOLS
 from rnnlab.optim import CONSTANTS, OPTIMIZERS
 
 FLAGS = flags.FLAGS
 INF = float('inf')
 
-# data
-flags.DEFINE_enum('dataset', 'mnist', sorted(DATASETS), 'Images to classify.')
-flags.DEFINE_enum('view', 'rows', list(VIEWS), 'What a time step of an image is: a row, a pixel, or a pixel in one fixed order.')
-flags.DEFINE_integer('validation', None, 'Last training images, held out; by default 5000, digits: a tenth.', lower_bound=0)
-flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
 
-# model
-flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
-flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
-flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other.', lower_bound=1)
-flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
-flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
-flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
+def images() -> None:
+    flags.DEFINE_enum('dataset', 'mnist', sorted(IMAGES), 'Images to classify.')
+    flags.DEFINE_enum('view', 'rows', list(VIEWS), 'What a time step of an image is: a row, a pixel, or a pixel in one fixed order.')
 
-# training
-flags.DEFINE_integer('batch_size', 128, 'Examples a step; digits: 32 by default.', lower_bound=1)
-flags.DEFINE_integer('epochs', 5, 'Passes over the training part; digits: 30 by default.', lower_bound=1)
-flags.DEFINE_integer('steps', None, 'Steps to train, whatever --epochs says.', lower_bound=1)
-flags.DEFINE_enum('optimizer', 'adam', list(OPTIMIZERS), 'Optimizer.')
-flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay rates, epsilon and form of the optimizer.')
-flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
-flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
-flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
-flags.DEFINE_float('weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0)
-flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0, upper_bound=2**31 - 1)
 
-# evaluation
-flags.DEFINE_integer('eval_every', None, 'Steps between evaluations; by default an epoch.', lower_bound=1)
-flags.DEFINE_enum('eval_split', 'validation', ['validation', 'test'], 'What is evaluated on the way; nothing is selected by it.')
-flags.DEFINE_integer('eval_examples', None, 'Examples of an evaluation on the way, the first ones; by default all.', lower_bound=1)
-flags.DEFINE_boolean('eval_next', False, 'Take the next --eval_examples each time, not the first ones.')
+def texts() -> None:
+    flags.DEFINE_enum('tokens', 'words', list(TOKENS), 'What a time step of a text is.')
+    flags.DEFINE_integer('vocab_size', 10_000, 'Ids of words, those of padding, start and unknown counted in; bytes have 259.')
+    flags.DEFINE_integer('max_length', 500, 'Time steps of a text, the start counted in; of a longer one the last.', lower_bound=1)
+    flags.DEFINE_enum('pad', 'pre', list(PADS), 'Padding in front, read like a word, or behind, masked.')
+    flags.DEFINE_integer(
+        'buckets', 8, 'Groups of texts of like length that batches are taken from, for --pad=post; 1 is off.', lower_bound=1
+    )
+    flags.DEFINE_integer('embedding', 32, 'Features that a word is embedded in.', lower_bound=1)
+    flags.register_validator('vocab_size', lambda size: size > FIRST, f'must be above {FIRST}: padding, start, unknown, and words')
 
-# the run and its folder
-flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
-flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
-flags.DEFINE_float('checkpoint_every', 30.0, 'Seconds between checkpoints; one is also written at the end and on Ctrl-C.', lower_bound=0)
 
-flags.register_validator('lr', lambda lr: 0 < lr < INF, 'must be a number above zero')
-flags.register_validator('clip', lambda clip: clip > 0, 'must be above zero; inf is off')
-flags.register_validator('momentum', lambda momentum: 0 <= momentum < 1, 'must be at least 0 and below 1')
-flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
-flags.register_validator('weight_decay', lambda decay: decay is None or math.isfinite(decay), 'must be a finite number')
+def cell() -> None:
+    flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
+    flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
+    flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
+    flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
+    flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
+
+
+def model() -> None:
+    cell()
+    flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean or max: none.', lower_bound=0)
+    flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
+    flags.DEFINE_enum('pool', 'last', list(POOLS), "What of the highest layer's outputs is read out.")
+    flags.DEFINE_float('dropout', None, "Share of each layer's and the readout's inputs left out in training, the same ones at every step.")
+    flags.DEFINE_float('recurrent_dropout', None, 'Share of the units left out of the recurrent products in training, likewise.')
+    for name in ('dropout', 'recurrent_dropout'):
+        flags.register_validator(name, lambda rate: rate is None or 0 <= rate < 1, 'must be at least 0 and below 1')
+
+
+def explained() -> None:
+    flags.DEFINE_integer('inputs', 3, 'Values of a time step.', lower_bound=1)
+    flags.DEFINE_integer('time_steps', 5, 'Time steps of a sequence.', lower_bound=1)
+    flags.DEFINE_integer('batch_size', 1, 'Sequences.', lower_bound=1)
+    flags.DEFINE_integer('seed', 0, 'Seed of the parameters and the sequences.', lower_bound=0, upper_bound=2**31 - 1)
+    flags.DEFINE_boolean('plot', False, 'Draw the gates over time, and how far a gradient reaches back.')
+    pictures()
+
+
+def pictures() -> None:
+    flags.DEFINE_string('out', '.', 'Folder of the pictures.')
+
+
+def training() -> None:
+    # data
+    flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, digits: a tenth.', lower_bound=0)
+    flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
+
+    # steps
+    flags.DEFINE_integer('batch_size', 128, 'Examples a step; digits: 32 by default.', lower_bound=1)
+    flags.DEFINE_integer('epochs', 5, 'Passes over the training part; digits: 30 by default.', lower_bound=1)
+    flags.DEFINE_integer('steps', None, 'Steps to train, whatever --epochs says.', lower_bound=1)
+    flags.DEFINE_enum('optimizer', 'adam', list(OPTIMIZERS), 'Optimizer.')
+    flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay rates, epsilon and form of the optimizer.')
+    flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
+    flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
+    flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
+    flags.DEFINE_float(
+        'weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0
+    )
+    flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0, upper_bound=2**31 - 1)
+    flags.register_validator('lr', lambda lr: 0 < lr < INF, 'must be a number above zero')
+    flags.register_validator('clip', lambda clip: clip > 0, 'must be above zero; inf is off')
+    flags.register_validator('momentum', lambda momentum: 0 <= momentum < 1, 'must be at least 0 and below 1')
+    flags.register_validator('weight_decay', lambda decay: decay is None or math.isfinite(decay), 'must be a finite number')
+
+    # evaluation
+    flags.DEFINE_integer('eval_every', None, 'Steps between evaluations; by default an epoch.', lower_bound=1)
+    flags.DEFINE_enum('eval_split', 'validation', ['validation', 'test'], 'What is evaluated on the way.')
+    flags.DEFINE_integer('eval_examples', None, 'Examples of an evaluation on the way, the first ones; by default all.', lower_bound=1)
+    flags.DEFINE_boolean('eval_next', False, 'Take the next --eval_examples each time, not the first ones.')
+    flags.DEFINE_enum('keep', 'last', ['last', 'best'], 'Whose parameters are tested: the last, or those of the best validation accuracy.')
+
+    # the run and its folder
+    flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
+    flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
+    flags.DEFINE_float(
+        'checkpoint_every', 30.0, 'Seconds between checkpoints; one is also written at the end and on Ctrl-C.', lower_bound=0
+    )
+
 
 jax.config.config_with_absl()
 
@@ -89,26 +137,37 @@ def set_defaults(defaults: dict[str, Any]) -> None:
             FLAGS.set_default(name, value)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the command line and calls main; what the user can mend ends in one line and exit code 1."""
+def recall(settings: dict[str, Any], where: str) -> None:
+    """Gives the flags the values that `config` noted; InputError for one that the command line has otherwise."""
+    for flag in FLAGS.flags_by_module_dict()[__name__]:
+        if flag.name in settings:
+            before, now = settings[flag.name], flag.value
+            given = flag.present
+            flag.value = None if before is None else flag.parser.parse(before)
+            if given and now != flag.value:
+                raise InputError(f'{where} was made with --{flag.name}={before}, not {now}; leave --{flag.name} out')
+
+
+def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
+    """Parses the command line and calls main, with what is no flag where it takes that; what the user can mend ends in one
+    line and exit code 1."""
 
     def parse(argv):
         try:
             rest = FLAGS(argv)
         except flags.Error as error:
             fail(str(error))
-        if rest[1:]:
+        if rest[1:] and not takes_arguments:
             fail(f'unexpected {rest[1]!r}: flags begin with --')
         return rest
 
     def call(argv):
-        del argv
         logging.set_verbosity(logging.ERROR)
         # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever; this must precede its first call.
         os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, FLAGS.jax_num_cpu_devices + 1)))
         try:
-            main()
-        except InputError as error:
+            main(argv[1:]) if takes_arguments else main()
+        except (InputError, flags.Error) as error:
             fail(str(error))
         except OSError as error:
             fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))

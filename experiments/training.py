@@ -4,36 +4,40 @@ import datetime
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from experiments.display import console, prediction_table, progress, summary_table
 from experiments.flags import FLAGS, config
 from rnnlab import checkpoint, plots, runs
+from rnnlab.batches import Buckets, epoch_steps, length_buckets
 from rnnlab.data import Dataset, Split
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.optim import WEIGHT_DECAY, Hyper, optimizer
-from rnnlab.train import batch_mesh, epoch_steps, fit, make_evaluate, make_run
+from rnnlab.train import TrainState, batch_mesh, fit, make_evaluate, make_run
 
 EVAL_BATCH = 500
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
+
+class Best(NamedTuple):
+    """What --keep=best keeps: the first of the best evaluations so far."""
+
+    params: Any
+    step: np.ndarray  # int
+    accuracy: np.ndarray  # of validation
 
 
-def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset, Hyper], Model]) -> None:
+def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset, Hyper], Model], buckets: int = 1) -> None:
     """Trains the model that `build` makes for the data that `load` gives, as the flags say, and writes its folder.
+
+    Sequences with padding behind are taken from so many buckets of like length.
 
     Raises InputError for what the user can mend, before anything compiles; but a loss that is not finite, when it comes.
     """
@@ -45,26 +49,34 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     every, stop, held_out = plan(data)
     model = build(data, hyper)
     runs.write_json(folder / runs.CONFIG, settings)
+    if data.vocabulary:
+        runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
 
     mesh = batch_mesh(FLAGS.batch_size)
+    place = NamedSharding(mesh, PartitionSpec()) if mesh else None
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
     console.print(describe(model))
-    run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, every=every, mesh=mesh)
+    options = {'every': every, 'buckets': grouped(data.train, FLAGS.batch_size, buckets), 'mesh': mesh}
+    run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, **options)
     key = jax.random.key(FLAGS.seed)
     state, spent = run.start(hyper, key), 0.0
+    best = Best(jax.device_get(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
-    if saved := checkpoint.restore(checkpoints, state):
-        state, spent = saved
-        state = state.replace(finite=jnp.bool(True))
+    if saved := checkpoint.restore(checkpoints, saved_tree(state, best, spent)):
+        state, spent = saved['state'].replace(finite=np.bool_(True)), float(saved['seconds'])
+        best = Best(**saved['best']) if best else None
         console.print(f'goes on from step {int(state.step)}')
     rows = runs.rewind(folder, int(state.step))
 
     def seconds() -> float:
         return spent + time.perf_counter() - began
 
-    place = NamedSharding(mesh, PartitionSpec()) if mesh else None
+    def save() -> None:
+        checkpoint.save(checkpoints, int(state.step), saved_tree(state, best, seconds()))
+
     state, examples = jax.device_put((state, data.train), place)
-    evaluate_at = evaluator(model, held_out, every, mesh, place)
+    window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
+    evaluate = evaluator(model, held_out, window, buckets, mesh) if held_out else None
     asked, saved_at = watch_signals(), time.perf_counter()
     with progress(stop, int(state.step)) as show:
         for state in fit(run, hyper, key, examples, state, stop=stop, every=every):  # noqa: B020
@@ -75,16 +87,21 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
             if step % every == 0 or step == stop:
                 row = {'step': step, 'epoch': round(step / epoch_steps(len(data.train.labels), FLAGS.batch_size), 4)}
                 row |= {'train_loss': means['loss'], 'train_accuracy': means['accuracy'], 'grad_norm': means['grad_norm']}
-                row |= evaluate_at(step, state.params) | {'seconds': round(seconds(), 3)}
+                if evaluate:
+                    loss, accuracy = evaluate(state.params, (math.ceil(step / every) - 1) * window if FLAGS.eval_next else 0)
+                    row |= {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
+                row['seconds'] = round(seconds(), 3)
+                if best and row['validation_accuracy'] > best.accuracy:
+                    best = Best(jax.device_get(state.params), np.int32(step), np.float64(row['validation_accuracy']))
                 rows.append(row)
                 runs.append_row(folder, row)
                 show(step, means, row)
             if asked:
                 break
             if time.perf_counter() - saved_at >= FLAGS.checkpoint_every:
-                checkpoint.save(checkpoints, state, seconds())
+                save()
                 saved_at = time.perf_counter()
-    checkpoint.save(checkpoints, state, seconds())
+    save()
     checkpoints.close()
     if not state.finite:
         raise not_finite(f'the loss or gradient of step {int(state.step) + 1}', folder)
@@ -92,17 +109,25 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         console.print(f'stopped at step {int(state.step)} of {stop}; the same command with --out={folder} --resume goes on')
         raise SystemExit(128 + asked[0])
 
-    evaluate = make_evaluate(model, batch_size=eval_batch(len(data.test.labels), mesh), mesh=mesh)
-    loss, accuracy = evaluate(state.params, jax.device_put(data.test, place))
+    kept = best.params if best else state.params
+    loss, accuracy = evaluator(model, data.test, len(data.test.labels), buckets, mesh)(kept)
     if not math.isfinite(loss):
         raise not_finite('the test loss', folder)
-    summary = {'test_accuracy': accuracy, 'test_loss': loss}
+    summary = {'test_accuracy': accuracy, 'test_loss': loss, 'kept_step': int(best.step) if best else stop}
     summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train'))} if rows else {}
-    summary |= {'parameters': count(state.params), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
+    if rows and 'validation_accuracy' in rows[-1]:
+        summary['best_validation_accuracy'] = max(row['validation_accuracy'] for row in rows)
+    summary |= {'parameters': count(kept), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
     runs.write_json(folder / runs.SUMMARY, summary)
     plots.curves(rows, folder / runs.CURVES, f'{experiment}: {FLAGS.cell}, {FLAGS.hidden_size} units, test accuracy {accuracy:.2%}')
     console.print(summary_table(summary))
-    console.print(prediction_table(model, jax.device_get(state.params), data.test))
+    console.print(prediction_table(model, jax.device_get(kept), data.test))
+
+
+def saved_tree(state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    tree = {'state': state, 'seconds': np.float64(seconds)}
+    return tree | {'best': best._asdict()} if best else tree
 
 
 def make_hyper() -> Hyper:
@@ -113,7 +138,8 @@ def make_hyper() -> Hyper:
         raise InputError(f'--weight_decay={FLAGS.weight_decay:g} goes with --optimizer=adamw, not {FLAGS.optimizer}')
     decay = WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0) if FLAGS.weight_decay is None else FLAGS.weight_decay
     hyper = Hyper(lr=FLAGS.lr, clip=FLAGS.clip, weight_decay=decay, momentum=FLAGS.momentum)
-    return hyper if FLAGS.forget_bias is None else hyper._replace(forget_bias=FLAGS.forget_bias)
+    given = ('forget_bias', 'dropout', 'recurrent_dropout')
+    return hyper._replace(**{name: FLAGS[name].value for name in given if FLAGS[name].value is not None})
 
 
 def not_finite(what: str, folder: Path) -> InputError:
@@ -138,24 +164,24 @@ def plan(data: Dataset) -> tuple[int, int, Split | None]:
     if FLAGS.eval_examples is not None and (held_out is None or FLAGS.eval_examples > len(held_out.labels)):
         there = 0 if held_out is None else len(held_out.labels)
         raise InputError(f'--eval_examples={FLAGS.eval_examples} is more than the {there} of --eval_split={FLAGS.eval_split}')
+    if FLAGS.keep == 'best' and (held_out is None or FLAGS.eval_split != 'validation'):
+        raise InputError('--keep=best goes by validation: it needs --validation above 0 and --eval_split=validation')
     epoch = epoch_steps(examples, FLAGS.batch_size)
     return FLAGS.eval_every or epoch, FLAGS.steps or FLAGS.epochs * epoch, held_out
 
 
-def evaluator(model: Model, held_out: Split | None, every: int, mesh, place) -> Callable[[int, Any], dict[str, float]]:
-    """(step, params) -> the loss and accuracy of the evaluation that is due at that step."""
-    if held_out is None:
-        return lambda step, params: {}
-    examples = jax.device_put(held_out, place)
-    window = FLAGS.eval_examples or len(held_out.labels)
-    evaluate = make_evaluate(model, batch_size=eval_batch(window, mesh), mesh=mesh)
+def grouped(split: Split, batch_size: int, number: int) -> Buckets | None:
+    """The buckets of a split whose sequences have lengths."""
+    return None if split.lengths is None or number == 1 else length_buckets(split.lengths, batch_size, number)
 
-    def at(step, params):
-        start = (math.ceil(step / every) - 1) * window % len(held_out.labels) if FLAGS.eval_next else 0
-        loss, accuracy = evaluate(params, examples, start, window)
-        return {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
 
-    return at
+def evaluator(model: Model, split: Split, window: int, buckets: int, mesh) -> Callable[..., tuple[float, float]]:
+    """(params, start=0) -> the loss and accuracy on `window` examples of the split."""
+    size = eval_batch(window, mesh)
+    groups = grouped(split, size, buckets) if window == len(split.labels) else None
+    evaluate = make_evaluate(model, batch_size=size, buckets=groups, mesh=mesh)
+    examples = jax.device_put(split, NamedSharding(mesh, PartitionSpec()) if mesh else None)
+    return lambda params, start=0: evaluate(params, examples, start % len(split.labels), window)
 
 
 def eval_batch(examples: int, mesh) -> int:
@@ -175,45 +201,3 @@ def watch_signals() -> list[int]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask)
     return asked
-
-
-@contextmanager
-def progress(stop: int, step: int) -> Iterator[Callable]:
-    """A bar where there is a terminal, and a line for each evaluation, at most one a second between epochs."""
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task, shown_at = bar.add_task('compiling', total=stop, completed=step), -math.inf
-
-        def show(step: int, means: dict[str, float], row: dict[str, Any] | None = None) -> None:
-            nonlocal shown_at
-            bar.update(task, completed=step, description=f'loss {means["loss"]:.4f}  accuracy {means["accuracy"]:.4f}')
-            now = time.perf_counter()
-            if row and (row['epoch'] == int(row['epoch']) or step == stop or now - shown_at > 1):
-                shown_at = now
-                parts = [part for part in ('train', 'validation', 'test') if f'{part}_loss' in row]
-                figures = '   '.join(f'{part} loss {row[f"{part}_loss"]:.4f} accuracy {row[f"{part}_accuracy"]:.4f}' for part in parts)
-                console.print(f'epoch {row["epoch"]:5.2f}  step {step:6d}   {figures}   {row["seconds"]:.1f} s')
-
-        yield show
-
-
-def summary_table(summary: dict[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ('test accuracy', 'test loss', 'parameters', 'steps', 'seconds'):
-        table.add_column(heading, justify='right')
-    figures = f'{summary["test_accuracy"]:.4f}', f'{summary["test_loss"]:.4f}'
-    table.add_row(*figures, f'{summary["parameters"]:,}', f'{summary["steps"]:,}', f'{summary["wall_seconds"]:.1f}')
-    return table
-
-
-def prediction_table(model: Model, params, test: Split) -> Table:
-    """The first ten test examples: what they are and what the model takes them for."""
-    first = jax.tree.map(lambda leaf: leaf[:10], test)
-    predicted = np.argmax(jax.jit(model.apply)(params, first.inputs, first.lengths), axis=-1)
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column('test example')
-    for number in range(len(predicted)):
-        table.add_column(str(number), justify='right')
-    table.add_row('label', *map(str, first.labels))
-    table.add_row('predicted', *map(str, predicted))
-    return table

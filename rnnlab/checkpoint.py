@@ -1,14 +1,12 @@
-"""Checkpoints of a run: the newest whole TrainState, saved while training goes on, safe against a kill at any moment."""
+"""Checkpoints of a run: the newest tree of arrays, saved while training goes on, safe against a kill at any moment."""
 
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnlab.errors import InputError, first_line
-from rnnlab.train import TrainState
 
 
 def open_checkpoints(folder: Path) -> Any:
@@ -18,19 +16,17 @@ def open_checkpoints(folder: Path) -> Any:
     return ocp.CheckpointManager(folder.resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=1))
 
 
-def save(manager: Any, state: TrainState, seconds: float) -> None:
-    """Saves the state under its step, with the seconds that the run has taken; does nothing where that step is saved."""
+def save(manager: Any, step: int, tree: Any) -> None:
+    """Saves a tree of arrays under a step; does nothing where that step is saved."""
     import orbax.checkpoint as ocp
 
-    step = int(state.step)
     if step != manager.latest_step():
         # copied, since the next chunk reuses the state's memory while this is still being written
-        tree = jax.tree.map(lambda leaf: np.array(leaf, copy=True), {'state': state, 'seconds': np.float64(seconds)})
-        manager.save(step, args=ocp.args.StandardSave(tree))
+        manager.save(step, args=ocp.args.StandardSave(jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)))
 
 
-def restore(manager: Any, like: TrainState) -> tuple[TrainState, float] | None:
-    """The newest state and its seconds, or None where none is saved; `like` has the shapes that it must have.
+def restore(manager: Any, like: Any) -> Any:
+    """The newest tree, or None where none is saved; `like` has the shapes that it must have.
 
     Raises InputError for a checkpoint that is damaged or of another model.
     """
@@ -39,10 +35,32 @@ def restore(manager: Any, like: TrainState) -> tuple[TrainState, float] | None:
     step = manager.latest_step()
     if step is None:
         return None
-    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), {'state': like, 'seconds': np.float64(0)})
+    target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    where = manager.directory / str(step)
     try:
-        tree = manager.restore(step, args=ocp.args.StandardRestore(target))
+        return manager.restore(step, args=ocp.args.StandardRestore(target))
     except Exception as error:  # whatever orbax and tensorstore raise on damaged files
-        where = manager.directory / str(step)
         raise InputError(f'the checkpoint {where} is damaged or of another model: {first_line(error)}') from error
-    return jax.tree.map(jnp.asarray, tree['state']), float(tree['seconds'])
+
+
+def restore_params(folder: Path, like: Any) -> Any:
+    """The parameters in the newest checkpoint of the folder, those of the best evaluation where they were kept.
+
+    Raises InputError where there is none, or one that is damaged or has not the shapes of `like`.
+    """
+    import orbax.checkpoint as ocp
+
+    if not folder.is_dir():
+        raise InputError(f'there is no checkpoint {folder}')
+    with open_checkpoints(folder) as manager:
+        try:
+            tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+            params = tree.get('best', tree['state'])['params']
+        except Exception as error:  # as above
+            raise InputError(f'the checkpoint {folder} is damaged: {first_line(error)}') from error
+    there, here = ({path: tuple(leaf.shape) for path, leaf in jax.tree.leaves_with_path(part)} for part in (params, like))
+    for path in there | here:
+        if there.get(path) != here.get(path):
+            name = jax.tree_util.keystr(path, simple=True, separator=' ')
+            raise InputError(f'the checkpoint {folder} is of another model: {name} is {there.get(path)} there, {here.get(path)} here')
+    return params

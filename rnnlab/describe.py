@@ -1,27 +1,20 @@
 """describe: a model's parameters as a table, with the rows and columns that each gate owns."""
 
-import io
 import math
 
 import jax
 
 from rnnlab.cells.cell import Cell, Chain, output
 from rnnlab.models import Model, output_size
+from rnnlab.tables import new_table, render
 
 
 def describe(model: Model) -> str:
     """The layers with inputs -> outputs, and for each parameter its shape, what its rows read, whose its columns are, and
     how many numbers it holds."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     params = jax.eval_shape(model.init, jax.random.key(0))
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
-    table.add_column('layer', 'total', no_wrap=True)
-    for heading in ('parameter', 'shape', 'rows', 'columns'):
-        table.add_column(heading)
-    table.add_column('count', f'{count(params):,}', justify='right')
+    headings, footer = ('layer', 'parameter', 'shape', 'rows', 'columns', 'count'), {'layer': 'total', 'count': f'{count(params):,}'}
+    table = new_table(*headings, right=('count',), footer=footer)
     width = model.inputs
     for name, layer_params in params.items():
         if name in model.layers:
@@ -35,9 +28,7 @@ def describe(model: Model) -> str:
         for number, (parameter, shape, sources, gates) in enumerate(rows):
             cells = parameter, str(list(shape)), sources, gates, f'{math.prod(shape):,}'
             table.add_row(title if number == 0 else '', *cells, end_section=number == len(rows) - 1)
-    out = io.StringIO()
-    Console(file=out, width=140, color_system=None, force_jupyter=False).print(table)
-    return '\n'.join(line.rstrip() for line in out.getvalue().strip('\n').splitlines())
+    return render(table)
 
 
 def count(params) -> int:
@@ -52,15 +43,22 @@ def cell_rows(cell: Cell, params, inputs: int, path: str):
             yield from cell_rows(part, part_params, inputs, f'{path} {number}')
             inputs = output(part, part_params, inputs).shape[-1]
         return
-    hidden = output(cell, params, inputs).shape[-1]
     prefix = '' if path == 'cell' else f'{path} '
+    for parameter, leaf, sources, gates in owners(cell, params, inputs):
+        yield prefix + parameter, leaf.shape, slices(sources), slices(gates)
+
+
+def owners(cell: Cell, params, inputs: int):
+    """(parameter, leaf, sources, gates) for the parameters of a cell: what its rows read (x, h) and whose its columns are,
+    each with how many; empty where that is not known."""
+    hidden = output(cell, params, inputs).shape[-1]
     for parameter, leaf in by_rank(params):
         *rows, columns = leaf.shape
-        gates = slices(dict.fromkeys(cell.gates, hidden)) if columns == hidden * len(cell.gates) else ''
+        gates = dict.fromkeys(cell.gates, hidden) if columns == hidden * len(cell.gates) else {}
         sources = {(inputs + hidden,): {'x': inputs, 'h': hidden}, (inputs,): {'x': inputs}}.get(tuple(rows), {})
         if rows and parameter.startswith('recurrent'):
             sources = {'h': hidden}
-        yield prefix + parameter, leaf.shape, slices(sources), gates
+        yield parameter, leaf, sources, gates
 
 
 def by_rank(params):

@@ -1,21 +1,25 @@
-"""Models: an optional embedding, one or more recurrent layers, and a dense readout of the last output."""
+"""Models: an optional embedding, recurrent layers, pooling over time, and a dense readout."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from rnnlab.cells.cell import biased
-from rnnlab.errors import InputError, positive
+from rnnlab.errors import InputError, known, positive
 from rnnlab.initializers import Preset, preset
-from rnnlab.recurrence import Layer
+from rnnlab.recurrence import Layer, dropout_mask
+from rnnlab.recurrence.dropout import fold
+from rnnlab.recurrence.masking import choose, masks
 
 
 class Model(NamedTuple):
     """init: (key, dtype=float) -> params, a dict by layer.
 
-    apply: (params, inputs, lengths=None) -> logits [B, K], for inputs [B, T, D], or ids [B, T] with an embedding.
+    apply: (params, inputs, lengths=None, keys=None) -> logits [B, K], for inputs [B, T, D], or ids [B, T] with an
+        embedding. With keys [B], one a sequence, dropout is on.
     layers: the recurrent layers, by the name of their params.
     inputs: D of the first recurrent layer.
     """
@@ -33,23 +37,29 @@ def classifier(
     classes: int,
     vocabulary: int | None = None,
     scale: float = 1.0,
+    pool: str = 'last',
+    dropout: float | Array | None = None,
     init: str | Preset = 'keras',
 ) -> Model:
     """A sequence in, the logits of its class out.
 
     Args:
-        layers: recurrent layers, the lowest first; the last output of the highest is read out.
+        layers: recurrent layers, the lowest first; none of them is a bag of words, with pool mean or max.
         inputs: D, the values of one time step; with a vocabulary, the features that an id is embedded in.
-        classes: K.
+        classes: K. Of two, the readout has the logit of the second alone; that of the first is 0.
         vocabulary: V, the number of ids; None takes numbers [B, T, D] as they are.
         scale: what numbers are multiplied by, so that bytes can stay bytes until they are used.
+        pool: what of the highest layer's outputs is read out: a name of POOLS.
+        dropout: the share of it that is left out in training; None is off. Layers have their own.
         init: the start of embedding and readout; cells have their own.
     """
     positive('inputs', inputs)
     positive('classes', classes)
-    if not layers:
-        raise InputError('a classifier takes at least one recurrent layer')
+    known('pool', pool, POOLS)
+    if not layers and pool == 'last':
+        raise InputError('without a recurrent layer the last output is that of the last input alone; pool mean or max')
     start = preset(init)
+    outputs = 1 if classes == 2 else classes
     named = {f'layer_{number}': layer for number, layer in enumerate(layers, 1)}
 
     def init_params(key, dtype=float):
@@ -61,21 +71,47 @@ def classifier(
         for layer_key, (name, layer) in zip(keys, named.items(), strict=True):
             params[name] = layer.init(layer_key, width, dtype)
             width = output_size(layer, params[name], width)
-        kernel, bias = start.dense(readout_key, width, classes, dtype)
+        kernel, bias = start.dense(readout_key, width, outputs, dtype)
         params['readout'] = {'kernel': kernel, 'bias': bias}
         return params
 
-    def apply(params, inputs, lengths=None):
+    def apply(params, inputs, lengths=None, keys=None):
         embedded = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
-        xs = jnp.moveaxis(embedded, 0, 1)
-        *lower, highest = named.items()
-        for name, layer in lower:
-            _, xs = layer.apply(params[name], xs, lengths=lengths)
-        name, layer = highest
-        _, y = layer.apply(params[name], xs, lengths=lengths, last=True)
-        return biased(y @ params['readout']['kernel'], params['readout']['bias'])
+        ys = jnp.moveaxis(embedded, 0, 1)
+        for number, (name, layer) in enumerate(named.items(), 1):
+            last = pool == 'last' and number == len(named)
+            _, ys = layer.apply(params[name], ys, lengths=lengths, last=last, keys=None if keys is None else fold(keys, number))
+        y = POOLS[pool](ys, lengths)
+        if keys is not None and dropout is not None:
+            y = y * dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
+        logits = biased(y @ params['readout']['kernel'], params['readout']['bias'])
+        return jnp.pad(logits, ((0, 0), (1, 0))) if classes == 2 else logits
 
     return Model(init_params, apply, named, inputs)
+
+
+def mean(ys: Array, lengths: Array | None) -> Array:
+    """The mean over time of ys [T, B, H] -> [B, H]; zero for length 0."""
+    if lengths is None:
+        return jnp.mean(ys, axis=0)
+    total = jnp.sum(choose(within(ys, lengths), ys, jnp.zeros_like(ys)), axis=0)
+    return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
+
+
+def greatest(ys: Array, lengths: Array | None) -> Array:
+    """The greatest of each feature over time, ys [T, B, H] -> [B, H]; zero for length 0."""
+    if lengths is None:
+        return jnp.max(ys, axis=0)
+    high = jnp.max(choose(within(ys, lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
+    return choose(lengths > 0, high, jnp.zeros_like(high))
+
+
+def within(ys: Array, lengths: Array) -> Array | None:
+    """bool [T, B]: not padding."""
+    return masks(len(ys), ys.shape[1:-1], lengths, None, False)[0]
+
+
+POOLS = {'last': lambda y, lengths: y, 'mean': mean, 'max': greatest}  # the layer itself gives its last output
 
 
 def output_size(layer: Layer, params, inputs: int) -> int:

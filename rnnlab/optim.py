@@ -26,6 +26,8 @@ class Hyper(NamedTuple):
     weight_decay: float | Array = 0.0
     momentum: float | Array = 0.0
     forget_bias: float | Array = 1.0
+    dropout: float | Array = 0.0
+    recurrent_dropout: float | Array = 0.0
 
 
 def optimizer(name: str, constants: str = 'keras') -> Callable[[Hyper], optax.GradientTransformation]:

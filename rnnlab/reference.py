@@ -1,9 +1,20 @@
-"""Every cell's equations once more, as plain NumPy loops in float64: what the fast code is held against.
+"""Every cell's equations once more, as plain NumPy in float64: what the fast code is held against.
 
-Each function takes the cell's params, xs [T, D] and the carry's arrays [H], and returns (the carry's arrays, ys [T, H]).
+Each step takes the cell's params, x [D] and the carry's arrays [H], the last of which is h, the output; it returns the
+carry's arrays and the gates' values, in the order of the cell's gates.
 """
 
 import numpy as np
+
+
+def unroll(name, params, xs, *carry):
+    """The named cell in a loop over xs [T, D]: (the carry's arrays, ys [T, H], values of the gates [T, gates, H])."""
+    ys, values = [], []
+    for x in xs:
+        carry, gates = REFERENCES[name](params, x, *carry)
+        ys.append(carry[-1])
+        values.append(gates)
+    return carry, np.array(ys), np.array(values)
 
 
 def sigmoid(z):
@@ -14,48 +25,38 @@ def joint(params, x, h):
     return np.concatenate([x, h]) @ params['kernel'] + params['bias'] + params.get('recurrent_bias', 0)
 
 
-def elman(params, xs, h, act=np.tanh):
-    ys = []
-    for x in xs:
-        h = act(joint(params, x, h))
-        ys.append(h)
-    return (h,), np.stack(ys)
+def elman(params, x, h):
+    h = np.tanh(joint(params, x, h))
+    return (h,), (h,)
 
 
-def irnn(params, xs, h):
-    return elman(params, xs, h, act=lambda z: np.maximum(z, 0))
+def irnn(params, x, h):
+    h = np.maximum(joint(params, x, h), 0)
+    return (h,), (h,)
 
 
-def lstm(params, xs, c, h):
-    ys = []
-    for x in xs:
-        i, f, g, o = np.split(joint(params, x, h), 4)
-        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        h = sigmoid(o) * np.tanh(c)
-        ys.append(h)
-    return (c, h), np.stack(ys)
+def lstm(params, x, c, h):
+    i, f, g, o = np.split(joint(params, x, h), 4)
+    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
+    c = f * c + i * g
+    h = o * np.tanh(c)
+    return (c, h), (i, f, g, o)
 
 
-def gru(params, xs, h):
-    ys = []
-    for x in xs:
-        xr, xz, xn = np.split(x @ params['kernel'] + params['bias'], 3)
-        hr, hz, hn = np.split(h @ params['recurrent_kernel'] + params['recurrent_bias'], 3)
-        r, z = sigmoid(xr + hr), sigmoid(xz + hz)
-        h = (1 - z) * np.tanh(xn + r * hn) + z * h
-        ys.append(h)
-    return (h,), np.stack(ys)
+def gru(params, x, h):
+    x_r, x_z, x_n = np.split(x @ params['kernel'] + params['bias'], 3)
+    h_r, h_z, h_n = np.split(h @ params['recurrent_kernel'] + params['recurrent_bias'], 3)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = np.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * h,), (r, z, n)
 
 
-def gru_reset_before(params, xs, h):
-    ys = []
-    for x in xs:
-        xr, xz, xn = np.split(x @ params['kernel'] + params['bias'], 3)
-        u_r, u_z, u_n = np.split(params['recurrent_kernel'], 3, axis=1)
-        r, z = sigmoid(xr + h @ u_r), sigmoid(xz + h @ u_z)
-        h = (1 - z) * np.tanh(xn + (r * h) @ u_n) + z * h
-        ys.append(h)
-    return (h,), np.stack(ys)
+def gru_reset_before(params, x, h):
+    x_r, x_z, x_n = np.split(x @ params['kernel'] + params['bias'], 3)
+    u_r, u_z, u_n = np.split(params['recurrent_kernel'], 3, axis=1)
+    r, z = sigmoid(x_r + h @ u_r), sigmoid(x_z + h @ u_z)
+    n = np.tanh(x_n + (r * h) @ u_n)
+    return ((1 - z) * n + z * h,), (r, z, n)
 
 
 REFERENCES = {'elman': elman, 'irnn': irnn, 'lstm': lstm, 'gru': gru, 'gru_reset_before': gru_reset_before}

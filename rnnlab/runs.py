@@ -8,6 +8,7 @@ from typing import Any
 from rnnlab.errors import InputError
 
 CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT = 'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'
+VOCABULARY = 'vocabulary.json'  # of experiments with words
 
 
 def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
@@ -21,17 +22,27 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         return
     if not resume:
         raise InputError(f'{folder} holds a run already; go on with it by --resume, or name a new folder')
-    try:
-        before = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f'{path} cannot be read ({error}); name a new folder') from error
+    before = read_json(path)
     now = json.loads(json.dumps(config))
     different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
     if different:
         raise InputError(f'the run in {folder} was started otherwise ({"; ".join(different)}); resume it as it was, or name a new folder')
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def read_json(path: Path, kind: type = dict) -> Any:
+    """What write_json wrote, a dict or a list; InputError where that cannot be read."""
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise InputError(f'{path.parent} holds no run: there is no {path.name}') from error
+    except (OSError, ValueError) as error:
+        raise InputError(f'{path} cannot be read: {error}') from error
+    if not isinstance(value, kind):
+        raise InputError(f'{path} cannot be read: it holds no {kind.__name__}')
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
     """Whole or not at all: a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix('.part')

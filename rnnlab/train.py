@@ -9,18 +9,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from jax import Array, lax
 from jax.sharding import Mesh, PartitionSpec
 
+from rnnlab.batches import Buckets, epoch_order, one_bucket
 from rnnlab.data import Split
 from rnnlab.errors import InputError, positive
 from rnnlab.models import Model
 from rnnlab.optim import Hyper
 
 # What a run's key is folded with to give each use of chance its own; a new use takes a new number.
-PARAMS, ORDER = 0, 1
+PARAMS, ORDER, DROPOUT = 0, 1, 2
 
 
 class Totals(NamedTuple):
@@ -67,14 +69,16 @@ def make_run(
     *,
     batch_size: int,
     every: int,
+    buckets: Buckets | None = None,
     mesh: Mesh | None = None,
 ) -> Run:
-    """A run of a classifier on batches of an order that each epoch shuffles anew; the last batch of an epoch may be smaller.
+    """A run of a classifier on batches of an order that each epoch shuffles anew; one batch of an epoch may be smaller.
 
     Args:
         model, optimizer: made from the run's continuous settings, which may be arrays.
         batch_size: examples a step.
         every: steps over which the totals are summed, then begun anew.
+        buckets: of the training examples by length, for batches of that size; None takes all time steps of everyone.
         mesh: devices (axis 'batch') that share each batch; None is one device.
     """
     positive('batch_size', batch_size)
@@ -86,22 +90,29 @@ def make_run(
         return TrainState(jnp.int32(0), params, opt_state, no_totals(), jnp.bool(True))
 
     def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
-        tx = optimizer(hyper)
-        gradient = over_devices(jax.value_and_grad(sums(model(hyper)), has_aux=True), mesh)
-        examples = len(data.labels)
+        tx, net = optimizer(hyper), model(hyper)
+        groups = buckets or one_bucket(*data.inputs.shape[:2], batch_size)
+        gradient = over_devices(in_bucket([jax.value_and_grad(sums(net, t), has_aux=True) for t in groups.time_steps]), mesh)
+        turn, bucket_of = jnp.asarray(groups.turn, jnp.int32), jnp.asarray(groups.batches)
         stop = state.step + jnp.asarray(steps, jnp.int32)
 
         def epoch(state: TrainState) -> TrainState:
-            number, offset = jnp.divmod(state.step, epoch_steps(examples, batch_size))
-            order = epoch_order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number), examples, batch_size)
+            number, offset = jnp.divmod(state.step, len(turn))
+            order = epoch_order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number), groups, batch_size)
             begin = state.step - offset
-            end = jnp.minimum(stop, begin + len(order))
-            return lax.while_loop(lambda s: (s.step < end) & s.finite, lambda s: train_step(s, order[s.step - begin]), state)
+            end = jnp.minimum(stop, begin + len(turn))
 
-        def train_step(state: TrainState, index: Array) -> TrainState:
+            def take(state: TrainState) -> TrainState:
+                at = turn[state.step - begin]
+                return train_step(state, order[at], bucket_of[at])
+
+            return lax.while_loop(lambda s: (s.step < end) & s.finite, take, state)
+
+        def train_step(state: TrainState, index: Array, bucket: Array) -> TrainState:
             valid = index >= 0
             size = jnp.sum(valid, dtype=jnp.int32)
-            (loss, correct), grads = gradient(state.params, data, index, valid)
+            keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step), batch_size)
+            (loss, correct), grads = gradient(state.params, data, bucket, Batch(index, valid, keys))
             grads = jax.tree.map(lambda g: g / size.astype(g.dtype), grads)
             norm = optax.tree.norm(grads)
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -120,33 +131,33 @@ def make_run(
     return Run(jax.jit(start), jax.jit(advance, donate_argnames='state'))
 
 
-def epoch_steps(examples: int, batch_size: int) -> int:
-    """Batches in an epoch, the last and smaller one counted."""
-    return -(-examples // batch_size)
-
-
-def epoch_order(key: Array, examples: int, batch_size: int) -> Array:
-    """int [steps, batch_size]: each example once, in an order of the key's; -1 fills the last batch up."""
-    missing = epoch_steps(examples, batch_size) * batch_size - examples
-    return jnp.pad(jax.random.permutation(key, examples), (0, missing), constant_values=-1).reshape(-1, batch_size)
-
-
 def no_totals() -> Totals:
     zero, none = jnp.zeros(()), jnp.int32(0)
     return Totals(zero, none, none, zero, none)
 
 
-def sums(model: Model) -> Callable:
-    """(params, data, index [B], valid [B]) -> (cross-entropy in nats, right answers), summed over the valid examples."""
+class Batch(NamedTuple):
+    index: Array  # int [B], of the examples
+    valid: Array  # bool [B]; an example that is not only fills the batch up
+    keys: Array | None = None  # [B], for dropout; None: it is off
 
-    def batch_sums(params, data: Split, index: Array, valid: Array) -> tuple[Array, Array]:
-        batch = jax.tree.map(lambda leaf: leaf[index], data)
-        logits = model.apply(params, batch.inputs, batch.lengths)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
-        right = jnp.argmax(logits, axis=-1) == batch.labels
-        return jnp.sum(jnp.where(valid, losses, 0)), jnp.sum(right & valid, dtype=jnp.int32)
+
+def sums(model: Model, time_steps: int) -> Callable:
+    """(params, data, batch) -> (cross-entropy in nats, right answers), summed over the valid examples of that many time steps."""
+
+    def batch_sums(params, data: Split, batch: Batch) -> tuple[Array, Array]:
+        inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.index], data)
+        logits = model.apply(params, inputs[:, :time_steps], lengths, batch.keys)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        right = jnp.argmax(logits, axis=-1) == labels
+        return jnp.sum(jnp.where(batch.valid, losses, 0)), jnp.sum(right & batch.valid, dtype=jnp.int32)
 
     return batch_sums
+
+
+def in_bucket(functions: list[Callable]) -> Callable:
+    """(params, data, bucket, batch) -> what the function of that bucket gives; only that one runs."""
+    return lambda params, data, bucket, batch: lax.switch(bucket, functions, params, data, batch)
 
 
 def over_devices(batch_sums: Callable, mesh: Mesh | None) -> Callable:
@@ -157,7 +168,7 @@ def over_devices(batch_sums: Callable, mesh: Mesh | None) -> Callable:
     return jax.shard_map(
         lambda *args: lax.psum(batch_sums(*args), 'batch'),
         mesh=mesh,
-        in_specs=(whole, whole, part, part),
+        in_specs=(whole, whole, whole, part),
         out_specs=whole,
         check_vma=False,  # the scan's carry starts the same on every device and then differs
     )
@@ -172,20 +183,23 @@ def batch_mesh(batch_size: int) -> Mesh | None:
     return jax.make_mesh((number,), ('batch',), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:number])
 
 
-def make_evaluate(model: Model, *, batch_size: int, mesh: Mesh | None = None) -> Callable:
+def make_evaluate(model: Model, *, batch_size: int, buckets: Buckets | None = None, mesh: Mesh | None = None) -> Callable:
     """(params, data, start=0, count=None) -> (loss in nats, accuracy), means over `count` examples from `start` on.
 
     Every one of them counts once: the last batch is filled up and masked. Past the last example it begins at the first.
+    Buckets of the examples by length, for batches of that size, save time; with them it is always all examples.
     """
 
     @jax.jit
     def totals(params, data: Split, start, count):
-        batch_sums = over_devices(sums(model), mesh)
+        groups = buckets or one_bucket(*data.inputs.shape[:2], batch_size)
+        batch_sums = over_devices(in_bucket([sums(model, t) for t in groups.time_steps]), mesh)
+        order, bucket_of = jnp.asarray(np.argsort(groups.of, kind='stable'), jnp.int32), jnp.asarray(groups.batches)
 
         def add(number, total):
             at = number * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-            new = batch_sums(params, data, (start + at) % len(data.labels), at < count)
-            return jax.tree.map(jnp.add, total, new)
+            index = order[(start + at) % len(order)]
+            return jax.tree.map(jnp.add, total, batch_sums(params, data, bucket_of[number], Batch(index, at < count)))
 
         zero = no_totals()
         return lax.fori_loop(0, -(-count // batch_size), add, (zero.loss, zero.correct))
@@ -194,6 +208,8 @@ def make_evaluate(model: Model, *, batch_size: int, mesh: Mesh | None = None) ->
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
+        if buckets and (start, count) != (0, len(data.labels)):
+            raise InputError('with buckets all examples are evaluated, not some')
         loss, correct = totals(params, data, jnp.int32(start), jnp.int32(count))
         return float(loss) / count, int(correct) / count
 

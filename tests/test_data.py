@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnnlab.data import DATASETS, VIEWS, image_sequences, mnist
+from rnnlab.data import IMAGES, VIEWS, image_sequences, mnist
 from rnnlab.data.cache import cached
 from rnnlab.errors import InputError
 
@@ -21,18 +21,18 @@ def offline(monkeypatch):
 
 
 def test_digits_are_split_by_class_and_always_alike():
-    images = DATASETS['digits']()
+    images = IMAGES['digits']()
     assert (len(images.train), len(images.test)) == (1433, 364)
     counts, test_counts = np.bincount(np.concatenate([images.train_labels, images.test_labels])), np.bincount(images.test_labels)
     assert (test_counts == -(-counts // 5)).all()
     assert images.train.max() == images.brightest
-    assert images.train_labels[:8].tolist() == DATASETS['digits']().train_labels[:8].tolist() == [1, 5, 1, 2, 1, 5, 1, 7]
+    assert images.train_labels[:8].tolist() == IMAGES['digits']().train_labels[:8].tolist() == [1, 5, 1, 2, 1, 5, 1, 7]
     everyone = np.concatenate([images.train, images.test]).reshape(-1, 64)
     assert len(np.unique(everyone, axis=0)) == 1797
 
 
 def test_validation_is_the_last_of_train():
-    images = DATASETS['digits']()
+    images = IMAGES['digits']()
     data = image_sequences(images)
     assert (len(data.train.labels), len(data.validation.labels)) == (1290, 143)
     np.testing.assert_array_equal(data.validation.inputs, images.train[-143:])
@@ -50,7 +50,7 @@ def test_views():
     assert sorted(first) == list(range(12))
     assert first.tolist() == [2, 4, 11, 5, 0, 1, 3, 9, 8, 6, 7, 10] == (second - 12).tolist()
     with pytest.raises(InputError, match='permuted, pixels, rows'):
-        image_sequences(DATASETS['digits'](), 'columns')
+        image_sequences(IMAGES['digits'](), 'columns')
 
 
 def test_cache_serves_until_the_source_changes(tmp_path, own_cache):
@@ -78,12 +78,12 @@ def test_cache_serves_until_the_source_changes(tmp_path, own_cache):
 
 
 def test_mnist_reads_what_tfds_prepared(tfds_folder, own_cache):
-    images = DATASETS['mnist'](tfds_folder)
+    images = IMAGES['mnist'](tfds_folder)
     assert (images.train.shape, images.test.shape, images.train.dtype) == ((60_000, 28, 28), (10_000, 28, 28), np.uint8)
     assert np.bincount(images.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(images.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert image_sequences(images, 'pixels').validation.inputs.shape == (5_000, 784, 1)
-    for ours, again in zip(images, DATASETS['mnist'](tfds_folder), strict=True):  # from the cache
+    for ours, again in zip(images, IMAGES['mnist'](tfds_folder), strict=True):  # from the cache
         np.testing.assert_array_equal(ours, again)
     assert 'tensorflow' not in sys.modules
 
@@ -94,7 +94,7 @@ def test_mnist_is_prepared_from_archives(tmp_path, mnist_archives, own_cache, mo
     manual = tmp_path / 'downloads' / 'manual'
     shutil.copytree(mnist_archives, manual)
     manual.chmod(0o755)
-    images = DATASETS['mnist'](tmp_path)
+    images = IMAGES['mnist'](tmp_path)
     assert (tmp_path / 'mnist' / mnist.VERSION / 'dataset_info.json').exists()
     original = np.frombuffer(gzip.decompress((mnist_archives / mnist.ARCHIVES['test'][0]).read_bytes()), np.uint8, offset=16)
     assert sorted(map(bytes, images.test)) == sorted(map(bytes, original.reshape(-1, 28, 28)))
@@ -107,14 +107,14 @@ def test_an_altered_archive_is_refused_and_nothing_written(tmp_path, own_cache, 
     (manual / 't10k-labels-idx1-ubyte.gz').write_bytes(b'truncated')
     before = tree(tmp_path)
     with pytest.raises(InputError, match=r't10k-labels-idx1-ubyte.gz is truncated or altered'):
-        DATASETS['mnist'](tmp_path)
+        IMAGES['mnist'](tmp_path)
     assert tree(tmp_path) == before
 
 
 def test_absent_mnist_says_where_it_looked_and_the_two_ways(tmp_path, monkeypatch):
     offline(monkeypatch)
     with pytest.raises(InputError) as error:
-        DATASETS['mnist'](tmp_path / 'nowhere')
+        IMAGES['mnist'](tmp_path / 'nowhere')
     for words in (str(tmp_path / 'nowhere'), 'cannot be reached', 'copy a folder mnist/3.0.1', 'downloads/manual'):
         assert words in str(error.value)
     assert not (tmp_path / 'nowhere').exists()
@@ -125,10 +125,10 @@ def test_the_folder_is_the_argument_else_the_environment_else_home(tmp_path, mon
     monkeypatch.setenv('HOME', str(tmp_path / 'home'))
     monkeypatch.delenv('TFDS_DATA_DIR', raising=False)
     with pytest.raises(InputError, match='home/tensorflow_datasets'):
-        DATASETS['mnist']()
+        IMAGES['mnist']()
     monkeypatch.setenv('TFDS_DATA_DIR', str(tmp_path / 'set'))
     with pytest.raises(InputError, match='set and'):
-        DATASETS['mnist']()
+        IMAGES['mnist']()
 
 
 def test_a_silent_network_is_given_up_soon(monkeypatch):
@@ -156,12 +156,12 @@ def test_damaged_or_foreign_folders_are_refused(tmp_path, tfds_folder, own_cache
     data.chmod(0o644)
     data.write_bytes(data.read_bytes()[:100_000])
     with pytest.raises(InputError, match=r'3.0.1 is damaged, delete it'):
-        DATASETS['mnist'](tmp_path)
+        IMAGES['mnist'](tmp_path)
     info = folder / 'dataset_info.json'
     info.chmod(0o644)
     info.write_text(info.read_text().replace('array_record', 'tfrecord'))
     with pytest.raises(InputError, match='tfrecord files, which only TensorFlow reads'):
-        DATASETS['mnist'](tmp_path)
+        IMAGES['mnist'](tmp_path)
     info.write_text('{')
     with pytest.raises(InputError, match=r'3.0.1 is damaged, delete it'):
-        DATASETS['mnist'](tmp_path)
+        IMAGES['mnist'](tmp_path)

@@ -14,7 +14,8 @@ from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import ORDER, batch_mesh, epoch_order, fit, make_evaluate, make_run
+from rnnlab.batches import epoch_order, one_bucket
+from rnnlab.train import ORDER, batch_mesh, fit, make_evaluate, make_run
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5

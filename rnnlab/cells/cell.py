@@ -23,15 +23,18 @@ class Cell(NamedTuple):
 
     init: (key, D, dtype=float) -> params.
     carry: (params, batch_shape) -> the carry that a sequence starts from, a NamedTuple of arrays [*batch_shape, H].
-    step: (params, carry, x [..., D]) -> (carry, y [..., H]): the definition of the cell.
+    step: (params, carry, x [..., D], noise=None) -> (carry, y [..., H]): the definition of the cell. The noise, an array
+        [..., H] (a tuple of them for a Chain), multiplies what the recurrent products read of the carry: recurrent dropout.
     gates: their names, in the order of the columns of its kernels.
+    values: (params, carry, x) -> what each gate is in that step, arrays [..., H] in the order of `gates`; None: not shown.
     form: a faster equal of step for an engine (Gated) or the parts that it is made of (Chain); None for a plain cell.
     """
 
     init: Callable[..., Params]
     carry: Callable[[Params, tuple[int, ...]], Carry]
-    step: Callable[[Params, Carry, Array], tuple[Carry, Array]]
+    step: Callable[..., tuple[Carry, Array]]
     gates: tuple[str, ...] = ()
+    values: Callable[[Params, Carry, Array], tuple[Array, ...]] | None = None
     form: Any = None
 
 
@@ -39,11 +42,11 @@ class Gated(NamedTuple):
     """One affine map of input and carry, then elementwise work: what the engine with its own gradient takes.
 
     affine: (params, carry, x) -> z, an array [..., N] or a tuple of such.
-    pointwise: (params, carry, z) -> (carry, y); may use params and mix features, never the batch.
+    pointwise: (params, carry, z) -> (carry, y, values of the gates); may use params and mix features, never the batch.
     """
 
     affine: Callable[[Params, Carry, Array], Any]
-    pointwise: Callable[[Params, Carry, Any], tuple[Carry, Array]]
+    pointwise: Callable[[Params, Carry, Any], tuple[Carry, Array, tuple[Array, ...]]]
 
 
 class Chain(NamedTuple):
@@ -69,13 +72,31 @@ def named(z: Any) -> Any:
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
 
 
+def dropped(carry: Carry, noise: Array | None) -> Carry:
+    """The carry as the recurrent products read it: h times the noise, where there is one."""
+    return carry if noise is None else carry._replace(h=carry.h * noise)
+
+
+def plain(init, carry, whole, gates, form=None) -> Cell:
+    """A cell from one function (params, carry, x, noise=None) -> (carry, y, values of the gates)."""
+
+    def step(params, carry, x, noise=None):
+        carry, y, _ = whole(params, carry, x, noise)
+        return carry, y
+
+    def values(params, carry, x):
+        return whole(params, carry, x)[2]
+
+    return Cell(init, carry, step, gates, values, form)
+
+
 def gated(init, carry, affine, pointwise, gates) -> Cell:
     """A cell of one affine map and elementwise work; the step follows from the two."""
 
-    def step(params, carry, x):
-        return pointwise(params, carry, named(affine(params, carry, x)))
+    def whole(params, carry, x, noise=None):
+        return pointwise(params, carry, named(affine(params, dropped(carry, noise), x)))
 
-    return Cell(init, carry, step, gates, Gated(affine, pointwise))
+    return plain(init, carry, whole, gates, Gated(affine, pointwise))
 
 
 def output(cell: Cell, params: Params, inputs: int) -> jax.ShapeDtypeStruct:
@@ -121,10 +142,10 @@ def chain(cells: tuple[Cell, ...], join) -> Cell:
     def carry(params, batch_shape):
         return tuple(cell.carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
 
-    def step(params, carries, x):
+    def step(params, carries, x, noise=None):
         after = []
-        for cell, p, before in zip(cells, params, carries, strict=True):
-            new, y = cell.step(p, before, x)
+        for cell, p, before, part in zip(cells, params, carries, noise or [None] * len(cells), strict=True):
+            new, y = cell.step(p, before, x, part)
             after.append(new)
             x = join(x, y)
         return tuple(after), x

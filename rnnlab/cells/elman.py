@@ -1,7 +1,4 @@
-"""The Elman cell, also called simple or vanilla RNN (Elman 1990), and its ReLU form IRNN (Le, Jaitly, Hinton 2015).
-
-h' = tanh(W x + U h + b)        y = h'
-"""
+"""The Elman cell, also called simple or vanilla RNN, and its ReLU form IRNN."""
 
 from typing import NamedTuple
 
@@ -21,8 +18,13 @@ class ElmanCarry(NamedTuple):
 
 
 def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'keras') -> Cell:
-    """An Elman cell; its params are kernel [D + H, H], the rows of W above those of U, and bias [H] (torch's
-    start: recurrent_bias [H] as well)."""
+    """The Elman cell (Elman 1990); activation is tanh or relu.
+
+        h' = tanh([x, h] W + b)             [B, D+H] [D+H, H] + [H] -> [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's start).
+    """
     positive('hidden_size', hidden_size)
     known('activation', activation, ACTIVATIONS)
     act, start = ACTIVATIONS[activation], preset(init)
@@ -39,11 +41,17 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'k
 
     def pointwise(params, carry, z):
         h = act(z)
-        return ElmanCarry(h), h
+        return ElmanCarry(h), h, (h,)
 
     return gated(init_params, carry, affine, pointwise, ('h',))
 
 
 def irnn(hidden_size: int, *, init: str | Preset = 'identity') -> Cell:
-    """h' = relu(W x + U h + b) with U starting as the identity."""
+    """The Elman cell with ReLU whose recurrent kernel starts as the identity (Le, Jaitly, Hinton 2015).
+
+        h' = relu([x, h] W + b)             [B, D+H] [D+H, H] + [H] -> [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's start).
+    """
     return elman(hidden_size, activation='relu', init=init)

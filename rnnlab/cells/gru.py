@@ -1,10 +1,4 @@
-"""The gated recurrent unit, with the reset after or before the recurrent product.
-
-r = sigmoid(W_r x + U_r h + b_r)        z = sigmoid(W_z x + U_z h + b_z)
-after:   n = tanh(W_n x + b_n + r (U_n h + c_n))      (torch, Flax, cuDNN; Keras's default)
-before:  n = tanh(W_n x + U_n (r h) + b_n)            (Cho et al. 2014, equations 5 to 8; TF1)
-h' = (1 - z) n + z h                                  y = h'
-"""
+"""The gated recurrent unit, with the reset after or before the recurrent product."""
 
 from typing import NamedTuple
 
@@ -12,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, biased, gated, named
+from rnnlab.cells.cell import Cell, biased, dropped, gated, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 
@@ -22,8 +16,18 @@ class GRUCarry(NamedTuple):
 
 
 def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'keras') -> Cell:
-    """A GRU cell; its params, columns in the order r, z, n, are kernel [D, 3H], recurrent_kernel [H, 3H], bias [3H] and,
-    with reset_after only, recurrent_bias [3H]."""
+    """The GRU of torch, Flax, cuDNN and, by default, Keras: the reset gate acts after the recurrent product.
+
+        x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
+        h_r, h_z, h_n = split(h U + c)      [B, H] [H, 3H] + [3H] -> [B, 3H], 3 of [B, H]
+        r = sigmoid(x_r + h_r)              [B, H]: reset
+        z = sigmoid(x_z + h_z)              [B, H]: update
+        n = tanh(x_n + r h_n)               [B, H]: candidate
+        h' = (1 - z) n + z h                [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], U recurrent_kernel, b bias and c recurrent_bias. reset_after=False is gru_reset_before.
+    """
     positive('hidden_size', hidden_size)
     start = preset(init)
     gates = ('r', 'z', 'n')
@@ -42,9 +46,9 @@ def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'ker
     def from_input(params, x):
         return biased(x @ params['kernel'], params['bias'])
 
-    def blend(z, n, h):
+    def blend(r, z, n, h):
         h = (1 - z) * n + z * h
-        return GRUCarry(h), h
+        return GRUCarry(h), h, (r, z, n)
 
     # reset after: one affine map, input and recurrent side apart, then elementwise work
     def affine(params, carry, x):
@@ -52,21 +56,33 @@ def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'ker
 
     def pointwise(params, carry, z):
         (xr, xz, xn), (hr, hz, hn) = (jnp.split(side, 3, axis=-1) for side in z)
-        n = jnp.tanh(xn + sigmoid(xr + hr) * hn)
-        return blend(sigmoid(xz + hz), n, carry.h)
+        r = sigmoid(xr + hr)
+        return blend(r, sigmoid(xz + hz), jnp.tanh(xn + r * hn), carry.h)
 
     # reset before: a second product waits for r
-    def step(params, carry, x):
+    def whole(params, carry, x, noise=None):
         recurrent_rz, recurrent_n = jnp.split(params['recurrent_kernel'], [2 * hidden_size], axis=-1)
         x_rz, x_n = jnp.split(from_input(params, x), [2 * hidden_size], axis=-1)
-        r, z = jnp.split(sigmoid(named(x_rz + carry.h @ recurrent_rz)), 2, axis=-1)
-        return blend(z, jnp.tanh(named(x_n + (r * carry.h) @ recurrent_n)), carry.h)
+        h = dropped(carry, noise).h
+        r, z = jnp.split(sigmoid(named(x_rz + h @ recurrent_rz)), 2, axis=-1)
+        return blend(r, z, jnp.tanh(named(x_n + (r * h) @ recurrent_n)), carry.h)
 
     if reset_after:
         return gated(init_params, carry, affine, pointwise, gates)
-    return Cell(init_params, carry, step, gates)
+    return plain(init_params, carry, whole, gates)
 
 
 def gru_reset_before(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
-    """The GRU of Cho et al. 2014: gru with reset_after=False."""
+    """The GRU of Cho et al. 2014 (equations 5 to 8) and TF1: the reset gate acts before the recurrent product.
+
+        x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
+        U_r, U_z, U_n = split(U)            [H, 3H], 3 of [H, H]
+        r = sigmoid(x_r + h U_r)            [B, H]: reset
+        z = sigmoid(x_z + h U_z)            [B, H]: update
+        n = tanh(x_n + (r h) U_n)           [B, H]: candidate
+        h' = (1 - z) n + z h                [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], U recurrent_kernel and b bias.
+    """
     return gru(hidden_size, reset_after=False, init=init)

@@ -1,9 +1,4 @@
-"""The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins 2000).
-
-i, f, g, o = split([x, h] W + b)
-c' = sigmoid(f) c + sigmoid(i) tanh(g)
-h' = sigmoid(o) tanh(c')                y = h'
-"""
+"""The long short-term memory."""
 
 from typing import NamedTuple
 
@@ -22,8 +17,16 @@ class LSTMCarry(NamedTuple):
 
 
 def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, init: str | Preset = 'keras') -> Cell:
-    """An LSTM cell; its params are kernel [D + H, 4H] and bias [4H], columns in the order i, f, g, o (torch's start:
-    recurrent_bias [4H] as well).
+    """The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins 2000).
+
+        z = [x, h] W + b                    [B, D+H] [D+H, 4H] + [4H] -> [B, 4H]
+        i, f, g, o = split(z)               4 of [B, H]: input, forget, candidate, output
+        i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        c' = f c + i g                      [B, H]
+        h' = o tanh(c')                     [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's start).
 
     forget_bias is added to the forget gate's bias at the start (Jozefowicz, Zaremba, Sutskever 2015); None takes the
     preset's own. TF1 adds it at every step instead, which is the same function and the same training without decay.
@@ -46,8 +49,9 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, init: st
 
     def pointwise(params, carry, z):
         i, f, g, o = jnp.split(z, 4, axis=-1)
-        c = sigmoid(f) * carry.c + sigmoid(i) * jnp.tanh(g)
-        h = sigmoid(o) * jnp.tanh(c)
-        return LSTMCarry(c, h), h
+        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+        c = f * carry.c + i * g
+        h = o * jnp.tanh(c)
+        return LSTMCarry(c, h), h, (i, f, g, o)
 
     return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'))

@@ -1,8 +1,9 @@
-"""Datasets. DATASETS maps a name to what loads it: (data_dir=None) -> Images."""
+"""Datasets. IMAGES maps a name to what loads it: (data_dir=None) -> Images; rnnlab.data.imdb.load gives Texts."""
 
 from rnnlab.data import digits, mnist
 from rnnlab.data.dataset import VIEWS, Dataset, Images, Split, image_sequences
+from rnnlab.data.text import PADS, Ragged, Texts, text_sequences
 
-DATASETS = {'digits': digits.load, 'mnist': mnist.load}
+IMAGES = {'digits': digits.load, 'mnist': mnist.load}
 
-__all__ = ['DATASETS', 'VIEWS', 'Dataset', 'Images', 'Split', 'image_sequences']
+__all__ = ['IMAGES', 'PADS', 'VIEWS', 'Dataset', 'Images', 'Ragged', 'Split', 'Texts', 'image_sequences', 'text_sequences']

@@ -23,7 +23,8 @@ class Dataset(NamedTuple):
     validation: Split | None
     test: Split
     classes: int
-    scale: float  # what inputs are multiplied by: bytes stay bytes until then
+    scale: float = 1.0  # what inputs are multiplied by: bytes stay bytes until then
+    vocabulary: tuple[str, ...] | None = None  # the words that ids stand for
 
 
 class Images(NamedTuple):

@@ -4,20 +4,17 @@ Stock TFDS prepares MNIST with TensorFlow's file, gzip and PNG functions; the bu
 library, NumPy and Pillow, and the folder that results is an ordinary TFDS folder.
 """
 
-import contextlib
 import gzip
 import hashlib
 import io
-import json
-import os
-import threading
 from pathlib import Path
 
 import numpy as np
 
+from rnnlab.data import tfds
 from rnnlab.data.cache import cached
 from rnnlab.data.dataset import Images
-from rnnlab.errors import InputError, first_line
+from rnnlab.errors import InputError
 
 VERSION = '3.0.1'
 COUNTS = {'train': 60_000, 'test': 10_000}
@@ -33,53 +30,23 @@ def load(data_dir: str | Path | None = None) -> Images:
 
     Raises InputError when MNIST is neither there nor to be had, or is damaged.
     """
-    data_dir = Path(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+    data_dir = tfds.tfds_folder(data_dir)
     folder = data_dir / 'mnist' / VERSION
-    if not (folder / 'dataset_info.json').exists():
-        prepare(data_dir)
+    if not tfds.prepared(folder):
+        missing = check_archives(tfds.archives_folder(data_dir))
+        url = MIRROR + missing[0] if missing else None
+        tfds.prepare(make_builder, folder, data_dir, url=url, archives=f'the original archives ({", ".join(missing)})')
     arrays = cached('mnist', folder, lambda: decode(folder))
     return Images(**arrays, brightest=255, held_out=5_000)
 
 
 def decode(folder: Path) -> dict[str, np.ndarray]:
     """The arrays of a prepared folder, by the names that Images gives them."""
-    import tensorflow_datasets as tfds
-
-    try:
-        found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
-    except (ValueError, AttributeError) as error:
-        raise InputError(f'{folder} is damaged, delete it to prepare it anew: {error}') from error
-    if found != 'array_record':
-        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there')
     arrays = {}
-    for split, count in COUNTS.items():
-        try:
-            source = tfds.builder_from_directory(folder).as_data_source(split=split)
-            examples = source.__getitems__(range(len(source)))
-        except Exception as error:  # whatever array_record and Pillow raise on damaged bytes
-            raise InputError(f'{folder} is damaged, delete it to prepare it anew: {first_line(error)}') from error
-        if len(examples) != count:
-            raise InputError(f'{folder} is damaged, delete it to prepare it anew: {len(examples)} examples in {split}, not {count}')
+    for split, examples in tfds.read(folder, COUNTS).items():
         arrays[split] = np.stack([example['image'][..., 0] for example in examples])
         arrays[f'{split}_labels'] = np.array([example['label'] for example in examples], np.int32)
     return arrays
-
-
-def prepare(data_dir: Path) -> None:
-    """Makes the TFDS folder from the archives in downloads/manual, or from the network for those that are not there."""
-    import tensorflow_datasets as tfds
-
-    archives = data_dir / 'downloads' / 'manual'
-    missing = check_archives(archives)
-    if missing and not reachable(MIRROR + missing[0]):
-        raise InputError(
-            f'MNIST is not in {data_dir} and {MIRROR.split("/")[2]} cannot be reached: copy a folder mnist/{VERSION} that TFDS prepared '
-            f'(array_record) to {data_dir}, or put the original archives ({", ".join(missing)}) into {archives}'
-        )
-    try:
-        make_builder(data_dir).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=archives))
-    except (OSError, tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
-        raise InputError(f'MNIST could not be prepared in {data_dir}: {first_line(error)}') from error
 
 
 def check_archives(archives: Path) -> list[str]:
@@ -129,19 +96,3 @@ def make_builder(data_dir: Path):
 def read_idx(path, header: int) -> np.ndarray:
     """The bytes of a gzipped IDX file after its header."""
     return np.frombuffer(gzip.decompress(Path(path).read_bytes()), np.uint8, offset=header)
-
-
-def reachable(url: str, seconds: float = 5.0) -> bool:
-    """Whether the address answers in time; in a thread, since looking up a name has no time limit of its own."""
-    import requests
-
-    answered = []
-
-    def ask():
-        with contextlib.suppress(requests.RequestException):
-            answered.append(requests.head(url, timeout=seconds).ok)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return answered == [True]

@@ -1,6 +1,7 @@
 """Cells over time: unroll, the engines behind it, and the layers made of it."""
 
+from rnnlab.recurrence.dropout import dropout_mask
 from rnnlab.recurrence.layer import Layer, bidirectional, recurrent
 from rnnlab.recurrence.unroll import ENGINES, unroll
 
-__all__ = ['ENGINES', 'Layer', 'bidirectional', 'recurrent', 'unroll']
+__all__ = ['ENGINES', 'Layer', 'bidirectional', 'dropout_mask', 'recurrent', 'unroll']

@@ -1,7 +1,8 @@
-"""Padding and resets, as one change to a cell, so that no engine has to know of them.
+"""Padding, resets and noise, as one change to a cell, so that no engine has to know of them.
 
 The masked cell eats Inputs instead of x. A step that is not valid sees x = 0 and leaves the carry as it was, both chosen
 with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry.
+The noise is the same at every step, as the params are, and so it stands beside them.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell
+from rnnlab.cells.cell import Carry, Cell, dropped
 
 
 class Inputs(NamedTuple):
@@ -21,7 +22,7 @@ class Inputs(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """A cell over Inputs: what engines take.
+    """A cell over Inputs: what engines take, with the pair (params, noise) as its params.
 
     step: (params, carry, inputs) -> (carry, y).
     affine: (params, carry, inputs) -> z, and pointwise: (params, carry, z, inputs) -> (carry, y), for cells of form Gated.
@@ -65,15 +66,21 @@ def masked(cell: Cell) -> Masked:
     def leave(inputs, before, after, y):
         return choose(inputs.valid, after, before), choose(inputs.valid, y, jnp.zeros_like(y))
 
-    def step(params, carry, inputs):
+    def step(pair, carry, inputs):
+        params, noise = pair
         carry, x = enter(params, carry, inputs)
-        return leave(inputs, carry, *cell.step(params, carry, x))
+        options = {} if noise is None else {'noise': noise}  # a cell written without it runs too
+        return leave(inputs, carry, *cell.step(params, carry, x, **options))
 
-    def affine(params, carry, inputs):
-        return cell.form.affine(params, *enter(params, carry, inputs))
+    def affine(pair, carry, inputs):
+        params, noise = pair
+        carry, x = enter(params, carry, inputs)
+        return cell.form.affine(params, dropped(carry, noise), x)
 
-    def pointwise(params, carry, z, inputs):
+    def pointwise(pair, carry, z, inputs):
+        params, _ = pair
         carry, _ = enter(params, carry, inputs)
-        return leave(inputs, carry, *cell.form.pointwise(params, carry, z))
+        after, y, _ = cell.form.pointwise(params, carry, z)
+        return leave(inputs, carry, after, y)
 
     return Masked(step, affine, pointwise)

@@ -1,6 +1,7 @@
 """unroll: a cell over time, whatever engine does it."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ def unroll(
     reset: Array | None = None,
     reverse: bool = False,
     last: bool = False,
+    noise: Any = None,
     engine: str | None = None,
 ) -> tuple[Carry, Array]:
     """Runs a cell over xs [T, *batch, D]; the result is (carry, ys [T, *batch, H]) of this loop:
@@ -34,7 +36,7 @@ def unroll(
             if t < lengths:
                 if reset[t]:                            # t + 1 < lengths and reset[t + 1] with reverse
                     carry = cell.carry(params, batch)
-                carry, ys[t] = cell.step(params, carry, xs[t])
+                carry, ys[t] = cell.step(params, carry, xs[t], noise)
             else:
                 ys[t] = 0                               # and the carry stays
 
@@ -45,10 +47,12 @@ def unroll(
         reset: bool [T, *batch], true where a new sequence begins: nothing crosses from step t - 1 to t. So with
             reverse the carry starts anew between the two, when step t - 1 is taken.
         last: ys is instead [*batch, H], the output of the last step taken of each sequence; zero where length is 0.
+        noise: what multiplies the carry before every recurrent product, the same at every step: [*batch, H], a tuple of
+            them for a stack. `dropout_mask` draws it.
         engine: a name of ENGINES; None takes 'gated' for cells of that form (no forward mode) and else 'scan'.
 
     Raises:
-        InputError: a carry, lengths or reset that do not fit xs, an unknown engine, one that cannot run this cell.
+        InputError: a carry, lengths, reset or noise that do not fit xs, an unknown engine, one that cannot run this cell.
     """
     xs = jnp.asarray(xs)
     if xs.ndim < 2:
@@ -69,14 +73,16 @@ def unroll(
         raise InputError(f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}')
 
     if isinstance(cell.form, Chain):
-        return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, engine)
+        return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, noise, engine)
+    if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
+        raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
     engine = engine or ('gated' if isinstance(cell.form, Gated) else 'scan')
     known('engine', engine, ENGINES)
     if engine == 'gated' and not isinstance(cell.form, Gated):
         raise InputError("engine 'gated' runs cells of form Gated only; this cell runs on engine 'scan'")
     inputs = Inputs(xs, *masks(time_steps, batch, lengths, reset, reverse))
-    carry, ys = ENGINES[engine](masked(cell), params, carry, inputs, reverse)
+    carry, ys = ENGINES[engine](masked(cell), (params, noise), carry, inputs, reverse)
     return carry, final(ys, lengths, reverse) if last else ys
 
 
@@ -84,11 +90,11 @@ def shapes(carry: Carry) -> str:
     return ', '.join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(carry))
 
 
-def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, engine):
+def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, noise, engine):
     """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
     after = []
-    for cell, p, before in zip(form.cells, params, carries, strict=True):
-        new, ys = unroll(cell, p, xs, before, lengths=lengths, reset=reset, reverse=reverse, engine=engine)
+    for cell, p, before, part in zip(form.cells, params, carries, noise or [None] * len(form.cells), strict=True):
+        new, ys = unroll(cell, p, xs, before, lengths=lengths, reset=reset, reverse=reverse, noise=part, engine=engine)
         after.append(new)
         xs = form.join(xs, ys)
     if lengths is not None:  # a join may have let the inputs' padding through

@@ -1,0 +1,155 @@
+"""How long an epoch of film reviews takes here and in other libraries: the same model, reviews, batch size and optimizer.
+
+python -m experiments.bench --peers=keras,torch --cells=lstm --repeats=5
+"""
+
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from absl import flags
+
+import experiments.flags
+from experiments.display import console
+from experiments.flags import FLAGS
+from rnnlab.cells import CELLS
+from rnnlab.data import Split, imdb, text_sequences
+from rnnlab.errors import InputError, known
+from rnnlab.models import classifier
+from rnnlab.optim import Hyper, optimizer
+from rnnlab.recurrence import recurrent
+from rnnlab.tables import new_table, render
+from rnnlab.train import batch_mesh, make_run
+
+WORDS, LENGTH, FEATURES, UNITS, BATCH, LR = 10_000, 500, 32, 32, 128, 1e-3  # the recipes imdb_elman, imdb_lstm, imdb_gru
+
+Epoch = Callable[[], float]  # trains an epoch on the reviews, to the end; its mean loss in nats
+
+
+def rnnlab_epoch(cell: str, data: Split) -> Epoch:
+    def model(hyper):
+        return classifier([recurrent(CELLS[cell](UNITS))], inputs=FEATURES, classes=2, vocabulary=WORDS)
+
+    hyper, key, steps = Hyper(lr=LR), jax.random.key(0), -(-len(data.labels) // BATCH)
+    run = make_run(model, optimizer('rmsprop'), batch_size=BATCH, every=steps, mesh=batch_mesh(BATCH))
+    state, examples = run.start(hyper, key), jax.device_put(data)
+
+    def epoch():
+        nonlocal state
+        state = run.advance(hyper, key, examples, state, steps)
+        return state.totals.means()['loss']
+
+    return epoch
+
+
+def keras_epoch(cell: str, data: Split) -> Epoch:
+    os.environ['KERAS_BACKEND'] = 'jax'
+    import keras
+
+    layer = {'elman': keras.layers.SimpleRNN, 'lstm': keras.layers.LSTM, 'gru': keras.layers.GRU}[cell]
+    model = keras.Sequential([keras.layers.Embedding(WORDS, FEATURES), layer(UNITS), keras.layers.Dense(1, activation='sigmoid')])
+    model.compile(optimizer=keras.optimizers.RMSprop(LR), loss='binary_crossentropy')
+    return lambda: model.fit(data.inputs, data.labels, batch_size=BATCH, epochs=1, verbose=0).history['loss'][0]
+
+
+def torch_epoch(cell: str, data: Split) -> Epoch:
+    import torch
+
+    make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[cell]
+    torch.manual_seed(0)
+    embedding, layer, readout = torch.nn.Embedding(WORDS, FEATURES), make(FEATURES, UNITS), torch.nn.Linear(UNITS, 1)
+    torch.nn.init.uniform_(embedding.weight, -0.05, 0.05)
+    params = [*embedding.parameters(), *layer.parameters(), *readout.parameters()]
+    tx = torch.optim.RMSprop(params, lr=LR, alpha=0.9, eps=1e-7)
+    inputs, labels = torch.from_numpy(data.inputs).long(), torch.from_numpy(data.labels).float()
+
+    def epoch():
+        total = 0.0
+        for index in torch.randperm(len(labels)).split(BATCH):
+            ys, _ = layer(embedding(inputs[index].T))
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(readout(ys[-1])[:, 0], labels[index])
+            tx.zero_grad()
+            loss.backward()
+            tx.step()
+            total += loss.item() * len(index)
+        return total / len(labels)
+
+    return epoch
+
+
+CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch}
+BENCH_CELLS = ('elman', 'lstm', 'gru')
+
+flags.DEFINE_list('peers', ['keras', 'torch'], 'Libraries to time beside rnnlab: keras (on JAX), torch.')
+flags.DEFINE_list('cells', list(BENCH_CELLS), 'Cells: elman, lstm, gru.')
+flags.DEFINE_integer('repeats', 5, 'Epochs of each, by turns, after one to compile and warm up.', lower_bound=1)
+flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
+flags.DEFINE_string('worker', None, 'CONTENDER:CELL, what a child of this process times, an epoch for each line it reads.')
+
+
+def main() -> None:
+    if FLAGS.worker:
+        work(*FLAGS.worker.split(':'))
+        return
+    for cell in FLAGS.cells:
+        known('cell of the benchmark', cell, BENCH_CELLS)
+    for peer in FLAGS.peers:
+        known('peer', peer, CONTENDERS)
+        if importlib.util.find_spec(peer) is None:
+            raise InputError(f'{peer} is not installed: install the extra peers, or leave {peer} out of --peers')
+    imdb.load(FLAGS.data_dir)  # once, for all children, into the cache
+    headings = ('seconds an epoch: median', 'least', 'most', 'times as fast', 'loss of the last')
+    table = new_table('cell', 'library', *headings, right=headings)
+    for cell in FLAGS.cells:
+        times, losses = race(cell, ['rnnlab', *FLAGS.peers])
+        ours = statistics.median(times['rnnlab'])
+        for name, seconds in times.items():
+            median = statistics.median(seconds)
+            figures = f'{median:.2f}', f'{min(seconds):.2f}', f'{max(seconds):.2f}', f'{median / ours:.2f}', f'{losses[name]:.3f}'
+            table.add_row(cell, name, *figures)
+    console.print(render(table))
+    console.print(f"\n{FLAGS.repeats} epochs of each by turns; 'times as fast' is rnnlab against that library, loss a sanity check")
+
+
+def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """The seconds of every epoch and the last loss of each contender, a process each, the epochs by turns."""
+    command = [sys.executable, '-m', 'experiments.bench', f'--data_dir={FLAGS.data_dir or ""}']
+    workers = {}
+    for name in names:
+        more = [f'--jax_num_cpu_devices={os.cpu_count()}'] if name == 'rnnlab' else []
+        pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, 'bufsize': 1}
+        workers[name] = subprocess.Popen([*command, *more, f'--worker={name}:{cell}'], **pipes)
+    times: dict[str, list[float]] = {name: [] for name in names}
+    losses = {}
+    for turn in range(FLAGS.repeats + 1):
+        for name, worker in workers.items():
+            worker.stdin.write('epoch\n')
+            answer = worker.stdout.readline()
+            if not answer:
+                raise InputError(f'the benchmark of {name} ended early; what it said stands above')
+            seconds, losses[name] = map(float, answer.split())
+            if turn:  # the first compiles
+                times[name].append(seconds)
+    for worker in workers.values():
+        worker.communicate()
+    return times, losses
+
+
+def work(name: str, cell: str) -> None:
+    reviews = text_sequences(imdb.load(FLAGS.data_dir or None), vocab_size=WORDS, max_length=LENGTH, pad='pre').train
+    data = Split(np.ascontiguousarray(reviews.inputs), reviews.labels)
+    epoch = CONTENDERS[name](cell, data)
+    for _ in sys.stdin:
+        began = time.perf_counter()
+        loss = epoch()
+        print(time.perf_counter() - began, loss, flush=True)
+
+
+if __name__ == '__main__':
+    experiments.flags.run(main)

@@ -1,0 +1,164 @@
+"""What a cell does: its equations with their shapes, its parameters, its gates step by step, how far a gradient reaches.
+
+python -m experiments.explain --cell=lstm --hidden_size=4 --inputs=3 --time_steps=5
+python -m experiments.explain --cell=gru --plot
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+import experiments.flags
+from experiments import model
+from experiments.display import console
+from experiments.flags import FLAGS
+from rnnlab import plots, reference
+from rnnlab.cells import CELLS, Cell
+from rnnlab.describe import count, owners
+from rnnlab.diagnostics import gradient_reach, trace
+from rnnlab.optim import Hyper
+from rnnlab.tables import new_table, render
+
+experiments.flags.cell()
+experiments.flags.explained()
+experiments.flags.set_defaults({'hidden_size': 4})
+flags.adopt_module_key_flags(experiments.flags)
+
+UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
+LAGS, SEQUENCES = 100, 32  # of the picture of gradients
+
+
+def main() -> None:
+    hyper = Hyper() if FLAGS.forget_bias is None else Hyper(forget_bias=FLAGS.forget_bias)
+    cell = model.cell(hyper)
+    key = jax.random.key(FLAGS.seed)
+    params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
+    xs = jax.random.normal(jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs))
+    carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
+    values = dict(zip(cell.gates, gates, strict=True)) | {f"{name}'": carry for name, carry in carries._asdict().items()}
+    expected = by_reference(cell, params, xs, list(values))
+
+    sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
+    console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
+    console.print('\n'.join(equations(FLAGS.cell)))
+    console.print(f'\nShapes\n{shapes_table(cell, params, xs, carries, ys)}')
+    console.print(f"\nParameters, each gate's part\n{parameters_table(cell, params)}")
+    console.print(f'\nValues in {xs.dtype}, and how far the NumPy loop in float64 (rnnlab/reference.py) is from them')
+    console.print(values_table(values, expected))
+    greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
+    console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
+    if FLAGS.plot:
+        draw(key, values)
+
+
+def equations(name: str) -> Iterator[str]:
+    """The indented lines of the docstring of the cell, the letters in their shapes replaced by numbers."""
+    sizes = {'B': FLAGS.batch_size, 'D': FLAGS.inputs, 'H': FLAGS.hidden_size}
+
+    def number(match):
+        times, letter = match.groups()
+        return f'{times}×{sizes[letter]}' if times else str(sizes[letter])
+
+    for line in (inspect.getdoc(CELLS[name]) or '').splitlines():
+        if line.startswith('    '):
+            yield '  ' + re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line.strip())
+
+
+def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
+    time_steps, batch, inputs = xs.shape
+    table = new_table('what', 'shape', 'letters')
+    table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
+    table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
+    table.add_row('x of one step', str([batch, inputs]), 'B, D')
+    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
+        rows = '+'.join({'x': 'D', 'h': 'H'}[source] for source in sources)
+        columns = f'{len(gates)}H' if len(gates) > 1 else 'H'
+        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, columns])))
+    if cell.form:
+        sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
+        for number, leaf in enumerate(sums, 1):
+            which = f' ({number} of {len(sums)})' if len(sums) > 1 else ''
+            table.add_row(f'all gates of one step, before activation{which}', str([*leaf.shape]), f'B, {len(cell.gates)}H')
+    table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
+    table.add_row(f'each part of the carry: {", ".join(carries._fields)}', str([*carries.h.shape[1:]]), 'B, H')
+    table.add_row('ys, the outputs of all steps', str([*ys.shape]), 'T, B, H')
+    table.add_row('outputs, a sequence a row', str([batch, time_steps, ys.shape[-1]]), 'B, T, H')
+    return render(table)
+
+
+def parameters_table(cell: Cell, params) -> str:
+    headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
+    table = new_table(*headings, right=('count',), footer=footer)
+    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
+        for (source, row), (gate, column) in product(spans(sources) or [('1', None)], spans(gates)):
+            ends = [end for end in (row, column) if end]
+            shape = [end - begin for begin, end in ends]
+            where = ', '.join(f'{begin}:{end}' for begin, end in ends)
+            table.add_row(source, gate, f'{name}[{where}]', str(shape), f'{math.prod(shape):,}')
+    return render(table)
+
+
+def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int]]]:
+    ends = np.cumsum([0, *sizes.values()]).tolist()
+    return [(name, (begin, end)) for name, begin, end in zip(sizes, ends, ends[1:], strict=False)]
+
+
+def by_reference(cell: Cell, params, xs, names: list[str]) -> dict[str, np.ndarray]:
+    """The same values, each [T, B, H], by the NumPy loop in float64."""
+    start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tuple(cell.carry(params, ())))
+    params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
+    step, sequences = reference.REFERENCES[FLAGS.cell], []
+    for b in range(xs.shape[1]):
+        carry, steps = start, []
+        for x in xs[:, b]:
+            carry, gates = step(params, x, *carry)
+            steps.append([*gates, *carry])
+        sequences.append(steps)
+    whole = np.array(sequences).transpose(2, 1, 0, 3)
+    return dict(zip(names, whole, strict=True))
+
+
+def values_table(values, expected) -> str:
+    units, steps = min(UNITS, FLAGS.hidden_size), min(STEPS, FLAGS.time_steps)
+    headings = ['step', 'value', *(f'unit {unit}' for unit in range(units)), 'difference']
+    table = new_table(*headings, right=tuple(headings[2:]))
+    for t in range(steps):
+        for number, name in enumerate(values):
+            shown = [f'{value:+.4f}' for value in np.asarray(values[name][t, 0, :units])]
+            difference = np.max(np.abs(values[name][t] - expected[name][t]))
+            table.add_row(str(t) if number == 0 else '', name, *shown, f'{difference:.0e}', end_section=number == len(values) - 1)
+    if (units, steps, FLAGS.batch_size) != (FLAGS.hidden_size, FLAGS.time_steps, 1):
+        sizes = f'{steps} of {FLAGS.time_steps} steps, {units} of {FLAGS.hidden_size} units, 1 of {FLAGS.batch_size} sequences'
+        table.caption = f'shown: {sizes}; the differences are the greatest of all units and sequences'
+    return render(table)
+
+
+def draw(key, values) -> None:
+    """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
+    folder = Path(FLAGS.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    gates = folder / f'gates_{FLAGS.cell}.png'
+    title = f'{FLAGS.cell}, {FLAGS.hidden_size} units on {FLAGS.inputs} random inputs'
+    plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
+
+    xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, FLAGS.inputs))
+    norms = {}
+    for name in dict.fromkeys(['elman', 'lstm', 'gru', FLAGS.cell]):
+        cell = CELLS[name](FLAGS.hidden_size, **({'init': FLAGS.init} if FLAGS.init else {}))
+        params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
+        norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(params, xs)
+    reach = folder / 'gradient_reach.png'
+    start = f'{FLAGS.init or "keras"} start, {FLAGS.hidden_size} units'
+    plots.reach(norms, reach, f'How far a gradient reaches before training ({start})')
+    console.print(f'drawn: {gates} and {reach}')
+
+
+if __name__ == '__main__':
+    experiments.flags.run(main)

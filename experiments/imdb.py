@@ -1,0 +1,104 @@
+"""Film reviews, positive or negative, read word by word.
+
+python -m experiments.imdb --cell=gru --out=runs/gru
+python -m experiments.imdb --predict='A wonderful film.' --out=runs/gru      (a dash reads standard input, a review a line)
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+import experiments.flags
+from experiments import model
+from experiments.flags import FLAGS
+from experiments.training import make_hyper, train
+from rnnlab import checkpoint, runs
+from rnnlab.data import Dataset, imdb, text, text_sequences
+from rnnlab.errors import InputError
+from rnnlab.models import Model, classifier
+from rnnlab.optim import Hyper
+
+experiments.flags.texts()
+experiments.flags.model()
+experiments.flags.training()
+flags.DEFINE_string('predict', None, "A review to judge by the run in --out; '-': those of standard input, one a line.")
+experiments.flags.set_defaults({'hidden_size': 32, 'epochs': 10, 'optimizer': 'rmsprop', 'clip': float('inf'), 'keep': 'best'})
+flags.adopt_module_key_flags(experiments.flags)
+
+CHUNK = 500  # reviews that are judged at once
+
+
+def main() -> None:
+    if FLAGS.predict is None:
+        train('imdb', load, build, buckets=FLAGS.buckets)
+    else:
+        predict()
+
+
+def load() -> Dataset:
+    texts = imdb.load(FLAGS.data_dir, FLAGS.tokens)
+    options = {'vocab_size': FLAGS.vocab_size, 'max_length': FLAGS.max_length, 'pad': FLAGS.pad}
+    return text_sequences(texts, validation=FLAGS.validation, **options)
+
+
+def build(data: Dataset, hyper: Hyper) -> Model:
+    return network(data.vocabulary, hyper)
+
+
+def network(vocabulary, hyper: Hyper) -> Model:
+    size, classes = text.vocabulary_size(vocabulary), len(imdb.CLASSES)
+    return classifier(model.layers(hyper), inputs=FLAGS.embedding, classes=classes, vocabulary=size, **model.readout(hyper))
+
+
+def predict() -> None:
+    """Prints the probability of the likelier label, and the label, for each review."""
+    if not FLAGS.out:
+        raise InputError('--predict goes with --out, the folder of the run that judges')
+    folder = Path(FLAGS.out)
+    settings = runs.read_json(folder / runs.CONFIG)
+    if settings.get('experiment') != 'imdb':
+        raise InputError(f'{folder} holds a run of {settings.get("experiment")}, not of imdb')
+    experiments.flags.recall(settings, f'the run in {folder}')
+    vocabulary = runs.read_json(folder / runs.VOCABULARY, list) if FLAGS.tokens == 'words' else None
+    reviews = list(read_reviews(FLAGS.predict))
+    net = network(vocabulary, make_hyper())
+    params = checkpoint.restore_params(folder / runs.CHECKPOINT, jax.eval_shape(net.init, jax.random.key(0)))
+
+    ragged = text.encode([review for _, review in reviews], vocabulary)
+    known = text.vocabulary_size(vocabulary) - text.FIRST
+    ids, lengths = text.pad_sequences(ragged, known, FLAGS.max_length, FLAGS.pad)
+    for (where, _), row in zip(reviews, ids, strict=True):
+        if not np.any(row >= text.FIRST):
+            print(f'note: {where} has no word of the vocabulary', file=sys.stderr)
+    apply, size = jax.jit(net.apply), min(CHUNK, len(reviews))
+    for begin in range(0, len(reviews), size):
+        rows = np.arange(begin, begin + size) % len(reviews)  # the last chunk is filled up
+        logits = apply(params, ids[rows], lengths[rows] if FLAGS.pad == 'post' else None)
+        for probabilities in np.asarray(jax.nn.softmax(logits))[: len(reviews) - begin]:
+            label = int(np.argmax(probabilities))
+            print(f'{probabilities[label]:.4f} {imdb.CLASSES[label]}')
+
+
+def read_reviews(given: str) -> Iterator[tuple[str, str]]:
+    """(where it stands, text) of every review."""
+    lines = [('--predict', given.encode(errors='surrogateescape'))]
+    if given == '-':
+        lines = [(f'line {number} of standard input', line) for number, line in enumerate(sys.stdin.buffer.read().splitlines(), 1)]
+    if not lines:
+        raise InputError('standard input is empty; --predict=- reads a review a line')
+    for where, line in lines:
+        try:
+            review = line.decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f'{where} is not UTF-8: {error.reason} at byte {error.start}; convert it first') from error
+        if not review.strip():
+            raise InputError(f'{where} is empty; every review needs a word')
+        yield where, review
+
+
+if __name__ == '__main__':
+    experiments.flags.run(main)

@@ -1,0 +1,57 @@
+"""What a cell is doing: the values of its gates over time, and how far back a gradient reaches."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.flatten_util import ravel_pytree
+
+from rnnlab.cells.cell import Carry, Cell, Params
+
+
+def trace(cell: Cell, params: Params, xs: Array) -> tuple[Carry, Array, tuple[Array, ...]]:
+    """(carries, each field [T, *batch, H], after every step; ys [T, *batch, H]; each gate [T, *batch, H], as cell.gates names them)."""
+
+    def step(carry, x):
+        after, y = cell.step(params, carry, x)
+        values = cell.values(params, carry, x) if cell.values else ()
+        return after, (after, y, values)
+
+    _, (carries, ys, values) = lax.scan(step, cell.carry(params, xs.shape[1:-1]), xs)
+    return carries, ys, values
+
+
+def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
+    """How much a change of the carry moves the output, by lag, for xs [T, B, D].
+
+    For each field s of the carry (h; an LSTM's c too) the spectral norms [T, B] of the Jacobians of h after the last step
+    with respect to s after the step `lag` before it, for lags 0 to T - 1, the other fields held. A norm that falls like
+    r^lag is a gradient that vanishes (Bengio, Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013).
+    """
+
+    def one(xs):
+        first = cell.carry(params, ())
+        flat, unravel = ravel_pytree(first)
+        sizes = {name: leaf.size for name, leaf in first._asdict().items()}
+
+        def step(flat, x):
+            return ravel_pytree(cell.step(params, unravel(flat), x)[0])[0]
+
+        def forward(flat, x):
+            after = step(flat, x)
+            return after, (flat, x)
+
+        _, visited = lax.scan(forward, flat, xs)
+
+        def back(product, at):
+            norms, begin = {}, 0
+            for name, size in sizes.items():
+                norms[name] = jnp.linalg.norm(product[:, begin : begin + size], ord=2)
+                begin += size
+            return product @ jax.jacrev(step)(*at), norms
+
+        begin = sum(list(sizes.values())[: list(sizes).index('h')])
+        last = jnp.eye(flat.size, dtype=flat.dtype)[begin : begin + sizes['h']]
+        return lax.scan(back, last, visited, reverse=True)[1]
+
+    norms = jax.vmap(one, in_axes=1, out_axes=1)(xs)
+    return jax.tree.map(lambda leaf: leaf[::-1], norms)
