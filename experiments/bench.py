@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -120,11 +121,11 @@ def main() -> None:
 def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
     """The seconds of every epoch and the last loss of each contender, a process each, the epochs by turns."""
     command = [sys.executable, '-m', 'experiments.bench', f'--data_dir={FLAGS.data_dir or ""}']
-    workers = {}
+    workers: dict[str, Any] = {}
     for name in names:
         more = [f'--jax_num_cpu_devices={os.cpu_count()}'] if name == 'rnnlab' else []
-        pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True, 'bufsize': 1}
-        workers[name] = subprocess.Popen([*command, *more, f'--worker={name}:{cell}'], **pipes)
+        argv = [*command, *more, f'--worker={name}:{cell}']
+        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     times: dict[str, list[float]] = {name: [] for name in names}
     losses = {}
     for turn in range(FLAGS.repeats + 1):

@@ -31,6 +31,7 @@ experiments.flags.explained()
 experiments.flags.set_defaults({'hidden_size': 4})
 flags.adopt_module_key_flags(experiments.flags)
 
+NO_ROWS: list[tuple[str, tuple[int, int] | None]] = [('1', None)]  # a bias reads a constant
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
@@ -64,7 +65,7 @@ def equations(name: str) -> Iterator[str]:
 
     def number(match):
         times, letter = match.groups()
-        return f'{times}×{sizes[letter]}' if times else str(sizes[letter])
+        return f'{times} x {sizes[letter]}' if times else str(sizes[letter])
 
     for line in (inspect.getdoc(CELLS[name]) or '').splitlines():
         if line.startswith('    '):
@@ -96,8 +97,8 @@ def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
 def parameters_table(cell: Cell, params) -> str:
     headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
     table = new_table(*headings, right=('count',), footer=footer)
-    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
-        for (source, row), (gate, column) in product(spans(sources) or [('1', None)], spans(gates)):
+    for name, _, sources, gates in owners(cell, params, FLAGS.inputs):
+        for (source, row), (gate, column) in product(spans(sources) or NO_ROWS, spans(gates)):
             ends = [end for end in (row, column) if end]
             shape = [end - begin for begin, end in ends]
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
@@ -105,7 +106,7 @@ def parameters_table(cell: Cell, params) -> str:
     return render(table)
 
 
-def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int]]]:
+def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int] | None]]:
     ends = np.cumsum([0, *sizes.values()]).tolist()
     return [(name, (begin, end)) for name, begin, end in zip(sizes, ends, ends[1:], strict=False)]
 
@@ -114,15 +115,8 @@ def by_reference(cell: Cell, params, xs, names: list[str]) -> dict[str, np.ndarr
     """The same values, each [T, B, H], by the NumPy loop in float64."""
     start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tuple(cell.carry(params, ())))
     params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
-    step, sequences = reference.REFERENCES[FLAGS.cell], []
-    for b in range(xs.shape[1]):
-        carry, steps = start, []
-        for x in xs[:, b]:
-            carry, gates = step(params, x, *carry)
-            steps.append([*gates, *carry])
-        sequences.append(steps)
-    whole = np.array(sequences).transpose(2, 1, 0, 3)
-    return dict(zip(names, whole, strict=True))
+    sequences = [reference.unroll(FLAGS.cell, params, xs[:, b], *start) for b in range(xs.shape[1])]
+    return dict(zip(names, np.stack(sequences, axis=1).transpose(2, 0, 1, 3), strict=True))
 
 
 def values_table(values, expected) -> str:

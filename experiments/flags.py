@@ -143,7 +143,10 @@ def recall(settings: dict[str, Any], where: str) -> None:
         if flag.name in settings:
             before, now = settings[flag.name], flag.value
             given = flag.present
-            flag.value = None if before is None else flag.parser.parse(before)
+            try:
+                flag.value = None if before is None else flag.parser.parse(before)
+            except (ValueError, TypeError) as error:
+                raise InputError(f'{where} notes {flag.name}={before!r}, which cannot be: {first_line(error)}') from error
             if given and now != flag.value:
                 raise InputError(f'{where} was made with --{flag.name}={before}, not {now}; leave --{flag.name} out')
 

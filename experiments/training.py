@@ -30,8 +30,8 @@ class Best(NamedTuple):
     """What --keep=best keeps: the first of the best evaluations so far."""
 
     params: Any
-    step: np.ndarray  # int
-    accuracy: np.ndarray  # of validation
+    step: np.integer
+    accuracy: np.floating  # of validation
 
 
 def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset, Hyper], Model], buckets: int = 1) -> None:
@@ -56,8 +56,8 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     place = NamedSharding(mesh, PartitionSpec()) if mesh else None
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
     console.print(describe(model))
-    options = {'every': every, 'buckets': grouped(data.train, FLAGS.batch_size, buckets), 'mesh': mesh}
-    run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, **options)
+    groups = grouped(data.train, FLAGS.batch_size, buckets)
+    run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, every=every, buckets=groups, mesh=mesh)
     key = jax.random.key(FLAGS.seed)
     state, spent = run.start(hyper, key), 0.0
     best = Best(jax.device_get(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
@@ -138,8 +138,8 @@ def make_hyper() -> Hyper:
         raise InputError(f'--weight_decay={FLAGS.weight_decay:g} goes with --optimizer=adamw, not {FLAGS.optimizer}')
     decay = WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0) if FLAGS.weight_decay is None else FLAGS.weight_decay
     hyper = Hyper(lr=FLAGS.lr, clip=FLAGS.clip, weight_decay=decay, momentum=FLAGS.momentum)
-    given = ('forget_bias', 'dropout', 'recurrent_dropout')
-    return hyper._replace(**{name: FLAGS[name].value for name in given if FLAGS[name].value is not None})
+    given: dict[str, Any] = {name: FLAGS[name].value for name in ('forget_bias', 'dropout', 'recurrent_dropout')}
+    return hyper._replace(**{name: value for name, value in given.items() if value is not None})
 
 
 def not_finite(what: str, folder: Path) -> InputError:
@@ -172,7 +172,7 @@ def plan(data: Dataset) -> tuple[int, int, Split | None]:
 
 def grouped(split: Split, batch_size: int, number: int) -> Buckets | None:
     """The buckets of a split whose sequences have lengths."""
-    return None if split.lengths is None or number == 1 else length_buckets(split.lengths, batch_size, number)
+    return None if split.lengths is None or number == 1 else length_buckets(np.asarray(split.lengths), batch_size, number)
 
 
 def evaluator(model: Model, split: Split, window: int, buckets: int, mesh) -> Callable[..., tuple[float, float]]:

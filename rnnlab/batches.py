@@ -37,7 +37,6 @@ def one_bucket(examples: int, time_steps: int, batch_size: int) -> Buckets:
 def length_buckets(lengths: np.ndarray, batch_size: int, number: int) -> Buckets:
     """At most `number` buckets of about as many batches each; buckets as long as each other are one."""
     positive('buckets', number)
-    lengths = np.asarray(lengths)
     order, steps = np.argsort(lengths, kind='stable'), epoch_steps(len(lengths), batch_size)
     last = np.minimum(np.arange(1, steps + 1) * batch_size, len(lengths)) - 1  # of each batch, the shortest first
     longest = np.concatenate(

@@ -4,17 +4,18 @@ Each step takes the cell's params, x [D] and the carry's arrays [H], the last of
 carry's arrays and the gates' values, in the order of the cell's gates.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 
 def unroll(name, params, xs, *carry):
-    """The named cell in a loop over xs [T, D]: (the carry's arrays, ys [T, H], values of the gates [T, gates, H])."""
-    ys, values = [], []
+    """The named cell in a loop over xs [T, D]: the gates' values and then the carry's arrays of every step, [T, both, H]."""
+    steps = []
     for x in xs:
         carry, gates = REFERENCES[name](params, x, *carry)
-        ys.append(carry[-1])
-        values.append(gates)
-    return carry, np.array(ys), np.array(values)
+        steps.append([*gates, *carry])
+    return np.array(steps)
 
 
 def sigmoid(z):
@@ -59,4 +60,4 @@ def gru_reset_before(params, x, h):
     return ((1 - z) * n + z * h,), (r, z, n)
 
 
-REFERENCES = {'elman': elman, 'irnn': irnn, 'lstm': lstm, 'gru': gru, 'gru_reset_before': gru_reset_before}
+REFERENCES: dict[str, Callable] = {'elman': elman, 'irnn': irnn, 'lstm': lstm, 'gru': gru, 'gru_reset_before': gru_reset_before}

@@ -91,7 +91,7 @@ def make_run(
 
     def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
         tx, net = optimizer(hyper), model(hyper)
-        groups = buckets or one_bucket(*data.inputs.shape[:2], batch_size)
+        groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         gradient = over_devices(in_bucket([jax.value_and_grad(sums(net, t), has_aux=True) for t in groups.time_steps]), mesh)
         turn, bucket_of = jnp.asarray(groups.turn, jnp.int32), jnp.asarray(groups.batches)
         stop = state.step + jnp.asarray(steps, jnp.int32)
@@ -137,7 +137,7 @@ def no_totals() -> Totals:
 
 
 class Batch(NamedTuple):
-    index: Array  # int [B], of the examples
+    examples: Array  # int [B], their places in the data
     valid: Array  # bool [B]; an example that is not only fills the batch up
     keys: Array | None = None  # [B], for dropout; None: it is off
 
@@ -146,7 +146,7 @@ def sums(model: Model, time_steps: int) -> Callable:
     """(params, data, batch) -> (cross-entropy in nats, right answers), summed over the valid examples of that many time steps."""
 
     def batch_sums(params, data: Split, batch: Batch) -> tuple[Array, Array]:
-        inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.index], data)
+        inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.examples], data)
         logits = model.apply(params, inputs[:, :time_steps], lengths, batch.keys)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         right = jnp.argmax(logits, axis=-1) == labels
@@ -192,7 +192,7 @@ def make_evaluate(model: Model, *, batch_size: int, buckets: Buckets | None = No
 
     @jax.jit
     def totals(params, data: Split, start, count):
-        groups = buckets or one_bucket(*data.inputs.shape[:2], batch_size)
+        groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         batch_sums = over_devices(in_bucket([sums(model, t) for t in groups.time_steps]), mesh)
         order, bucket_of = jnp.asarray(np.argsort(groups.of, kind='stable'), jnp.int32), jnp.asarray(groups.batches)
 

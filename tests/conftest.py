@@ -1,6 +1,8 @@
 """Strict settings for all tests: float64, no silent broadcast or promotion, two CPU devices."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/flags.py
@@ -16,6 +18,7 @@ jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_disable_most_optimizations', True)  # most of the time here is compilation; whole processes run as users' do
 
+ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
 
 
@@ -39,6 +42,28 @@ def noisy(tree, seed=7, scale=0.3):
     """The tree with normal noise on every entry: zero biases and carries hide mistakes."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + scale * rng.standard_normal(leaf.shape).astype(leaf.dtype)), tree)
+
+
+def command(experiment, *flags):
+    return [sys.executable, '-m', f'experiments.{experiment}', *map(str, flags)]
+
+
+def launch(experiment, *flags, cwd=ROOT, stdin=''):
+    """An experiment as a process of its own; what it is given and prints is text, or bytes as text that is not UTF-8."""
+    options = {'capture_output': True, 'text': True, 'errors': 'surrogateescape', 'timeout': 300}
+    return subprocess.run(command(experiment, *flags), input=stdin, cwd=cwd, **options)
+
+
+@pytest.fixture(scope='module')
+def shell(tmp_path_factory):
+    """What a user's shell has; programs that were compiled once are compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
+            patch.delenv(name, raising=False)
+        patch.setenv('PYTHONPATH', str(ROOT))
+        patch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path_factory.mktemp('compiled')))
+        patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+        yield
 
 
 def shared(*parts) -> Path:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnnlab.data import IMAGES, VIEWS, image_sequences, mnist
+from rnnlab.data import IMAGES, VIEWS, image_sequences, mnist, tfds
 from rnnlab.data.cache import cached
 from rnnlab.errors import InputError
 
@@ -17,7 +17,7 @@ def tree(folder):
 
 
 def offline(monkeypatch):
-    monkeypatch.setattr(mnist, 'reachable', lambda url: False)
+    monkeypatch.setattr(tfds, 'reachable', lambda url: False)
 
 
 def test_digits_are_split_by_class_and_always_alike():
@@ -143,7 +143,7 @@ def test_a_silent_network_is_given_up_soon(monkeypatch):
         raise requests.ConnectionError
 
     monkeypatch.setattr(requests, 'head', head)
-    assert not mnist.reachable(mnist.MIRROR, seconds=0.2)
+    assert not tfds.reachable(mnist.MIRROR, seconds=0.2)
     never.set()
 
 

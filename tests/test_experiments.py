@@ -7,43 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.conftest import same
+from tests.conftest import ROOT, command, launch, same
 
-ROOT = Path(__file__).parent.parent
-RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('*.flags'))
+RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
 
-
-def command(*flags):
-    return [sys.executable, '-m', 'experiments.mnist', *map(str, flags)]
-
-
-@pytest.fixture(scope='module', autouse=True)
-def environment(tmp_path_factory):
-    """What a user's shell has; programs that were compiled once are compiled."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
-            patch.delenv(name, raising=False)
-        patch.setenv('PYTHONPATH', str(ROOT))
-        patch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path_factory.mktemp('compiled')))
-        patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
-        yield
-
-
-def launch(*flags, cwd=ROOT):
-    return subprocess.run(command(*flags), capture_output=True, text=True, cwd=cwd, timeout=300)
+pytestmark = pytest.mark.usefixtures('shell')
 
 
 def final(folder, name='params'):
-    """The parameters (or another part of the TrainState) in the checkpoint, as NumPy arrays."""
+    """The parameters (or another part of the TrainState) in the checkpoint, or what was best, as NumPy arrays."""
     with ocp.CheckpointManager(folder.resolve() / 'checkpoint') as manager:
-        return manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())['state'][name]
+        tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+        return tree['best'] if name == 'best' else tree['state'][name]
 
 
 def rows(folder):
@@ -53,7 +34,7 @@ def rows(folder):
 
 def stopped(folder, number, *flags):
     """Starts a run, sends the signal once a checkpoint and a row are there, and waits for the end."""
-    process = subprocess.Popen(command(*flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    process = subprocess.Popen(command('mnist', *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     deadline = time.time() + 120
     while not (list(folder.glob('checkpoint/*/commit_success.txt')) and (folder / 'metrics.jsonl').stat().st_size):
         assert process.poll() is None, process.communicate()[0]
@@ -67,9 +48,9 @@ def stopped(folder, number, *flags):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """An uninterrupted run: (its flags, its folder, what it printed)."""
-    flags = [*SMALL, '--steps=1000', '--eval_every=150', '--checkpoint_every=0']
+    flags = [*SMALL, '--steps=1000', '--eval_every=150', '--checkpoint_every=0', '--keep=best', '--dropout=0.1', '--recurrent_dropout=0.1']
     folder = tmp_path_factory.mktemp('runs') / 'whole'
-    result = launch(*flags, f'--out={folder}')
+    result = launch('mnist', *flags, f'--out={folder}')
     assert result.returncode == 0, result.stderr
     return flags, folder, result.stdout
 
@@ -82,10 +63,13 @@ def test_a_run_writes_its_folder_and_shows_its_end(whole):
     assert (summary['steps'], summary['parameters']) == (1000, 24 * 64 + 64 + 16 * 10 + 10)
     assert summary['test_accuracy'] > 0.9
     assert [row['step'] for row in rows(folder)] == [150, 300, 450, 600, 750, 900, 1000]
+    accuracies = [row['validation_accuracy'] for row in rows(folder)]
+    assert (summary['best_validation_accuracy'], summary['validation_accuracy']) == (max(accuracies), accuracies[-1])
+    assert summary['kept_step'] == rows(folder)[accuracies.index(max(accuracies))]['step'] == final(folder, 'best')['step']
     assert rows(folder)[-1].keys() >= {'epoch', 'train_loss', 'train_accuracy', 'grad_norm', 'validation_loss', 'validation_accuracy'}
     for words in ('i 0:16  f 16:32  g 32:48  o 48:64', 'test accuracy', f'{summary["test_accuracy"]:.4f}', 'predicted'):
         assert words in printed
-    assert len(re.search(r'label +((?:\d +){10})', printed)[1].split()) == 10
+    assert len(re.search(r'label +((?:\d *){10})', printed)[1].split()) == 10
 
 
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
@@ -100,10 +84,10 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
         assert '--resume goes on' in printed
         assert 'Traceback' not in printed
     assert not (folder / 'summary.json').exists()
-    result = launch(*flags, f'--out={folder}', '--resume')
+    result = launch('mnist', *flags, f'--out={folder}', '--resume')
     assert result.returncode == 0, result.stderr
     assert 0 < int(re.search(r'goes on from step (\d+)', result.stdout)[1]) < 1000
-    for name in ('params', 'opt_state', 'totals'):
+    for name in ('params', 'opt_state', 'totals', 'best'):
         same(final(folder, name), final(expected, name))
     assert rows(folder) == rows(expected)
 
@@ -111,14 +95,14 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
 def test_resuming_a_finished_run_ends_as_it_ended(whole):
     flags, folder, _ = whole
     before = rows(folder), final(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']
-    assert launch(*flags, f'--out={folder}', '--resume').returncode == 0
+    assert launch('mnist', *flags, f'--out={folder}', '--resume').returncode == 0
     assert (rows(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']) == (before[0], before[2])
     same(final(folder), before[1])
 
 
 def test_the_number_of_devices_is_part_of_the_run(whole):
     flags, folder, _ = whole
-    result = launch(*flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')
+    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')
     assert result.returncode == 1
     assert 'devices=1 there, 2 now' in result.stderr
 
@@ -126,7 +110,7 @@ def test_the_number_of_devices_is_part_of_the_run(whole):
 def test_layers_directions_views_and_devices_all_run(tmp_path):
     flags = ['--cell=gru', '--layers=2', '--bidirectional', '--view=permuted', '--optimizer=sgd', '--momentum=0.9', '--clip=inf']
     rest = '--jax_num_cpu_devices=2', f'--out={tmp_path / "run"}'
-    result = launch(*SMALL, *flags, '--steps=3', '--eval_split=test', '--eval_every=2', '--eval_examples=50', '--eval_next', *rest)
+    result = launch('mnist', *SMALL, *flags, '--steps=3', '--eval_split=test', '--eval_every=2', '--eval_examples=50', '--eval_next', *rest)
     assert result.returncode == 0, result.stderr
     assert [row['step'] for row in rows(tmp_path / 'run')] == [2, 3]
     assert 'layer_2: 32 -> 32' in result.stdout
@@ -136,7 +120,7 @@ def test_layers_directions_views_and_devices_all_run(tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
     folder = tmp_path / 'run'
     flags = ['--cell=irnn', '--optimizer=sgd', '--lr=1e8', '--clip=inf', '--steps=100']
-    result = launch(*SMALL, *flags, f'--out={folder}')
+    result = launch('mnist', *SMALL, *flags, f'--out={folder}')
     assert result.returncode == 1
     words = r'error: the loss or gradient of step \d+ is not finite, with --lr=1e\+08 and --clip=inf: try a lower one of them.*\n'
     assert re.fullmatch(words, result.stderr)
@@ -162,6 +146,11 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
         (['--optimizer=adamw', '--optimizer_constants=tf1'], ['TF1 has no adamw']),
         (['--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
         (['--eval_examples=144'], ['--eval_examples=144', '143']),
+        (['--keep=best', '--validation=0'], ['--keep=best', '--validation']),
+        (['--keep=best', '--eval_split=test'], ['--keep=best', '--eval_split']),
+        (['--layers=0'], ['--layers=0', '--pool=mean']),
+        (['--dropout=1'], ['--dropout', 'below 1']),
+        (['--vocab_size=100'], ['vocab_size']),
         (['--eval_next'], ['--eval_next', '--eval_examples']),
         (['--resume'], ['--resume', '--out']),
         (['--resume', '--out=nowhere'], ['nowhere', 'holds no run']),
@@ -170,13 +159,13 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
         (['steps=3'], ['steps=3', '--']),
         (['--out=/dev/null/run'], ['/dev/null/run', 'Not a directory']),
         (['--out=/dev/null'], ['/dev/null', 'no run']),
-        (['--dataset=mnist', '--data_dir=nowhere'], ['MNIST is not in nowhere', 'downloads/manual']),
+        (['--dataset=mnist', '--data_dir=nowhere'], ['mnist/3.0.1 is not in nowhere', 'downloads/manual']),
     ],
     ids=lambda value: ' '.join(value) if isinstance(value, list) and value[0].startswith('-') else '',
 )
 def test_bad_input_is_one_line(flags, words, tmp_path):
     began = time.time()
-    result = launch('--dataset=digits', *flags, cwd=tmp_path)
+    result = launch('mnist', '--dataset=digits', *flags, cwd=tmp_path)
     assert result.returncode == 1
     assert result.stderr.startswith('error: ')
     assert result.stderr.count('\n') == 1
@@ -190,7 +179,7 @@ def test_bad_input_is_one_line(flags, words, tmp_path):
 def test_a_folder_with_a_run_is_not_overwritten(whole):
     flags, folder, _ = whole
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    result = launch(*flags, f'--out={folder}')
+    result = launch('mnist', *flags, f'--out={folder}')
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert 'holds a run already' in result.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
@@ -203,14 +192,14 @@ def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
     for path in copy.glob('checkpoint/*/default/**/*'):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:20])
-    result = launch(*flags, f'--out={copy}', '--resume')
+    result = launch('mnist', *flags, f'--out={copy}', '--resume')
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert 'damaged' in result.stderr
 
 
 @pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
 def test_recipes_train_on_mnist(recipe, tfds_folder, tmp_path):
-    result = launch(f'--flagfile={recipe}', f'--data_dir={tfds_folder}', '--steps=60', f'--out={tmp_path / "run"}')
+    result = launch('mnist', f'--flagfile={recipe}', f'--data_dir={tfds_folder}', '--steps=60', f'--out={tmp_path / "run"}')
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
     assert summary['steps'] == 60
@@ -218,7 +207,7 @@ def test_recipes_train_on_mnist(recipe, tfds_folder, tmp_path):
 
 
 def test_help_lists_the_flags():
-    result = launch('--help')
+    result = launch('mnist', '--help')
     for name in ('--hidden_size', '--cell', '--optimizer_constants', '--checkpoint_every'):
         assert name in result.stdout
 

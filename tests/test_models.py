@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.cells import elman, gru, lstm, stack
+from rnnlab.cells import CELLS, elman, gru, lstm, stack
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
 from rnnlab.models import classifier
-from rnnlab.recurrence import bidirectional, recurrent, unroll
+from rnnlab.recurrence import bidirectional, dropout_mask, recurrent, unroll
+from rnnlab.recurrence.dropout import fold
 from tests.conftest import close, noisy
 
 LENGTHS = np.array([5, 0, 2])
@@ -36,6 +37,68 @@ def test_an_embedding_looks_ids_up():
     assert params['embedding']['table'].shape == (7, 2)
     without = {name: part for name, part in params.items() if name != 'embedding'}
     close(embedded.apply(params, ids), plain.apply(without, params['embedding']['table'][ids]))
+
+
+def logits_of_each(model, params, reviews):
+    """Every review by itself, without padding: logits [N, K]."""
+    return jnp.concatenate([model.apply(params, np.array([review])) for review in reviews])
+
+
+REVIEWS = [[1, 5, 3, 4, 2], [1], [1, 6, 3]]
+
+
+def padded(reviews, length, filler):
+    ids = np.full((len(reviews), length), filler)
+    for row, review in zip(ids, reviews, strict=True):
+        row[: len(review)] = review
+    return ids, np.array([len(review) for review in reviews])
+
+
+@pytest.mark.parametrize(
+    ('name', 'pool', 'layers'),
+    [(name, 'last', 1) for name in CELLS] + [('lstm', 'mean', 1), ('gru', 'max', 2), ('none', 'mean', 0), ('none', 'max', 0)],
+)
+def test_padding_behind_is_no_padding_in_value_and_gradient(name, pool, layers):
+    model = classifier([recurrent(CELLS[name](3)) for _ in range(layers)], inputs=2, classes=2, vocabulary=7, pool=pool)
+    params = noisy(model.init(jax.random.key(0)))
+    weights = jnp.array([[0.3, -0.7], [1.1, 0.2], [-0.4, 0.9]])
+
+    def alone(params):
+        logits = logits_of_each(model, params, REVIEWS)
+        return jnp.sum(logits * weights), logits
+
+    def together(params, ids, lengths):
+        logits = model.apply(params, ids, lengths)
+        return jnp.sum(logits * weights), logits
+
+    expected = jax.jit(jax.value_and_grad(alone, has_aux=True))(params)
+    run = jax.jit(jax.value_and_grad(together, has_aux=True))
+    for length, filler in ((5, 0), (8, 0), (8, 6)):  # tight, with extra padding, with another id in it
+        close(run(params, *padded(REVIEWS, length, filler)), expected)
+
+
+@pytest.mark.parametrize(('pool', 'over'), [('max', np.max), ('mean', np.mean)])
+def test_pools_are_what_they_say(pool, over):
+    model = classifier([recurrent(lstm(3))], inputs=2, classes=2, pool=pool)
+    params = noisy(model.init(jax.random.key(0)))
+    inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
+    ys = np.asarray(unroll(lstm(3), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1])
+    pooled = np.stack([over(ys[:5, 0], axis=0), np.zeros(3), over(ys[:2, 2], axis=0)])
+    second = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    close(model.apply(params, inputs, LENGTHS), jnp.asarray(np.concatenate([np.zeros((3, 1)), second], axis=1)))
+    close(model.apply(params, inputs), model.apply(params, inputs, np.full(3, 5)))
+
+
+def test_dropout_before_the_readout():
+    model = classifier([], inputs=4, classes=3, vocabulary=7, pool='mean', dropout=0.5)
+    params = noisy(model.init(jax.random.key(0)))
+    keys = jax.random.split(jax.random.key(1), 2)
+    ids = np.array([[1, 2], [3, 3]])
+    pooled = np.asarray(params['embedding']['table'])[ids].mean(axis=1) * np.asarray(dropout_mask(fold(keys, 0), 0.5, 4))
+    expected = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    close(model.apply(params, ids, keys=keys), jnp.asarray(expected))
+    plain = classifier([], inputs=4, classes=3, vocabulary=7, pool='mean')
+    close(model.apply(params, ids), plain.apply(params, ids, keys=keys))
 
 
 def test_describe_shows_where_each_number_belongs():
@@ -67,7 +130,13 @@ def test_describe_goes_into_stacks_and_directions():
 
 @pytest.mark.parametrize(
     ('change', 'words'),
-    [({'layers': []}, 'at least one'), ({'inputs': 0}, 'inputs'), ({'classes': 0}, 'classes'), ({'init': 'caffe'}, 'known ones')],
+    [
+        ({'layers': []}, 'pool mean or max'),
+        ({'pool': 'min'}, 'last, max, mean'),
+        ({'inputs': 0}, 'inputs'),
+        ({'classes': 0}, 'classes'),
+        ({'init': 'caffe'}, 'known ones'),
+    ],
 )
 def test_bad_arguments_say_what_is_wrong(change, words):
     with pytest.raises(InputError, match=words):

@@ -12,7 +12,8 @@ from jax.test_util import check_grads
 
 from rnnlab.cells import CELLS, Gated, gru, lstm, residual, stack
 from rnnlab.errors import InputError
-from rnnlab.recurrence import ENGINES, bidirectional, recurrent, unroll
+from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, recurrent, unroll
+from rnnlab.recurrence.dropout import fold, recurrent_noise
 from tests.conftest import close, noisy
 
 D, H, T, B = 3, 4, 6, 3
@@ -41,18 +42,25 @@ def weighted_sum(tree):
     return sum(jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
-def loop(cell, params, xs, carry, lengths, reset, reverse):
+def noise(name, seed=3):
+    """What the recurrent products are to be multiplied by, for a batch of B."""
+    cell, params, _, _ = case(name)
+    return jax.tree.map(lambda h: noisy(jnp.ones_like(h), seed), recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5))
+
+
+def loop(cell, params, xs, carry, lengths, reset, reverse, noise):
     """The loop of unroll's docstring, a sequence at a time and without a batch axis."""
     step = jax.jit(cell.step)
     first = cell.carry(params, ())
     carries, ys = [], np.zeros((T, B, H))
     for b in range(B):
+        part = jax.tree.map(lambda leaf, b=b: leaf[b], noise)
         c = jax.tree.map(lambda leaf, b=b: leaf[b], carry)
         for t in reversed(range(T)) if reverse else range(T):
             if t < lengths[b]:
                 if (t + 1 < lengths[b] and reset[t + 1, b]) if reverse else reset[t, b]:
                     c = first
-                c, ys[t, b] = step(params, c, xs[t, b])
+                c, ys[t, b] = step(params, c, xs[t, b], part)
             else:
                 ys[t, b] = 0
         carries.append(c)
@@ -69,12 +77,13 @@ def loop(cell, params, xs, carry, lengths, reset, reverse):
 def test_unroll_is_the_loop(name, engine, lengths, reset, reverse):
     cell, params, xs, carry = case(name)
     lengths, reset = np.array(lengths), np.array(reset).reshape(T, B)
-    after, ys = jitted(name, engine, reverse, False)(params, xs, carry, lengths=lengths, reset=reset)
-    expected, expected_ys = loop(cell, params, xs, carry, lengths, reset, reverse)
+    options = {'lengths': lengths, 'reset': reset, 'noise': noise(name)}
+    after, ys = jitted(name, engine, reverse, False)(params, xs, carry, **options)
+    expected, expected_ys = loop(cell, params, xs, carry, lengths, reset, reverse, options['noise'])
     close(after, expected)
     close(np.asarray(ys), expected_ys)
     at = np.zeros(B, int) if reverse else np.maximum(lengths - 1, 0)
-    final = jitted(name, engine, reverse, True)(params, xs, carry, lengths=lengths, reset=reset)[1]
+    final = jitted(name, engine, reverse, True)(params, xs, carry, **options)[1]
     close(np.asarray(final), expected_ys[at, np.arange(B)])
 
 
@@ -83,7 +92,8 @@ def test_unroll_is_the_loop(name, engine, lengths, reset, reverse):
 def test_no_masks_is_full_masks(name, engine, reverse):
     _, params, xs, carry = case(name)
     run = partial(jitted(name, engine, reverse, False), params, xs, carry)
-    close(run(), run(lengths=np.full(B, T), reset=np.zeros((T, B), bool)))
+    ones = jax.tree.map(jnp.ones_like, noise(name))
+    close(run(), run(lengths=np.full(B, T), reset=np.zeros((T, B), bool), noise=ones))
 
 
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
@@ -113,7 +123,7 @@ RESET = np.arange(T * B).reshape(T, B) % 5 == 3
 @pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'gated'])
 def test_engines_agree_in_values_and_gradients(name, masks, last, reverse):
     cell, params, xs, carry = case(name)
-    options = {**masks, 'last': last, 'reverse': reverse}
+    options = {**masks, 'last': last, 'reverse': reverse, 'noise': noise(name) if masks else None}
     results = [
         jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry) for engine in ENGINES
     ]
@@ -193,6 +203,38 @@ def test_vmap_over_params_is_one_after_another(name, engine):
         close(ours, f(alone, xs, carry))
 
 
+@pytest.mark.parametrize('name', CELLS)
+def test_noise_for_all_is_a_recurrent_kernel_of_scaled_rows(name):
+    cell, params, xs, carry = case(name)
+    mask = np.array([0.0, 2.0, 0.5, 1.0])
+    rows, recurrent_rows = ('recurrent_kernel', slice(0, H)) if 'recurrent_kernel' in params else ('kernel', slice(D, D + H))
+    scaled = params | {rows: params[rows].at[recurrent_rows].multiply(np.tile(mask[:, None], params[rows].shape[1]))}
+    close(unroll(cell, params, xs, carry, noise=np.tile(mask, (B, 1))), unroll(cell, scaled, xs, carry))
+
+
+def test_a_dropout_mask_is_of_its_sequence_and_keeps_the_mean():
+    keys = jax.random.split(jax.random.key(0), 500)
+    mask = np.asarray(dropout_mask(keys, 0.25, 40))
+    assert np.unique(mask).tolist() == [0.0, 1 / 0.75]
+    assert abs(mask.mean() - 1) < 0.02
+    close(dropout_mask(keys[7:9], 0.25, 40), jnp.asarray(mask[7:9]))
+    assert (mask[0] != mask[1]).any()
+    close(jax.vmap(lambda rate: dropout_mask(keys, rate, 40))(jnp.array([0.25, 0.5]))[0], jnp.asarray(mask))
+
+
+@pytest.mark.parametrize('make', [recurrent, lambda cell, **rates: bidirectional(cell, lstm(2), **rates)])
+def test_a_layer_drops_inputs_and_recurrent_products_alike_at_every_step(make):
+    cell, _, xs, _ = case('stack')
+    layer = make(cell, dropout=0.4, recurrent_dropout=0.3)
+    params = noisy(layer.init(jax.random.key(0), D))
+    keys = jax.random.split(jax.random.key(5), B)
+    own, first = (fold(keys, 0), 'forward') if 'forward' in params else (keys, 'cell')
+    kept = xs * jnp.expand_dims(dropout_mask(fold(own, 0), 0.4, D), 0)
+    expected = unroll(cell, params[first], kept, lengths=LENGTHS, noise=recurrent_noise(cell, params[first], fold(own, 1), 0.3))[1]
+    close(layer.apply(params, xs, lengths=LENGTHS, keys=keys)[1][..., :H], expected)
+    close(layer.apply(params, xs, lengths=LENGTHS), make(cell).apply(params, xs, lengths=LENGTHS, keys=keys))
+
+
 def test_bidirectional_is_one_cell_each_way():
     layer = bidirectional(lstm(H), gru(2))
     params = noisy(layer.init(jax.random.key(0), D))
@@ -223,6 +265,7 @@ def test_a_recurrent_layer_is_unroll():
         ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
         ({'reset': np.zeros((T, B))}, 'reset must be bool'),
+        ({'noise': np.ones(H)}, r'noise .* must be \[3, 4\], not \[4\]'),
         ({'engine': 'warp'}, 'gated, scan'),
         ({'engine': 'gated'}, 'form Gated only'),
     ],

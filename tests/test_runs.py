@@ -1,11 +1,10 @@
-"""The folder of a run, and its picture."""
+"""The folder of a run."""
 
 import json
 
-import numpy as np
 import pytest
 
-from rnnlab import plots, runs
+from rnnlab import runs
 from rnnlab.errors import InputError
 
 CONFIG = {'cell': 'lstm', 'lr': 0.1}
@@ -48,15 +47,3 @@ def test_rewinding_drops_later_and_broken_rows(tmp_path):
     with (tmp_path / runs.METRICS).open('a') as file:
         file.write('{"step": 4')
     assert runs.rewind(tmp_path, 20) == [{'step': 10}, {'step': 20}] == runs.read_rows(tmp_path)
-
-
-def test_curves_draw_a_line_for_each_part(tmp_path):
-    figures = 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
-    rows = [{'step': step} | {name: (at + step) / 10 for at, name in enumerate(figures)} for step in (1, 2, 3)]
-    plots.curves(rows, tmp_path / 'curves.png', 'a run')
-    from matplotlib.image import imread
-
-    colours = (imread(tmp_path / 'curves.png')[..., :3] * 255).round().astype(int).reshape(-1, 3)
-    for part, drawn in (('train', True), ('validation', True), ('test', False)):
-        rgb = [int(plots.COLOURS[part][at : at + 2], 16) for at in (1, 3, 5)]
-        assert np.any(np.all(colours == rgb, axis=1)) == drawn

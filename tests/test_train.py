@@ -8,18 +8,18 @@ import numpy as np
 import optax
 import pytest
 
+from rnnlab.batches import epoch_order, length_buckets, one_bucket
 from rnnlab.cells import CELLS
 from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.batches import epoch_order, one_bucket
 from rnnlab.train import ORDER, batch_mesh, fit, make_evaluate, make_run
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5
-HYPER = Hyper(lr=0.01, clip=1.0)
+HYPER = Hyper(lr=0.01, clip=1.0, dropout=0.3, recurrent_dropout=0.2)
 KEY = jax.random.key(3)
 
 
@@ -29,15 +29,19 @@ def data(seed=0):
 
 
 def model(name, hyper):
+    """A cell of that name; 'dropout' is an LSTM with all of it."""
     options = {'forget_bias': hyper.forget_bias} if name == 'lstm' else {}
-    return classifier([recurrent(CELLS[name](6, **options))], inputs=D, classes=K)
+    rates = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout} if name == 'dropout' else {}
+    layer = recurrent(CELLS[name if name in CELLS else 'lstm'](6, **options), **rates)
+    return classifier([layer], inputs=D, classes=K, dropout=rates.get('dropout'))
 
 
 @cache
-def run(name='lstm', devices=1):
+def run(name='lstm', devices=1, buckets=None):
     mesh = batch_mesh(BATCH) if devices > 1 else None
     assert (mesh.size if mesh else 1) == devices
-    return make_run(partial(model, name), optimizer('adam'), batch_size=BATCH, every=EVERY, mesh=mesh)
+    groups = buckets and length_buckets(data().lengths, BATCH, buckets)
+    return make_run(partial(model, name), optimizer('adam'), batch_size=BATCH, every=EVERY, buckets=groups, mesh=mesh)
 
 
 def after(chunks, hyper=HYPER, **options):
@@ -47,11 +51,23 @@ def after(chunks, hyper=HYPER, **options):
     return state
 
 
-def test_how_a_run_is_cut_changes_no_bit():
-    whole = after([24])
+@pytest.mark.parametrize('options', [{}, {'name': 'dropout', 'buckets': 2}], ids=['plain', 'dropout and buckets'])
+def test_how_a_run_is_cut_changes_no_bit(options):
+    whole = after([24], **options)
     assert int(whole.step) == 24
     for chunks in ([1] * 24, [8] * 3, [7, 7, 7, 3]):
-        same(after(chunks), whole)
+        same(after(chunks, **options), whole)
+
+
+def test_dropout_draws_anew_each_step():
+    """Two steps on the same batch of everybody are not the same step twice."""
+    examples = jax.tree.map(lambda leaf: leaf[:BATCH], data())
+    states = [run('dropout').start(HYPER, KEY)]
+    for _ in range(2):
+        states.append(run('dropout').advance(HYPER._replace(lr=0.0), KEY, examples, jax.tree.map(jnp.copy, states[-1]), 1))
+    close(states[1].params, states[0].params)
+    losses = [float(state.totals.loss) for state in states]
+    assert len({losses[1] - losses[0], losses[2] - losses[1]}) == 2
 
 
 def test_fit_stops_at_every_multiple_and_at_the_end():
@@ -63,22 +79,16 @@ def test_fit_stops_at_every_multiple_and_at_the_end():
     same(state, after([12]))
 
 
-def test_an_epoch_takes_each_example_once():
-    orders = [np.asarray(epoch_order(jax.random.key(epoch), N, BATCH)) for epoch in (0, 1)]
-    for order in orders:
-        assert order.shape == (3, BATCH)
-        assert sorted(order[order >= 0]) == list(range(N))
-        assert (order.ravel()[N:] == -1).all()
-    assert (orders[0] != orders[1]).any()
-
-
-def test_steps_are_optax_on_the_mean_of_each_batch():
-    """The whole step written out with plain indexing, over an epoch whose last batch is smaller."""
+@pytest.mark.parametrize('buckets', [None, 2])
+def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
+    """The whole step written out with plain indexing and all time steps, over an epoch with a batch that is smaller."""
+    groups = length_buckets(data().lengths, BATCH, buckets) if buckets else one_bucket(N, T, BATCH)
+    assert len(groups.time_steps) == (buckets or 1)
     tx, net, examples = optimizer('adam')(HYPER), model('lstm', HYPER), data()
     params = run().start(HYPER, KEY).params
     opt_state, losses = tx.init(params), []
-    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), N, BATCH)
-    for index in np.asarray(order):
+    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups, BATCH)
+    for index in np.asarray(order)[groups.turn]:
         index = index[index >= 0]
 
         def loss(params, index=index):
@@ -89,7 +99,7 @@ def test_steps_are_optax_on_the_mean_of_each_batch():
         losses.append(value * len(index))
         updates, opt_state = tx.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
-    state = after([3])
+    state = after([3], buckets=buckets)
     close(state.params, params)
     assert state.totals.means()['loss'] == pytest.approx(float(sum(losses)) / N, rel=1e-12)
     assert int(state.totals.examples) == N
@@ -100,16 +110,17 @@ def test_totals_begin_anew_at_every_multiple():
     assert (int(state.totals.steps), int(state.totals.examples)) == (1, N - 2 * BATCH)
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', [*CELLS, 'dropout'])
 def test_devices_agree(name):
     close(after([6], name=name, devices=2).params, after([6], name=name).params)
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', [*CELLS, 'dropout'])
 def test_a_lane_of_a_vmap_is_the_run_alone(name):
     """start and advance take a vmap over the settings and the key: what the sweeps are to be."""
     hypers = Hyper(lr=jnp.array([0.01, 0.03]), clip=jnp.array([1.0, jnp.inf]), forget_bias=jnp.array([1.0, 2.0]))
     hypers = hypers._replace(weight_decay=jnp.zeros(2), momentum=jnp.zeros(2))
+    hypers = hypers._replace(dropout=jnp.array([0.1, 0.5]), recurrent_dropout=jnp.array([0.4, 0.2]))
     keys = jax.random.split(KEY, 2)
     start, advance = run(name).start, run(name).advance
     lanes = jax.vmap(start)(hypers, keys)
@@ -124,7 +135,8 @@ def test_a_step_that_is_not_finite_is_not_taken():
     broken = data()
     broken.inputs[7] = np.nan
     broken.lengths[7] = T
-    at = int(np.argwhere(np.asarray(epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), N, BATCH)) == 7)[0, 0])
+    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), one_bucket(N, T, BATCH), BATCH)
+    at = int(np.argwhere(np.asarray(order) == 7)[0, 0])
     state = run().advance(HYPER, KEY, broken, run().start(HYPER, KEY), 24)
     assert (int(state.step), bool(state.finite)) == (at, False)
     same(state.params, after([at] if at else []).params)
@@ -143,6 +155,10 @@ def test_evaluation_counts_every_example_once(devices):
         assert evaluate(params, examples, start, count) == pytest.approx((losses[taken].mean(), right[taken].mean()), rel=1e-12)
     with pytest.raises(InputError, match='23 of 22'):
         evaluate(params, examples, 0, 23)
+    grouped = make_evaluate(net, batch_size=4, buckets=length_buckets(examples.lengths, 4, 3), mesh=batch_mesh(4) if devices > 1 else None)
+    assert grouped(params, examples) == pytest.approx((losses.mean(), right.mean()), rel=1e-12)
+    with pytest.raises(InputError, match='not some'):
+        grouped(params, examples, 0, 4)
 
 
 def test_training_moves_nothing_between_host_and_device():

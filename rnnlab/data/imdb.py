@@ -4,13 +4,15 @@ Read where it is prepared, else prepared from an archive on disk or from the net
 unlabelled reviews too; the builder here leaves them out.
 """
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import re
 import tarfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ CLASSES = ('negative', 'positive')
 ARCHIVE = 'aclImdb_v1.tar.gz'
 PAGE = 'http://ai.stanford.edu/~amaas/data/sentiment/'
 REVIEW = re.compile(r'aclImdb/(train|test)/(neg|pos)/[^/]+\.txt')
+COMPRESSIONS: dict[bytes, Callable] = {b'\x1f\x8b': gzip.open, b'\xfd7zXZ': lzma.open, b'BZh': bz2.open}  # by a file's first bytes
 TOKENS = ('words', 'bytes')
 
 
@@ -103,10 +106,17 @@ def read_archive(path: Path) -> dict[str, list[tuple[str, str, str]]]:
 
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path, 'r|*') as archive:
-        for member in archive:
-            if member.isfile() and (file := archive.extractfile(member)):
-                yield member.name.removeprefix('./'), file.read()
+    """(name, content) of each file in a tar that may be compressed, which is read to its very end, where the checksum is."""
+    with path.open('rb') as raw:
+        start = raw.read(6)
+    opener = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), open)
+    with opener(path, 'rb') as whole:
+        with tarfile.open(fileobj=whole, mode='r|') as archive:
+            for member in archive:
+                if member.isfile() and (file := archive.extractfile(member)):
+                    yield member.name.removeprefix('./'), file.read()
+        while whole.read(1 << 20):
+            pass
 
 
 def make_builder(data_dir: Path, reviews: dict[str, list[tuple[str, str, str]]] | None):

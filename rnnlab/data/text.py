@@ -111,4 +111,4 @@ def text_sequences(texts: Texts, *, vocab_size: int, max_length: int, pad: str, 
 
 
 def take(split: Split, index: np.ndarray) -> Split:
-    return Split(*(None if leaf is None else leaf[index] for leaf in split))
+    return Split(split.inputs[index], split.labels[index], None if split.lengths is None else split.lengths[index])

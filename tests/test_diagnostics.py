@@ -1,0 +1,51 @@
+"""What a cell does, seen: the values of its gates, and how far gradients reach."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab import reference
+from rnnlab.cells import CELLS
+from rnnlab.diagnostics import gradient_reach, trace
+from tests.conftest import close, noisy
+
+D, H, T, B = 3, 4, 6, 2
+
+
+def case(name):
+    cell = CELLS[name](H)
+    return cell, noisy(cell.init(jax.random.key(0), D)), noisy(jnp.zeros((T, B, D)), 1, 1.0)
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_gates_and_carries_are_those_of_the_reference(name):
+    cell, params, xs = case(name)
+    carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
+    assert len(gates) == len(cell.gates)
+    start = tuple(np.zeros(H) for _ in carries)
+    expected = np.stack([reference.unroll(name, jax.tree.map(np.asarray, params), xs[:, b], *start) for b in range(B)], axis=1)
+    close(np.stack([*gates, *carries], axis=2), expected)
+    close(np.asarray(ys), expected[:, :, -1])
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_reach_is_the_norm_of_the_whole_jacobian(name):
+    """Against one differentiation through all steps between."""
+    cell, params, xs = case(name)
+    norms = jax.jit(lambda params, xs: gradient_reach(cell, params, xs))(params, xs)
+    carries = trace(cell, params, xs)[0]
+    assert norms.keys() == set(carries._fields)
+    for field, values in norms.items():
+        assert values.shape == (T, B)
+        for lag, b in ((0, 0), (1, 1), (4, 0)):
+            at = jax.tree.map(lambda leaf, lag=lag, b=b: leaf[T - 1 - lag, b], carries)
+
+            def end(s, at=at, lag=lag, b=b, field=field):
+                carry = at._replace(**{field: s})
+                for x in xs[T - lag :, b]:
+                    carry, _ = cell.step(params, carry, x)
+                return carry.h
+
+            jacobian = np.asarray(jax.jacfwd(end)(getattr(at, field)))
+            np.testing.assert_allclose(values[lag, b], np.linalg.svd(jacobian, compute_uv=False)[0], rtol=1e-10, atol=1e-14)

@@ -1,0 +1,111 @@
+"""What explain and compare print and draw, as whole processes, and the pictures themselves."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from rnnlab import plots, runs
+from rnnlab.cells import CELLS
+from tests.conftest import launch
+
+pytestmark = pytest.mark.usefixtures('shell')
+
+
+def colours(path):
+    return {tuple(colour) for colour in (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)}
+
+
+def rgb(colour):
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_explain_computes_every_cell_twice_and_agrees(name, tmp_path):
+    result = launch('explain', f'--cell={name}', '--time_steps=4', f'--out={tmp_path}', *(['--plot'] if name == 'lstm' else []))
+    assert result.returncode == 0, result.stderr
+    assert float(re.search(r'greatest difference, 1 x 4 steps, all units: (\S+)', result.stdout)[1]) < 1e-6
+    params = jax.eval_shape(lambda key: CELLS[name](4).init(key, 3), jax.random.key(0))
+    assert f'total {sum(leaf.size for leaf in params.values())}' in ' '.join(result.stdout.split())
+    for parameter, leaf in params.items():
+        assert re.search(rf'parameter {parameter} +{re.escape(str([*leaf.shape]))}', result.stdout)
+    assert re.search(r'\[1, 4\] *\n? *y = h', result.stdout) or "y = h'" in result.stdout
+    shown = re.findall(r'^ +(?:\d+ +)?(\S+) +[+-]\d\.\d{4} +[+-]', result.stdout, re.MULTILINE)
+    cell = CELLS[name](4)
+    values = [*cell.gates, *(f"{field}'" for field in cell.carry(cell.init(jax.random.key(0), 3), ())._fields)]
+    assert shown == values * 4
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == ({'gates_lstm.png', 'gradient_reach.png'} if name == 'lstm' else set())
+
+
+def test_explain_walks_through_the_classic_shapes():
+    result = launch('explain', '--cell=lstm', '--batch_size=64', '--time_steps=20', '--inputs=200', '--hidden_size=128')
+    text = ' '.join(result.stdout.split())
+    for words in (
+        '[64, 200+128] [200+128, 4 x 128] + [4 x 128] -> [64, 4 x 128]',
+        'inputs, a sequence a row [64, 20, 200] B, T, D',
+        'parameter kernel [328, 512] D+H, 4H',
+        'all gates of one step, before activation [64, 512]',
+        'outputs, a sequence a row [64, 20, 128]',
+        'kernel[200:328, 128:256] [128, 128] 16,384',
+        'total 168,448',
+    ):
+        assert words in text
+
+
+def write_run(folder, seed, cell, best, unfinished=False):
+    runs.write_json(folder / runs.CONFIG, {'experiment': 'imdb', 'cell': cell, 'hidden_size': 32, 'seed': seed})
+    for epoch, accuracy in enumerate((0.6, best, best - 0.1), 1):
+        figures = {f'{part}_{metric}': accuracy for part in ('train', 'validation') for metric in ('loss', 'accuracy')}
+        runs.append_row(folder, {'step': 10 * epoch, 'epoch': float(epoch), 'seconds': 5.0 + 2.5 * epoch} | figures)
+    if not unfinished:
+        runs.write_json(folder / runs.SUMMARY, {'test_accuracy': best - 0.01, 'parameters': 1234})
+
+
+def test_compare_lays_runs_side_by_side(tmp_path):
+    for name, seed, cell, best in (('a', 0, 'lstm', 0.88), ('b', 1, 'lstm', 0.86), ('c', 0, 'gru', 0.87)):
+        write_run(tmp_path / name, seed, cell, best, unfinished=name == 'c')
+    result = launch('compare', tmp_path / 'a', tmp_path / 'b', tmp_path / 'c', f'--out={tmp_path}')
+    assert result.returncode == 0, result.stderr
+    lines = [' '.join(line.split()) for line in result.stdout.splitlines()]
+    assert 'run cell seed validation: best last test parameters seconds an epoch' in lines
+    assert f'{tmp_path}/a lstm 0 0.8800 0.7800 0.8700 1,234 2.5' in lines
+    assert f'{tmp_path}/c gru 0 0.8700 0.7700 - - 2.5' in lines
+    assert 'cell=lstm 2 0.8700 ± 0.0141 0.7700 ± 0.0141 0.8600 ± 0.0141 2.5 ± 0.0' in lines
+    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(tmp_path / 'compare.png')
+
+
+@pytest.mark.parametrize(
+    ('folders', 'words'),
+    [([], 'takes the folders of runs'), (['nowhere'], 'nowhere holds no run'), (['broken'], 'config.json cannot be read')],
+)
+def test_compare_says_what_is_no_run(tmp_path, folders, words):
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'config.json').write_text('{')
+    result = launch('compare', *folders, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
+    assert words in result.stderr
+
+
+def test_bench_names_what_it_does_not_know():
+    for flags, words in ((['--cells=lsmt'], "unknown cell of the benchmark 'lsmt'"), (['--peers=theano'], "unknown peer 'theano'")):
+        result = launch('bench', *flags)
+        assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
+        assert words in result.stderr
+
+
+def test_curves_draw_a_line_for_each_part(tmp_path):
+    figures = 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
+    rows = [{'step': step} | {name: (at + step) / 10 for at, name in enumerate(figures)} for step in (1, 2, 3)]
+    plots.curves(rows, tmp_path / 'curves.png', 'a run')
+    for part, drawn in (('train', True), ('validation', True), ('test', False)):
+        assert (rgb(plots.COLOURS[part]) in colours(tmp_path / 'curves.png')) == drawn
+
+
+def test_gates_and_reach_draw_what_they_are_given(tmp_path):
+    plots.gates({'i': np.ones((5, 3)), 'c': -np.ones((5, 3))}, tmp_path / 'gates.png', 'gates')
+    assert {(103, 0, 31), (5, 48, 97)} <= colours(tmp_path / 'gates.png')  # the ends of the scale
+    plots.reach({'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}}, tmp_path / 'reach.png', 'reach')
+    assert rgb(plots.CYCLE[0]) in colours(tmp_path / 'reach.png')
