@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.display import console, prediction_table, progress, summary_table
 from experiments.flags import FLAGS, config
@@ -37,7 +37,7 @@ class Best(NamedTuple):
 def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset, Hyper], Model], buckets: int = 1) -> None:
     """Trains the model that `build` makes for the data that `load` gives, as the flags say, and writes its folder.
 
-    Sequences with padding behind are taken from so many buckets of like length.
+    Sequences with padding behind are taken from at most `buckets` groups of like length.
 
     Raises InputError for what the user can mend, before anything compiles; but a loss that is not finite, when it comes.
     """
@@ -53,14 +53,13 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
 
     mesh = batch_mesh(FLAGS.batch_size)
-    place = NamedSharding(mesh, PartitionSpec()) if mesh else None
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
     console.print(describe(model))
     groups = grouped(data.train, FLAGS.batch_size, buckets)
     run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, every=every, buckets=groups, mesh=mesh)
     key = jax.random.key(FLAGS.seed)
     state, spent = run.start(hyper, key), 0.0
-    best = Best(jax.device_get(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
+    best = Best(copied(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
     if saved := checkpoint.restore(checkpoints, saved_tree(state, best, spent)):
         state, spent = saved['state'].replace(finite=np.bool_(True)), float(saved['seconds'])
@@ -74,7 +73,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     def save() -> None:
         checkpoint.save(checkpoints, int(state.step), saved_tree(state, best, seconds()))
 
-    state, examples = jax.device_put((state, data.train), place)
+    state, examples = jax.device_put((state, data.train), everywhere(mesh))
     window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
     evaluate = evaluator(model, held_out, window, buckets, mesh) if held_out else None
     asked, saved_at = watch_signals(), time.perf_counter()
@@ -92,7 +91,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
                     row |= {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
                 row['seconds'] = round(seconds(), 3)
                 if best and row['validation_accuracy'] > best.accuracy:
-                    best = Best(jax.device_get(state.params), np.int32(step), np.float64(row['validation_accuracy']))
+                    best = Best(copied(state.params), np.int32(step), np.float64(row['validation_accuracy']))
                 rows.append(row)
                 runs.append_row(folder, row)
                 show(step, means, row)
@@ -109,7 +108,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         console.print(f'stopped at step {int(state.step)} of {stop}; the same command with --out={folder} --resume goes on')
         raise SystemExit(128 + asked[0])
 
-    kept = best.params if best else state.params
+    kept = best.params if best else copied(state.params)
     loss, accuracy = evaluator(model, data.test, len(data.test.labels), buckets, mesh)(kept)
     if not math.isfinite(loss):
         raise not_finite('the test loss', folder)
@@ -119,9 +118,15 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         summary['best_validation_accuracy'] = max(row['validation_accuracy'] for row in rows)
     summary |= {'parameters': count(kept), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
     runs.write_json(folder / runs.SUMMARY, summary)
-    plots.curves(rows, folder / runs.CURVES, f'{experiment}: {FLAGS.cell}, {FLAGS.hidden_size} units, test accuracy {accuracy:.2%}')
+    net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.layers else 'no recurrence'
+    plots.curves(rows, folder / runs.CURVES, f'{experiment}: {net}, test accuracy {accuracy:.2%}')
     console.print(summary_table(summary))
-    console.print(prediction_table(model, jax.device_get(kept), data.test))
+    console.print(prediction_table(model, kept, data.test))
+
+
+def copied(params):
+    """On the host, in memory of its own: the next chunk of steps uses the state's."""
+    return jax.tree.map(np.array, params)
 
 
 def saved_tree(state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
@@ -180,8 +185,13 @@ def evaluator(model: Model, split: Split, window: int, buckets: int, mesh) -> Ca
     size = eval_batch(window, mesh)
     groups = grouped(split, size, buckets) if window == len(split.labels) else None
     evaluate = make_evaluate(model, batch_size=size, buckets=groups, mesh=mesh)
-    examples = jax.device_put(split, NamedSharding(mesh, PartitionSpec()) if mesh else None)
+    examples = jax.device_put(split, everywhere(mesh))
     return lambda params, start=0: evaluate(params, examples, start % len(split.labels), window)
+
+
+def everywhere(mesh: Mesh | None) -> NamedSharding | None:
+    """A copy on each device of the mesh."""
+    return NamedSharding(mesh, PartitionSpec()) if mesh else None
 
 
 def eval_batch(examples: int, mesh) -> int:

@@ -92,6 +92,16 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
     assert rows(folder) == rows(expected)
 
 
+def test_what_is_kept_is_the_run_stopped_there(whole, tmp_path):
+    flags, folder, _ = whole
+    best = final(folder, 'best')
+    stop = [f'--steps={best["step"]}', '--keep=last']
+    assert launch('mnist', *flags, *stop, f'--out={tmp_path / "run"}').returncode == 0
+    same(final(tmp_path / 'run'), best['params'])
+    figures = [json.loads((path / 'summary.json').read_text())['test_accuracy'] for path in (folder, tmp_path / 'run')]
+    assert figures[0] == figures[1]
+
+
 def test_resuming_a_finished_run_ends_as_it_ended(whole):
     flags, folder, _ = whole
     before = rows(folder), final(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']

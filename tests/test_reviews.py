@@ -41,12 +41,10 @@ def test_a_run_keeps_its_vocabulary_and_the_best(run):
     assert summary['parameters'] == 200 * 4 + 8 * 16 + 16 + 4 + 1
 
 
-@pytest.mark.parametrize('flags', [('--tokens=bytes', '--cell=gru'), ('--cell=elman', '--bidirectional', '--layers=2', '--pool=max')])
-def test_bytes_layers_and_directions_train_and_judge(tmp_path, flags):
-    folder = tmp_path / 'run'
-    train(folder, *flags)
-    assert (folder / 'vocabulary.json').exists() == ('--tokens=bytes' not in flags)
-    result = judge(folder, '--predict=A good film.')
+def test_bytes_layers_and_directions_train_and_judge(tmp_path):
+    train(tmp_path / 'run', '--tokens=bytes', '--cell=gru', '--bidirectional', '--layers=2', '--pool=max')
+    assert not (tmp_path / 'run' / 'vocabulary.json').exists()
+    result = judge(tmp_path / 'run', '--predict=A good film.')
     assert (result.returncode, len(result.stdout.splitlines())) == (0, 1), result.stderr
 
 
