@@ -72,7 +72,7 @@ case "$what" in
     ;;
   *)
     grep -q '^if __name__' "$root/experiments/$what.py" 2>/dev/null || fail "there is no experiment '$what'; ./launch.sh lists what there is"
-    install
+    if [ "$what" = bench ]; then install peers; else install; fi
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$venv/bin/python" -m "experiments.$what" "$@"
     ;;
 esac

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from absl import flags
 
 import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
+from rnnlab.batches import epoch_steps
 from rnnlab.cells import CELLS
 from rnnlab.data import Split, imdb, text_sequences
 from rnnlab.errors import InputError, known
@@ -37,7 +37,7 @@ def rnnlab_epoch(cell: str, data: Split) -> Epoch:
     def model(hyper):
         return classifier([recurrent(CELLS[cell](UNITS))], inputs=FEATURES, classes=2, vocabulary=WORDS)
 
-    hyper, key, steps = Hyper(lr=LR), jax.random.key(0), -(-len(data.labels) // BATCH)
+    hyper, key, steps = Hyper(lr=LR), jax.random.key(0), epoch_steps(len(data.labels), BATCH)
     run = make_run(model, optimizer('rmsprop'), batch_size=BATCH, every=steps, mesh=batch_mesh(BATCH))
     state, examples = run.start(hyper, key), jax.device_put(data)
 
@@ -87,10 +87,10 @@ def torch_epoch(cell: str, data: Split) -> Epoch:
 CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch}
 BENCH_CELLS = ('elman', 'lstm', 'gru')
 
+experiments.flags.data_dir()
 flags.DEFINE_list('peers', ['keras', 'torch'], 'Libraries to time beside rnnlab: keras (on JAX), torch.')
 flags.DEFINE_list('cells', list(BENCH_CELLS), 'Cells: elman, lstm, gru.')
 flags.DEFINE_integer('repeats', 5, 'Epochs of each, by turns, after one to compile and warm up.', lower_bound=1)
-flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
 flags.DEFINE_string('worker', None, 'CONTENDER:CELL, what a child of this process times, an epoch for each line it reads.')
 
 
@@ -101,9 +101,9 @@ def main() -> None:
     for cell in FLAGS.cells:
         known('cell of the benchmark', cell, BENCH_CELLS)
     for peer in FLAGS.peers:
-        known('peer', peer, CONTENDERS)
+        known('peer', peer, CONTENDERS.keys() - {'rnnlab'})
         if importlib.util.find_spec(peer) is None:
-            raise InputError(f'{peer} is not installed: install the extra peers, or leave {peer} out of --peers')
+            raise InputError(f'{peer} is not installed: pip install {peer}, or leave it out of --peers')
     imdb.load(FLAGS.data_dir)  # once, for all children, into the cache
     headings = ('seconds an epoch: median', 'least', 'most', 'times as fast', 'loss of the last')
     table = new_table('cell', 'library', *headings, right=headings)
@@ -119,13 +119,14 @@ def main() -> None:
 
 
 def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The seconds of every epoch and the last loss of each contender, a process each, the epochs by turns."""
+    """The seconds of every epoch and the last loss of each contender, each in a process of its own on the CPU, by turns."""
+    environment = {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
     command = [sys.executable, '-m', 'experiments.bench', f'--data_dir={FLAGS.data_dir or ""}']
     workers: dict[str, Any] = {}
     for name in names:
         more = [f'--jax_num_cpu_devices={os.cpu_count()}'] if name == 'rnnlab' else []
         argv = [*command, *more, f'--worker={name}:{cell}']
-        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment)
     times: dict[str, list[float]] = {name: [] for name in names}
     losses = {}
     for turn in range(FLAGS.repeats + 1):
@@ -143,8 +144,7 @@ def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str,
 
 
 def work(name: str, cell: str) -> None:
-    reviews = text_sequences(imdb.load(FLAGS.data_dir or None), vocab_size=WORDS, max_length=LENGTH, pad='pre').train
-    data = Split(np.ascontiguousarray(reviews.inputs), reviews.labels)
+    data = text_sequences(imdb.load(FLAGS.data_dir or None), vocab_size=WORDS, max_length=LENGTH, pad='pre').train
     epoch = CONTENDERS[name](cell, data)
     for _ in sys.stdin:
         began = time.perf_counter()

@@ -34,8 +34,14 @@ class Result(NamedTuple):
     parameters: int | None
     epoch_seconds: float | None  # evaluation and checkpoints with it
 
-    def figures(self) -> tuple[float | None, ...]:
-        return self.best, self.last, self.test, self.epoch_seconds
+
+COLUMNS = {  # heading: (field of a Result, how it is shown)
+    'validation: best': ('best', '.4f'),
+    'last': ('last', '.4f'),
+    'test': ('test', '.4f'),
+    'parameters': ('parameters', ',.0f'),
+    'seconds an epoch': ('epoch_seconds', '.1f'),
+}
 
 
 def main(folders: list[str]) -> None:
@@ -70,11 +76,11 @@ def read(folder: Path) -> Result:
 
 
 def epoch_seconds(rows: list[dict[str, Any]]) -> float | None:
-    """Seconds an epoch, without start and compilation where there are rows enough to tell."""
-    if len(rows) < 2:
-        return rows[0]['seconds'] / rows[0]['epoch'] if rows else None
-    first, last = rows[0], rows[-1]
-    return (last['seconds'] - first['seconds']) / (last['epoch'] - first['epoch'])
+    """Seconds an epoch, without start and compilation where there are rows enough to tell (but with those of a resumption)."""
+    if not rows or not rows[-1]['epoch']:
+        return None
+    last, first = rows[-1], rows[0] if len(rows) > 1 else {'step': 0, 'seconds': 0.0}
+    return (last['seconds'] - first['seconds']) / (last['step'] - first['step']) * last['step'] / last['epoch']
 
 
 def differing(configs: list[dict[str, Any]]) -> list[str]:
@@ -92,37 +98,28 @@ def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Resul
     return groups
 
 
-FIGURES = ('validation: best', 'last', 'test', 'seconds an epoch')
-
-
 def runs_table(results: list[Result], different: list[str]) -> str:
-    *accuracies, seconds = FIGURES
-    table = new_table('run', *different, *accuracies, 'parameters', seconds, right=(*FIGURES, 'parameters'))
+    table = new_table('run', *different, *COLUMNS, right=tuple(COLUMNS))
     for result in results:
-        settings = (str(result.config[name]) for name in different)
-        *shown, epoch = (shown_number(value, digits) for value, digits in zip(result.figures(), DIGITS, strict=True))
-        count = '-' if result.parameters is None else f'{result.parameters:,}'
-        table.add_row(result.name, *settings, *shown, count, epoch)
+        figures = (shown(getattr(result, field), form) for field, form in COLUMNS.values())
+        table.add_row(result.name, *(str(result.config[name]) for name in different), *figures)
     return render(table)
-
-
-DIGITS = (4, 4, 4, 1)
 
 
 def groups_table(groups: dict[str, list[Result]]) -> str:
-    table = new_table('settings', 'runs', *FIGURES, right=('runs', *FIGURES))
+    table = new_table('settings', 'runs', *COLUMNS, right=('runs', *COLUMNS))
     for label, group in groups.items():
-        cells = []
-        for values, digits in zip(zip(*(result.figures() for result in group), strict=True), DIGITS, strict=True):
-            there = [value for value in values if value is not None]
-            spread = f' ± {statistics.stdev(there):.{digits}f}' if len(there) > 1 else ''
-            cells.append(shown_number(statistics.mean(there) if there else None, digits) + spread)
-        table.add_row(label, str(len(group)), *cells)
+        figures = []
+        for field, form in COLUMNS.values():
+            there = [value for result in group if (value := getattr(result, field)) is not None]
+            spread = f' ± {statistics.stdev(there):{form}}' if len(set(there)) > 1 else ''
+            figures.append(shown(statistics.mean(there) if there else None, form) + spread)
+        table.add_row(label, str(len(group)), *figures)
     return render(table)
 
 
-def shown_number(value: float | None, digits: int) -> str:
-    return '-' if value is None else f'{value:.{digits}f}'
+def shown(value: float | None, form: str) -> str:
+    return '-' if value is None else format(value, form)
 
 
 if __name__ == '__main__':

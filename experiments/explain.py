@@ -27,11 +27,16 @@ from rnnlab.optim import Hyper
 from rnnlab.tables import new_table, render
 
 experiments.flags.cell()
-experiments.flags.explained()
+experiments.flags.seed()
+experiments.flags.pictures()
+flags.DEFINE_integer('inputs', 3, 'Values of a time step.', lower_bound=1)
+flags.DEFINE_integer('time_steps', 5, 'Time steps of a sequence.', lower_bound=1)
+flags.DEFINE_integer('batch_size', 1, 'Sequences.', lower_bound=1)
+flags.DEFINE_boolean('plot', False, 'Draw the gates over time, and how far a gradient reaches back.')
 experiments.flags.set_defaults({'hidden_size': 4})
 flags.adopt_module_key_flags(experiments.flags)
 
-NO_ROWS: list[tuple[str, tuple[int, int] | None]] = [('1', None)]  # a bias reads a constant
+NOTHING: list[tuple[str, tuple[int, int] | None]] = [('', None)]
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
@@ -56,7 +61,7 @@ def main() -> None:
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
     console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
     if FLAGS.plot:
-        draw(key, values)
+        draw(hyper, key, values)
 
 
 def equations(name: str) -> Iterator[str]:
@@ -98,7 +103,7 @@ def parameters_table(cell: Cell, params) -> str:
     headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
     table = new_table(*headings, right=('count',), footer=footer)
     for name, _, sources, gates in owners(cell, params, FLAGS.inputs):
-        for (source, row), (gate, column) in product(spans(sources) or NO_ROWS, spans(gates)):
+        for (source, row), (gate, column) in product(spans(sources) or NOTHING, spans(gates) or NOTHING):
             ends = [end for end in (row, column) if end]
             shape = [end - begin for begin, end in ends]
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
@@ -134,24 +139,28 @@ def values_table(values, expected) -> str:
     return render(table)
 
 
-def draw(key, values) -> None:
+def draw(hyper: Hyper, key, values) -> None:
     """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
-    gates = folder / f'gates_{FLAGS.cell}.png'
+    gates, reach = folder / f'gates_{FLAGS.cell}.png', folder / 'gradient_reach.png'
     title = f'{FLAGS.cell}, {FLAGS.hidden_size} units on {FLAGS.inputs} random inputs'
     plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
 
+    cells = {name: CELLS[name](FLAGS.hidden_size) for name in ('elman', 'lstm', 'gru')} | {label(): model.cell(hyper)}
     xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, FLAGS.inputs))
     norms = {}
-    for name in dict.fromkeys(['elman', 'lstm', 'gru', FLAGS.cell]):
-        cell = CELLS[name](FLAGS.hidden_size, **({'init': FLAGS.init} if FLAGS.init else {}))
+    for name, cell in cells.items():
         params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
         norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(params, xs)
-    reach = folder / 'gradient_reach.png'
-    start = f'{FLAGS.init or "keras"} start, {FLAGS.hidden_size} units'
-    plots.reach(norms, reach, f'How far a gradient reaches before training ({start})')
+    plots.reach(norms, reach, f'How far a gradient reaches before training: {FLAGS.hidden_size} units, {FLAGS.inputs} random inputs')
     console.print(f'drawn: {gates} and {reach}')
+
+
+def label() -> str:
+    """The cell, with what the flags say of its start."""
+    said = [f'{name}={FLAGS[name].value}' for name in ('init', 'forget_bias') if FLAGS[name].value is not None]
+    return ' '.join([FLAGS.cell, *said])
 
 
 if __name__ == '__main__':

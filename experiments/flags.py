@@ -1,4 +1,7 @@
-"""Every flag, each defined once, in groups that the experiments choose from, and how an experiment's main is run."""
+"""The flags that decide what a run computes, in groups that the experiments choose from, and how a main is run.
+
+A flag that one experiment alone needs, and no run notes, stands in its module.
+"""
 
 import math
 import os
@@ -23,13 +26,13 @@ INF = float('inf')
 
 
 def images() -> None:
-    flags.DEFINE_enum('dataset', 'mnist', sorted(IMAGES), 'Images to classify.')
+    flags.DEFINE_enum('dataset', 'mnist', sorted(IMAGES), 'Images; digits have by default --batch_size=32 --epochs=30 --lr=5e-3.')
     flags.DEFINE_enum('view', 'rows', list(VIEWS), 'What a time step of an image is: a row, a pixel, or a pixel in one fixed order.')
 
 
 def texts() -> None:
     flags.DEFINE_enum('tokens', 'words', list(TOKENS), 'What a time step of a text is.')
-    flags.DEFINE_integer('vocab_size', 10_000, 'Ids of words, those of padding, start and unknown counted in; bytes have 259.')
+    flags.DEFINE_integer('vocab_size', 10_000, 'Ids of words, those of padding, start and unknown counted in.')
     flags.DEFINE_integer('max_length', 500, 'Time steps of a text, the start counted in; of a longer one the last.', lower_bound=1)
     flags.DEFINE_enum('pad', 'pre', list(PADS), 'Padding in front, read like a word, or behind, masked.')
     flags.DEFINE_integer(
@@ -58,13 +61,12 @@ def model() -> None:
         flags.register_validator(name, lambda rate: rate is None or 0 <= rate < 1, 'must be at least 0 and below 1')
 
 
-def explained() -> None:
-    flags.DEFINE_integer('inputs', 3, 'Values of a time step.', lower_bound=1)
-    flags.DEFINE_integer('time_steps', 5, 'Time steps of a sequence.', lower_bound=1)
-    flags.DEFINE_integer('batch_size', 1, 'Sequences.', lower_bound=1)
-    flags.DEFINE_integer('seed', 0, 'Seed of the parameters and the sequences.', lower_bound=0, upper_bound=2**31 - 1)
-    flags.DEFINE_boolean('plot', False, 'Draw the gates over time, and how far a gradient reaches back.')
-    pictures()
+def data_dir() -> None:
+    flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
+
+
+def seed() -> None:
+    flags.DEFINE_integer('seed', 0, 'Seed of the start, the order of examples and dropout.', lower_bound=0, upper_bound=2**31 - 1)
 
 
 def pictures() -> None:
@@ -73,22 +75,22 @@ def pictures() -> None:
 
 def training() -> None:
     # data
-    flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, digits: a tenth.', lower_bound=0)
-    flags.DEFINE_string('data_dir', None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.')
+    data_dir()
+    flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, of digits a tenth.', lower_bound=0)
 
     # steps
-    flags.DEFINE_integer('batch_size', 128, 'Examples a step; digits: 32 by default.', lower_bound=1)
-    flags.DEFINE_integer('epochs', 5, 'Passes over the training part; digits: 30 by default.', lower_bound=1)
+    flags.DEFINE_integer('batch_size', 128, 'Examples a step.', lower_bound=1)
+    flags.DEFINE_integer('epochs', 5, 'Passes over the training part.', lower_bound=1)
     flags.DEFINE_integer('steps', None, 'Steps to train, whatever --epochs says.', lower_bound=1)
     flags.DEFINE_enum('optimizer', 'adam', list(OPTIMIZERS), 'Optimizer.')
     flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay rates, epsilon and form of the optimizer.')
-    flags.DEFINE_float('lr', 1e-3, 'Learning rate; digits: 0.005 by default.')
+    flags.DEFINE_float('lr', 1e-3, 'Learning rate.')
     flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
     flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
     flags.DEFINE_float(
         'weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0
     )
-    flags.DEFINE_integer('seed', 0, 'Seed of the start and the order of examples.', lower_bound=0, upper_bound=2**31 - 1)
+    seed()
     flags.register_validator('lr', lambda lr: 0 < lr < INF, 'must be a number above zero')
     flags.register_validator('clip', lambda clip: clip > 0, 'must be above zero; inf is off')
     flags.register_validator('momentum', lambda momentum: 0 <= momentum < 1, 'must be at least 0 and below 1')
@@ -172,6 +174,8 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
             main(argv[1:]) if takes_arguments else main()
         except (InputError, flags.Error) as error:
             fail(str(error))
+        except MemoryError as error:
+            fail(f'this takes more memory than there is: {first_line(error)}')
         except OSError as error:
             fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
         except KeyboardInterrupt:

@@ -34,9 +34,18 @@ CHUNK = 500  # reviews that are judged at once
 
 def main() -> None:
     if FLAGS.predict is None:
+        check()
         train('imdb', load, build, buckets=FLAGS.buckets)
     else:
         predict()
+
+
+def check() -> None:
+    model.check()
+    if FLAGS['vocab_size'].present and FLAGS.tokens != 'words':
+        raise InputError(f'--vocab_size goes with --tokens=words, not {FLAGS.tokens}')
+    if FLAGS['buckets'].present and FLAGS.pad != 'post':
+        raise InputError(f'--buckets goes with --pad=post, not {FLAGS.pad}')
 
 
 def load() -> Dataset:
@@ -69,8 +78,7 @@ def predict() -> None:
     params = checkpoint.restore_params(folder / runs.CHECKPOINT, jax.eval_shape(net.init, jax.random.key(0)))
 
     ragged = text.encode([review for _, review in reviews], vocabulary)
-    known = text.vocabulary_size(vocabulary) - text.FIRST
-    ids, lengths = text.pad_sequences(ragged, known, FLAGS.max_length, FLAGS.pad)
+    ids, lengths = text.pad_sequences(ragged, text.vocabulary_size(vocabulary), FLAGS.max_length, FLAGS.pad)
     for (where, _), row in zip(reviews, ids, strict=True):
         if not np.any(row >= text.FIRST):
             print(f'note: {where} has no word of the vocabulary', file=sys.stderr)

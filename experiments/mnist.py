@@ -24,6 +24,7 @@ DEFAULTS = {'mnist': {}, 'digits': {'batch_size': 32, 'epochs': 30, 'lr': 5e-3}}
 
 def main() -> None:
     experiments.flags.set_defaults(DEFAULTS[FLAGS.dataset])
+    model.check()
     train('mnist', load, build)
 
 

@@ -2,11 +2,23 @@
 
 import inspect
 
-from experiments.flags import FLAGS
+from experiments.flags import FLAGS, set_defaults
 from rnnlab.cells import CELLS, Cell
 from rnnlab.errors import InputError
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import Layer, bidirectional, recurrent
+
+
+def check() -> None:
+    """InputError for flags that have no use without a recurrent layer; a run without one notes no cell."""
+    if FLAGS.layers:
+        return
+    if FLAGS.pool == 'last':
+        raise InputError('--layers=0 goes with --pool=mean or --pool=max')
+    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias'):
+        if FLAGS[name].present:
+            raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
+    set_defaults({'cell': None, 'hidden_size': None})
 
 
 def cell(hyper: Hyper) -> Cell:
@@ -22,14 +34,14 @@ def cell(hyper: Hyper) -> Cell:
 
 def layers(hyper: Hyper) -> list[Layer]:
     rates = {name: getattr(hyper, name) for name in ('dropout', 'recurrent_dropout') if FLAGS[name].value is not None}
-    directions = (bidirectional, 2) if FLAGS.bidirectional else (recurrent, 1)
-    make, cells = directions
-    return [make(*(cell(hyper) for _ in range(cells)), **rates) for _ in range(FLAGS.layers)]
+
+    def layer() -> Layer:
+        return bidirectional(cell(hyper), cell(hyper), **rates) if FLAGS.bidirectional else recurrent(cell(hyper), **rates)
+
+    return [layer() for _ in range(FLAGS.layers)]
 
 
 def readout(hyper: Hyper) -> dict:
     """The options of a classifier's pooling and readout."""
-    if not FLAGS.layers and FLAGS.pool == 'last':
-        raise InputError('--layers=0 goes with --pool=mean or --pool=max')
     dropout = None if FLAGS.dropout is None else hyper.dropout
     return {'pool': FLAGS.pool, 'dropout': dropout, 'init': FLAGS.init or 'keras'}

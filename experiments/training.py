@@ -118,7 +118,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         summary['best_validation_accuracy'] = max(row['validation_accuracy'] for row in rows)
     summary |= {'parameters': count(kept), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
     runs.write_json(folder / runs.SUMMARY, summary)
-    net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.layers else 'no recurrence'
+    net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.cell else 'no recurrence'
     plots.curves(rows, folder / runs.CURVES, f'{experiment}: {net}, test accuracy {accuracy:.2%}')
     console.print(summary_table(summary))
     console.print(prediction_table(model, kept, data.test))

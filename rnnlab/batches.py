@@ -9,6 +9,8 @@ from jax import Array
 
 from rnnlab.errors import positive
 
+SCHEDULE_SEED = 0  # names the one order that mixes long and short batches
+
 
 class Buckets(NamedTuple):
     """Examples grouped by their length, so that the short ones do not pay for the long ones.
@@ -17,10 +19,10 @@ class Buckets(NamedTuple):
     bucket each step of an epoch takes is fixed by the lengths alone; who of the bucket, and in what order, by the key.
     """
 
-    of: np.ndarray  # int [N], the bucket of each example
-    time_steps: tuple[int, ...]  # of each bucket
-    turn: np.ndarray  # int [steps], the batch that each step of an epoch takes, the batches in order of their buckets
-    batches: np.ndarray  # int [steps], the bucket of each batch
+    time_steps: tuple[int, ...]  # of each bucket, the shortest first
+    of_example: np.ndarray  # int [N], the bucket of each example
+    of_batch: np.ndarray  # int [steps], the bucket of each batch, in order
+    schedule: np.ndarray  # int [steps], the batch that each step of an epoch takes
 
 
 def epoch_steps(examples: int, batch_size: int) -> int:
@@ -31,28 +33,28 @@ def epoch_steps(examples: int, batch_size: int) -> int:
 def one_bucket(examples: int, time_steps: int, batch_size: int) -> Buckets:
     """Everybody in one bucket."""
     steps = epoch_steps(examples, batch_size)
-    return Buckets(np.zeros(examples, np.int32), (time_steps,), np.arange(steps), np.zeros(steps, np.int32))
+    return Buckets((time_steps,), np.zeros(examples, np.int32), np.zeros(steps, np.int32), np.arange(steps))
 
 
 def length_buckets(lengths: np.ndarray, batch_size: int, number: int) -> Buckets:
-    """At most `number` buckets of about as many batches each; buckets as long as each other are one."""
+    """At most `number` buckets of about as many batches each; those as long as each other are one."""
     positive('buckets', number)
-    order, steps = np.argsort(lengths, kind='stable'), epoch_steps(len(lengths), batch_size)
-    last = np.minimum(np.arange(1, steps + 1) * batch_size, len(lengths)) - 1  # of each batch, the shortest first
-    longest = np.concatenate(
-        [np.full(len(part), lengths[order[last[part[-1]]]]) for part in np.array_split(np.arange(steps), number) if len(part)]
-    )
-    time_steps, batches = np.unique(longest, return_inverse=True)
-    of = np.empty(len(lengths), np.int32)
-    of[order] = np.repeat(batches, batch_size)[: len(lengths)]
-    turn = np.random.RandomState(0).permutation(steps)  # any one order that mixes long and short
-    return Buckets(of, tuple(max(1, int(t)) for t in time_steps), turn, batches.astype(np.int32))
+    steps = epoch_steps(len(lengths), batch_size)
+    order = np.argsort(lengths, kind='stable')
+    ends = np.array([part[-1] + 1 for part in np.array_split(np.arange(steps), number) if len(part)])  # in batches
+    longest = np.maximum(lengths[order[np.minimum(ends * batch_size, len(lengths)) - 1]], 1)
+    time_steps, bucket = np.unique(longest, return_inverse=True)
+    of_batch = np.repeat(bucket, np.diff(ends, prepend=0)).astype(np.int32)
+    of_example = np.empty(len(lengths), np.int32)
+    of_example[order] = np.repeat(of_batch, batch_size)[: len(lengths)]
+    schedule = np.random.RandomState(SCHEDULE_SEED).permutation(steps)
+    return Buckets(tuple(time_steps.tolist()), of_example, of_batch, schedule)
 
 
 def epoch_order(key: Array, buckets: Buckets, batch_size: int) -> Array:
     """int [steps, batch_size], the batches in order of their buckets: each example once; -1 fills the last batch up."""
-    examples = len(buckets.of)
+    examples = len(buckets.of_example)
     shuffled = jax.random.permutation(key, examples)
-    shuffled = shuffled[jnp.argsort(jnp.asarray(buckets.of)[shuffled], stable=True)]
+    shuffled = shuffled[jnp.argsort(jnp.asarray(buckets.of_example)[shuffled], stable=True)]
     missing = epoch_steps(examples, batch_size) * batch_size - examples
     return jnp.pad(shuffled, (0, missing), constant_values=-1).reshape(-1, batch_size)

@@ -50,14 +50,18 @@ def restore_params(folder: Path, like: Any) -> Any:
     """
     import orbax.checkpoint as ocp
 
-    if not folder.is_dir():
-        raise InputError(f'there is no checkpoint {folder}')
-    with open_checkpoints(folder) as manager:
-        try:
-            tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
-            params = tree.get('best', tree['state'])['params']
-        except Exception as error:  # as above
-            raise InputError(f'the checkpoint {folder} is damaged: {first_line(error)}') from error
+    tree = None
+    if folder.is_dir():
+        with open_checkpoints(folder) as manager:
+            try:
+                if (step := manager.latest_step()) is not None:
+                    tree = manager.restore(step, args=ocp.args.StandardRestore())
+            except Exception as error:  # as above
+                raise InputError(f'the checkpoint {folder} is damaged: {first_line(error)}') from error
+    if tree is None:
+        raise InputError(f'there is no checkpoint {folder} yet')
+    evaluated = 'best' in tree and int(tree['best']['step']) > 0
+    params = tree['best']['params'] if evaluated else tree['state']['params']
     there, here = ({path: tuple(leaf.shape) for path, leaf in jax.tree.leaves_with_path(part)} for part in (params, like))
     for path in there | here:
         if there.get(path) != here.get(path):

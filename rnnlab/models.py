@@ -12,7 +12,7 @@ from rnnlab.errors import InputError, known, positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.recurrence import Layer, dropout_mask
 from rnnlab.recurrence.dropout import fold
-from rnnlab.recurrence.masking import choose, masks
+from rnnlab.recurrence.masking import choose, within, zeroed
 
 
 class Model(NamedTuple):
@@ -94,7 +94,7 @@ def mean(ys: Array, lengths: Array | None) -> Array:
     """The mean over time of ys [T, B, H] -> [B, H]; zero for length 0."""
     if lengths is None:
         return jnp.mean(ys, axis=0)
-    total = jnp.sum(choose(within(ys, lengths), ys, jnp.zeros_like(ys)), axis=0)
+    total = jnp.sum(zeroed(within(len(ys), lengths), ys), axis=0)
     return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
 
 
@@ -102,13 +102,8 @@ def greatest(ys: Array, lengths: Array | None) -> Array:
     """The greatest of each feature over time, ys [T, B, H] -> [B, H]; zero for length 0."""
     if lengths is None:
         return jnp.max(ys, axis=0)
-    high = jnp.max(choose(within(ys, lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
-    return choose(lengths > 0, high, jnp.zeros_like(high))
-
-
-def within(ys: Array, lengths: Array) -> Array | None:
-    """bool [T, B]: not padding."""
-    return masks(len(ys), ys.shape[1:-1], lengths, None, False)[0]
+    high = jnp.max(choose(within(len(ys), lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
+    return zeroed(lengths > 0, high)
 
 
 POOLS = {'last': lambda y, lengths: y, 'mean': mean, 'max': greatest}  # the layer itself gives its last output

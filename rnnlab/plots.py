@@ -2,7 +2,6 @@
 
 from itertools import cycle
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -21,18 +20,25 @@ def curves(rows: list[Row], path: Path, title: str) -> None:
     for axes, metric in panels:
         for part, colour in COLOURS.items():
             line(axes, rows, 'step', f'{part}_{metric}', color=colour, label=part)
+        if axes.lines:
+            axes.legend(frameon=False)
     finish(figure, panels, path)
 
 
 def compare(groups: dict[str, list[list[Row]]], path: Path) -> None:
-    """Loss and accuracy over the epochs, a colour for each group of runs: validation, and dashed training."""
+    """Loss and accuracy over the epochs, a colour for each group of runs: what was evaluated on the way, and dashed training."""
     figure, panels = loss_and_accuracy('epoch')
     for axes, metric in panels:
         for (label, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
-            for number, rows in enumerate(group):
-                line(axes, rows, 'epoch', f'train_{metric}', color=colour, linestyle='--', alpha=0.5)
-                line(axes, rows, 'epoch', f'validation_{metric}', color=colour, label=fill(label, 40) if number == 0 else None)
-        axes.plot([], [], color='grey', linestyle='--', alpha=0.5, label='training')
+            for rows in group:
+                held_out = 'validation' if any('validation_loss' in row for row in rows) else 'test'
+                line(axes, rows, 'epoch', f'train_{metric}', color=colour, linestyle='--', alpha=0.4)
+                line(axes, rows, 'epoch', f'{held_out}_{metric}', color=colour)
+            axes.plot([], [], color=colour, label=label)
+        axes.plot([], [], color='grey', linestyle='--', label='training')
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.set_size_inches(10, 4 + 0.22 * len(labels))
+    figure.legend(handles, labels, loc='outside lower center', frameon=False)
     finish(figure, panels, path)
 
 
@@ -64,13 +70,11 @@ def finish(figure: Any, panels: list[tuple[Any, str]], path: Path) -> None:
     for axes, metric in panels:
         if metric == 'loss':
             axes.set_ylim(bottom=0)
-        if axes.lines:
-            axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
 def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
-    """Every gate and carry [T, H] as a picture of units against time: gates in their colours from 0 or -1 to 1."""
+    """Every gate and carry [T, H] as a picture of units against time, all on one scale around 0."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -89,7 +93,7 @@ def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
 
 
 def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> None:
-    """For each cell the norms [T, B] by lag of gradient_reach: the geometric mean over sequences, a line for each carry."""
+    """For each cell, by its label, the norms [T, B] by lag of gradient_reach: the geometric mean over sequences, a line for each carry."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout='constrained')

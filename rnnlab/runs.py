@@ -1,4 +1,4 @@
-"""The folder of a run: config.json, metrics.jsonl, summary.json, curves.png and the checkpoint."""
+"""The folder of a run: its settings, metrics, summary, curves, checkpoint, and vocabulary where there are words."""
 
 import json
 import os

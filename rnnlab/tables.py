@@ -21,4 +21,4 @@ def render(table: Any) -> str:
 
     out = io.StringIO()
     Console(file=out, width=1000, color_system=None, force_jupyter=False).print(table)
-    return '\n'.join(line.rstrip() for line in out.getvalue().strip('\n').splitlines())
+    return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')

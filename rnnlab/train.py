@@ -93,17 +93,17 @@ def make_run(
         tx, net = optimizer(hyper), model(hyper)
         groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         gradient = over_devices(in_bucket([jax.value_and_grad(sums(net, t), has_aux=True) for t in groups.time_steps]), mesh)
-        turn, bucket_of = jnp.asarray(groups.turn, jnp.int32), jnp.asarray(groups.batches)
+        schedule, bucket_of = jnp.asarray(groups.schedule, jnp.int32), jnp.asarray(groups.of_batch)
         stop = state.step + jnp.asarray(steps, jnp.int32)
 
         def epoch(state: TrainState) -> TrainState:
-            number, offset = jnp.divmod(state.step, len(turn))
+            number, offset = jnp.divmod(state.step, len(schedule))
             order = epoch_order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number), groups, batch_size)
             begin = state.step - offset
-            end = jnp.minimum(stop, begin + len(turn))
+            end = jnp.minimum(stop, begin + len(schedule))
 
             def take(state: TrainState) -> TrainState:
-                at = turn[state.step - begin]
+                at = schedule[state.step - begin]
                 return train_step(state, order[at], bucket_of[at])
 
             return lax.while_loop(lambda s: (s.step < end) & s.finite, take, state)
@@ -194,7 +194,7 @@ def make_evaluate(model: Model, *, batch_size: int, buckets: Buckets | None = No
     def totals(params, data: Split, start, count):
         groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         batch_sums = over_devices(in_bucket([sums(model, t) for t in groups.time_steps]), mesh)
-        order, bucket_of = jnp.asarray(np.argsort(groups.of, kind='stable'), jnp.int32), jnp.asarray(groups.batches)
+        order, bucket_of = jnp.asarray(np.argsort(groups.of_example, kind='stable'), jnp.int32), jnp.asarray(groups.of_batch)
 
         def add(number, total):
             at = number * batch_size + jnp.arange(batch_size, dtype=jnp.int32)

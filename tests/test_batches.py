@@ -21,26 +21,26 @@ def test_an_epoch_takes_each_example_once_and_within_its_bucket(case, seed):
     assert order.shape == (epoch_steps(len(lengths), batch_size), batch_size)
     assert sorted(order[order >= 0]) == list(range(len(lengths)))
     assert (order.ravel()[len(lengths) :] == -1).all()
-    assert sorted(buckets.turn) == list(range(len(order)))
+    assert sorted(buckets.schedule) == list(range(len(order)))
     assert len(buckets.time_steps) <= number
     assert list(buckets.time_steps) == sorted(set(buckets.time_steps))
-    for batch, bucket in zip(order, buckets.batches, strict=True):
+    for batch, bucket in zip(order, buckets.of_batch, strict=True):
         members = batch[batch >= 0]
-        assert (buckets.of[members] == bucket).all()
+        assert (buckets.of_example[members] == bucket).all()
         assert (lengths[members] <= buckets.time_steps[bucket]).all()
-    longest = [max(lengths[buckets.of == bucket], default=0) for bucket in range(len(buckets.time_steps))]
-    assert [max(1, length) for length in longest] == list(buckets.time_steps)
+    longest = [max(1, *lengths[buckets.of_example == bucket]) for bucket in range(len(buckets.time_steps))]
+    assert longest == list(buckets.time_steps)
 
 
 def test_buckets_follow_from_the_lengths_and_who_is_where_from_the_key():
     lengths = np.random.default_rng(0).integers(1, 100, 200)
     first, second = length_buckets(lengths, 16, 4), length_buckets(lengths[::-1].copy(), 16, 4)
     assert first.time_steps == second.time_steps
-    np.testing.assert_array_equal(first.batches, second.batches)
-    np.testing.assert_array_equal(first.turn, second.turn)
+    np.testing.assert_array_equal(first.of_batch, second.of_batch)
+    np.testing.assert_array_equal(first.schedule, second.schedule)
     one, other = (np.asarray(epoch_order(jax.random.key(seed), first, 16)) for seed in (0, 1))
     assert (one != other).any()
-    assert np.mean([first.time_steps[bucket] for bucket in first.batches]) < 0.75 * lengths.max()
+    assert np.mean([first.time_steps[bucket] for bucket in first.of_batch]) < 0.75 * lengths.max()
 
 
 def test_one_bucket_is_a_plain_shuffle():

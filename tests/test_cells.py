@@ -113,6 +113,13 @@ def test_residual_passes_no_padding_on():
     close(ys[3:, 1], jnp.zeros((T - 3, D)))
 
 
+@pytest.mark.parametrize('noise', [jnp.ones((B, D)), (jnp.ones((B, D)),)])
+def test_noise_for_a_stack_is_a_tuple_with_one_for_each(noise):
+    cell = stack(lstm(D), lstm(D))
+    with pytest.raises(InputError, match='tuple of 2'):
+        unroll(cell, cell.init(jax.random.key(0), D), jnp.ones((T, B, D)), noise=noise)
+
+
 @pytest.mark.parametrize(
     ('make', 'words'),
     [

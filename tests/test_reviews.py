@@ -11,7 +11,7 @@ from tests.conftest import ROOT, launch, shared
 pytestmark = pytest.mark.usefixtures('shell')
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('imdb_*.flags'))
-TINY = ['--vocab_size=200', '--max_length=12', '--embedding=4', '--hidden_size=4', '--steps=12', '--eval_every=5', '--eval_examples=100']
+TINY = ['--max_length=12', '--embedding=4', '--hidden_size=4', '--steps=12', '--eval_every=5', '--eval_examples=100']
 
 
 def train(folder, *flags):
@@ -24,7 +24,7 @@ def train(folder, *flags):
 def run(tmp_path_factory):
     """An LSTM on padding behind, in buckets, with all of dropout."""
     folder = tmp_path_factory.mktemp('runs') / 'lstm'
-    train(folder, '--pad=post', '--dropout=0.2', '--recurrent_dropout=0.2', '--buckets=3', '--pool=mean')
+    train(folder, '--vocab_size=200', '--pad=post', '--dropout=0.2', '--recurrent_dropout=0.2', '--buckets=3', '--pool=mean')
     return folder
 
 
@@ -108,11 +108,27 @@ def test_a_run_that_does_not_fit_is_one_line(run, tmp_path, spoil, words):
     assert words in result.stderr
 
 
-def test_small_vocabularies_and_lengths(tmp_path):
-    result = launch('imdb', '--vocab_size=2', f'--out={tmp_path / "run"}')
-    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
-    assert '--vocab_size=2' in result.stderr
-    assert 'above 3' in result.stderr
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (['--vocab_size=2'], ['--vocab_size=2', 'above 3']),
+        (['--max_length=0'], ['--max_length']),
+        (['--tokens=bytes', '--vocab_size=300'], ['--vocab_size goes with --tokens=words']),
+        (['--buckets=4'], ['--buckets goes with --pad=post']),
+        (['--layers=0', '--pool=max', '--recurrent_dropout=0.1'], ['--recurrent_dropout has no use with --layers=0']),
+        (['--data_dir=nowhere'], ['imdb_reviews/plain_text/1.0.0 is not in nowhere', 'aclImdb_v1.tar.gz']),
+        (['--predict=good'], ['--predict goes with --out']),
+    ],
+)
+def test_bad_flags_are_one_line(tmp_path, flags, words):
+    result = launch('imdb', *flags, cwd=tmp_path)
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1), result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_text_may_be_one_word(tmp_path):
     train(tmp_path / 'run', '--max_length=1')
     assert np.isfinite(json.loads((tmp_path / 'run' / 'summary.json').read_text())['test_loss'])
 

@@ -36,20 +36,20 @@ def test_encoding_and_padding():
     ragged = text.encode(['a b zzz', '', 'c ' * 9], ('a', 'b', 'c'))
     assert ragged.tokens.tolist() == [0, 1, -1] + [2] * 9
     assert ragged.lengths.tolist() == [3, 0, 9]
-    ids, lengths = text.pad_sequences(ragged, 2, 5, 'post')
+    ids, lengths = text.pad_sequences(ragged, 5, 5, 'post')
     assert ids.tolist() == [[1, 3, 4, 2, 0], [1, 0, 0, 0, 0], [2, 2, 2, 2, 2]]
     assert lengths.tolist() == [4, 1, 5]
-    ids, lengths = text.pad_sequences(ragged, 3, 5, 'pre')
+    ids, lengths = text.pad_sequences(ragged, 6, 5, 'pre')
     assert ids.tolist() == [[0, 1, 3, 4, 2], [0, 0, 0, 0, 1], [5, 5, 5, 5, 5]]
-    assert text.pad_sequences(ragged, 3, 1, 'pre')[0].tolist() == [[2], [1], [5]]
+    assert text.pad_sequences(ragged, 6, 1, 'pre')[0].tolist() == [[2], [1], [5]]
     with pytest.raises(InputError, match='post, pre'):
-        text.pad_sequences(ragged, 3, 5, 'both')
+        text.pad_sequences(ragged, 6, 5, 'both')
 
 
 def test_bytes_need_no_vocabulary():
     ragged = text.encode(['aé', 'b'], None)
     assert ragged.tokens.tolist() == [*'aé'.encode(), *b'b']
-    ids, _ = text.pad_sequences(ragged, 256, 4, 'post')
+    ids, _ = text.pad_sequences(ragged, 259, 9, 'post')
     assert ids.tolist() == [[1, *(byte + 3 for byte in 'aé'.encode())], [1, ord('b') + 3, 0, 0]]
     assert text.vocabulary_size(None) == 259
 
@@ -70,9 +70,20 @@ def test_validation_is_the_end_of_one_fixed_shuffle():
     assert data.train.lengths is None
     behind = text_sequences(little(), vocab_size=8, max_length=3, pad='post', validation=0)
     assert (behind.validation, behind.train.lengths.tolist()) == (None, [2] * 10)
-    for wrong in (-1, 10):
-        with pytest.raises(InputError, match='validation'):
-            text_sequences(little(), vocab_size=8, max_length=3, pad='pre', validation=wrong)
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'validation': -1}, 'validation'),
+        ({'validation': 10}, 'validation'),
+        ({'vocab_size': 3}, 'vocab_size=3'),
+        ({'max_length': 0}, 'max_length'),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(change, words):
+    with pytest.raises(InputError, match=words):
+        text_sequences(little(), **{'vocab_size': 8, 'max_length': 3, 'pad': 'pre', **change})
 
 
 def write_archive(path, reviews=REVIEWS, mode='w:xz'):
@@ -140,6 +151,11 @@ def test_an_archive_that_is_not_the_reviews_is_refused_and_nothing_written(small
     with pytest.raises(InputError, match=words):
         imdb.load(small)
     assert [found for found in small.rglob('*') if found.is_file()] == [path]
+
+
+def test_a_download_is_held_against_the_known_checksum(tmp_path):
+    infos = imdb.make_builder(tmp_path, None).url_infos
+    assert [(info.filename, info.checksum) for info in infos.values()] == [(imdb.ARCHIVE, imdb.checksum())]
 
 
 def test_absent_reviews_say_where_they_were_looked_for_and_the_two_ways(small):

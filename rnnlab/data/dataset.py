@@ -60,15 +60,19 @@ VIEWS = {'rows': rows, 'pixels': pixels, 'permuted': permuted}
 def image_sequences(images: Images, view: str = 'rows', validation: int | None = None) -> Dataset:
     """Images as sequences; the last `validation` training images validate (None: as many as the dataset holds out)."""
     known('view', view, VIEWS)
-    held_out = images.held_out if validation is None else validation
-    if not 0 <= held_out < len(images.train):
-        raise InputError(f'validation={held_out} must leave some of the {len(images.train)} training images to train on')
+    kept = training_examples(images.train_labels, images.held_out if validation is None else validation)
     inputs, labels = VIEWS[view](images.train), images.train_labels
-    kept = len(labels) - held_out
     return Dataset(
         train=Split(inputs[:kept], labels[:kept]),
-        validation=Split(inputs[kept:], labels[kept:]) if held_out else None,
+        validation=Split(inputs[kept:], labels[kept:]) if kept < len(labels) else None,
         test=Split(VIEWS[view](images.test), images.test_labels),
         classes=10,
         scale=1 / images.brightest,
     )
+
+
+def training_examples(labels: np.ndarray, held_out: int) -> int:
+    """How many are left to train on."""
+    if not 0 <= held_out < len(labels):
+        raise InputError(f'validation={held_out} must leave some of the {len(labels)} training examples to train on')
+    return len(labels) - held_out

@@ -43,7 +43,7 @@ def load(data_dir: str | Path | None = None, tokens: str = 'words') -> Texts:
         archive = find_archive(tfds.archives_folder(data_dir))
         reviews = read_archive(archive) if archive else None
         url = None if archive else PAGE + ARCHIVE
-        names = f'{ARCHIVE}, or another tar of its labelled files,'
+        names = f'{ARCHIVE}, or another tar of its labelled files whose name begins with aclImdb,'
         tfds.prepare(lambda data_dir: make_builder(data_dir, reviews), folder, data_dir, url=url, archives=names)
     arrays = cached(f'imdb-{tokens}', folder, lambda: tokenize(folder, tokens))
     return Texts(
@@ -77,7 +77,7 @@ def find_archive(archives: Path) -> Path | None:
             if hashlib.file_digest(file, 'sha256').hexdigest() != checksum():
                 raise InputError(f'{original} is truncated or altered (its sha256 is not the known one): fetch it again from {PAGE}')
         return original
-    return next(iter(sorted(archives.glob('aclImdb*.tar*'))), None)
+    return next((path for path in sorted(archives.glob('aclImdb*')) if path.is_file()), None)
 
 
 def checksum() -> str:
@@ -128,6 +128,7 @@ def make_builder(data_dir: Path, reviews: dict[str, list[tuple[str, str, str]]] 
 
         class Reviews(stock.Builder):
             name = 'imdb_reviews'
+            url_infos = stock.Builder.url_infos  # with the checksum, which TFDS else looks for beside this file
 
             def _split_generators(self, dl_manager):
                 whole = reviews or read_archive(Path(dl_manager.download(PAGE + ARCHIVE)))

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnlab.data.dataset import Dataset, Split
-from rnnlab.errors import InputError, known
+from rnnlab.data.dataset import Dataset, Split, training_examples
+from rnnlab.errors import InputError, known, positive
 
 PADDING, START, UNKNOWN, FIRST = 0, 1, 2, 3  # the ids before those of tokens, as in keras.datasets.imdb
 BYTES = 256
@@ -59,19 +59,21 @@ def encode(texts: Sequence[str], vocabulary: Sequence[str] | None) -> Ragged:
     return Ragged(np.concatenate(parts), np.array([len(part) for part in parts], np.int32))
 
 
-def pad_sequences(texts: Ragged, known_tokens: int, max_length: int, pad: str) -> tuple[np.ndarray, np.ndarray]:
-    """(ids [N, max_length], lengths [N]): the start's id and then each token's, the last max_length of these.
+def pad_sequences(texts: Ragged, size: int, max_length: int, pad: str) -> tuple[np.ndarray, np.ndarray]:
+    """(ids [N, T], lengths [N]): the start's id and then each token's, the last max_length of these.
 
-    Tokens past the known ones are unknown. Padding stands in front ('pre') or behind ('post').
+    Ids past `size` are those of unknown ones. Padding stands in front ('pre', T = max_length) or behind ('post', T at
+    most that, as the longest needs).
     """
     known('pad', pad, PADS)
     tokens = texts.tokens.astype(np.int32)
-    ids = np.where((tokens >= 0) & (tokens < known_tokens), tokens + FIRST, UNKNOWN)
-    padded = np.full((len(texts.lengths), max_length), PADDING, np.int32)
+    ids = np.where((tokens >= 0) & (tokens < size - FIRST), tokens + FIRST, UNKNOWN)
     lengths = np.minimum(texts.lengths + 1, max_length)
+    width = max_length if pad == 'pre' else max(lengths)
+    padded = np.full((len(lengths), width), PADDING, np.int32)
     ends = np.cumsum(texts.lengths)
     for row, end, tokens_there, length in zip(padded, ends, texts.lengths, lengths, strict=True):
-        place = row[max_length - length :] if pad == 'pre' else row[:length]
+        place = row[width - length :] if pad == 'pre' else row[:length]
         place[0] = START
         kept = min(tokens_there, max_length)
         place[length - kept :] = ids[end - kept : end]
@@ -89,21 +91,21 @@ def text_sequences(texts: Texts, *, vocab_size: int, max_length: int, pad: str, 
     The vocabulary are the most frequent words that vocab_size leaves room for beside padding, start and unknown. Lengths are
     given for padding behind only: in front it is read like a word, as Keras does.
     """
-    held_out = texts.held_out if validation is None else validation
-    if not 0 <= held_out < len(texts.train_labels):
-        raise InputError(f'validation={held_out} must leave some of the {len(texts.train_labels)} training texts to train on')
+    kept = training_examples(texts.train_labels, texts.held_out if validation is None else validation)
+    positive('max_length', max_length)
+    if vocab_size <= FIRST:
+        raise InputError(f'vocab_size={vocab_size} must be above {FIRST}: padding, start, unknown, and words')
     vocabulary = None if texts.vocabulary is None else texts.vocabulary[: vocab_size - FIRST]
 
     def split(ragged: Ragged, labels: np.ndarray) -> Split:
-        ids, lengths = pad_sequences(ragged, vocabulary_size(vocabulary) - FIRST, max_length, pad)
+        ids, lengths = pad_sequences(ragged, vocabulary_size(vocabulary), max_length, pad)
         return Split(ids, labels, lengths if pad == 'post' else None)
 
     whole = split(texts.train, texts.train_labels)
     order = np.random.RandomState(SHUFFLE_SEED).permutation(len(whole.labels))
-    kept = len(order) - held_out
     return Dataset(
         train=take(whole, order[:kept]),
-        validation=take(whole, order[kept:]) if held_out else None,
+        validation=take(whole, order[kept:]) if kept < len(order) else None,
         test=split(texts.test, texts.test_labels),
         classes=len(texts.classes),
         vocabulary=vocabulary,

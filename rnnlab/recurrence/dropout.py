@@ -1,4 +1,7 @@
-"""Dropout whose mask stays the same at every time step (Gal and Ghahramani 2016, section 4; Keras's recurrent layers)."""
+"""Dropout whose mask stays the same at every time step, and for all gates (Gal and Ghahramani 2016, section 4).
+
+Keras's recurrent layers keep a mask over time too, but their LSTM and GRU draw one for each gate's recurrent product.
+"""
 
 import jax
 import jax.numpy as jnp

@@ -34,11 +34,13 @@ def recurrent(cell: Cell, *, dropout: Rate = None, recurrent_dropout: Rate = Non
     left out of a sequence, the same ones at every step; None is off.
     """
 
+    run = with_dropout(dropout, recurrent_dropout)
+
     def init(key, inputs, dtype=float):
         return {'cell': cell.init(key, inputs, dtype)}
 
     def apply(params, xs, *, lengths=None, last=False, keys=None):
-        return unroll_with_dropout(cell, params['cell'], xs, keys, dropout, recurrent_dropout, lengths=lengths, last=last)
+        return run(cell, params['cell'], xs, keys, lengths=lengths, last=last)
 
     return Layer(init, apply, {'cell': cell})
 
@@ -50,27 +52,30 @@ def bidirectional(forward: Cell, backward: Cell, *, dropout: Rate = None, recurr
     in `recurrent`, each direction with masks of its own.
     """
 
+    run = with_dropout(dropout, recurrent_dropout)
+
     def init(key, inputs, dtype=float):
         key_forward, key_backward = jax.random.split(key)
         return {'forward': forward.init(key_forward, inputs, dtype), 'backward': backward.init(key_backward, inputs, dtype)}
 
     def apply(params, xs, *, lengths=None, last=False, keys=None):
         ahead, back = (None, None) if keys is None else (fold(keys, 0), fold(keys, 1))
-        options = {'lengths': lengths, 'last': last}
-        carry, ys = unroll_with_dropout(forward, params['forward'], xs, ahead, dropout, recurrent_dropout, **options)
-        carry_back, ys_back = unroll_with_dropout(
-            backward, params['backward'], xs, back, dropout, recurrent_dropout, reverse=True, **options
-        )
+        carry, ys = run(forward, params['forward'], xs, ahead, lengths=lengths, last=last)
+        carry_back, ys_back = run(backward, params['backward'], xs, back, lengths=lengths, last=last, reverse=True)
         return (carry, carry_back), jnp.concatenate([ys, ys_back], axis=-1)
 
     return Layer(init, apply, {'forward': forward, 'backward': backward})
 
 
-def unroll_with_dropout(cell: Cell, params, xs: Array, keys: Array | None, dropout: Rate, recurrent_dropout: Rate, **options):
-    """unroll with the dropout that the keys draw; without keys none."""
-    noise = None
-    if keys is not None and dropout is not None:
-        xs = xs * jnp.expand_dims(dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype), 0)
-    if keys is not None and recurrent_dropout is not None:
-        noise = recurrent_noise(cell, params, fold(keys, 1), recurrent_dropout)
-    return unroll(cell, params, xs, noise=noise, **options)
+def with_dropout(dropout: Rate, recurrent_dropout: Rate) -> Callable:
+    """unroll that also takes keys [*batch], and with them leaves out these shares; without keys (None) nothing."""
+
+    def run(cell: Cell, params, xs: Array, keys: Array | None, **options):
+        noise = None
+        if keys is not None and dropout is not None:
+            xs = xs * jnp.expand_dims(dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype), 0)
+        if keys is not None and recurrent_dropout is not None:
+            noise = recurrent_noise(cell, params, fold(keys, 1), recurrent_dropout)
+        return unroll(cell, params, xs, noise=noise, **options)
+
+    return run

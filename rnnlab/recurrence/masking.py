@@ -33,16 +33,20 @@ class Masked(NamedTuple):
     pointwise: Callable
 
 
-def masks(time_steps: int, batch_shape, lengths, reset, reverse: bool) -> tuple[Array | None, Array | None]:
+def within(time_steps: int, lengths: Array) -> Array:
+    """bool [T, *batch]: not padding, for lengths [*batch]."""
+    time = jnp.arange(time_steps).reshape(-1, *(1 for _ in lengths.shape))
+    return time < jnp.expand_dims(jnp.asarray(lengths), 0)
+
+
+def masks(time_steps: int, lengths: Array | None, reset: Array | None, reverse: bool) -> tuple[Array | None, Array | None]:
     """(valid, fresh), each bool [T, *batch] or None, from per-sequence lengths and the flags of where sequences begin."""
-    valid = fresh = None
-    if lengths is not None:
-        time = jnp.arange(time_steps).reshape(-1, *(1 for _ in batch_shape))
-        valid = time < jnp.expand_dims(jnp.asarray(lengths), 0)
-    if reset is not None:
-        fresh = reset if valid is None else reset & valid
-        if reverse:  # running backwards, the boundary before step t + 1 is met when step t is taken
-            fresh = jnp.concatenate([fresh[1:], jnp.zeros_like(fresh[:1])])
+    valid = None if lengths is None else within(time_steps, lengths)
+    if reset is None:
+        return valid, None
+    fresh = reset if valid is None else reset & valid
+    if reverse:  # running backwards, the boundary before step t + 1 is met when step t is taken
+        fresh = jnp.concatenate([fresh[1:], jnp.zeros_like(fresh[:1])])
     return valid, fresh
 
 
@@ -57,14 +61,19 @@ def choose(mask: Array | None, yes: Carry, no: Carry) -> Carry:
     return jax.tree.map(leaf, yes, no)
 
 
+def zeroed(mask: Array | None, x: Array) -> Array:
+    """x [*batch, ...] where mask [*batch] holds, else 0; x itself where there is no mask."""
+    return choose(mask, x, jnp.zeros_like(x))
+
+
 def masked(cell: Cell) -> Masked:
     def enter(params, carry, inputs):
         if inputs.fresh is not None:
             carry = choose(inputs.fresh, cell.carry(params, inputs.x.shape[:-1]), carry)
-        return carry, choose(inputs.valid, inputs.x, jnp.zeros_like(inputs.x))
+        return carry, zeroed(inputs.valid, inputs.x)
 
     def leave(inputs, before, after, y):
-        return choose(inputs.valid, after, before), choose(inputs.valid, y, jnp.zeros_like(y))
+        return choose(inputs.valid, after, before), zeroed(inputs.valid, y)
 
     def step(pair, carry, inputs):
         params, noise = pair

@@ -10,7 +10,7 @@ from jax import Array
 from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Params
 from rnnlab.errors import InputError, known
 from rnnlab.recurrence.gated import gated
-from rnnlab.recurrence.masking import Inputs, choose, masked, masks
+from rnnlab.recurrence.masking import Inputs, masked, masks, within, zeroed
 from rnnlab.recurrence.scan import scan
 
 ENGINES: dict[str, Callable] = {'scan': scan, 'gated': gated}
@@ -73,6 +73,8 @@ def unroll(
         raise InputError(f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}')
 
     if isinstance(cell.form, Chain):
+        if noise is not None and (not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)):
+            raise InputError(f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
         return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, noise, engine)
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
@@ -81,7 +83,7 @@ def unroll(
     known('engine', engine, ENGINES)
     if engine == 'gated' and not isinstance(cell.form, Gated):
         raise InputError("engine 'gated' runs cells of form Gated only; this cell runs on engine 'scan'")
-    inputs = Inputs(xs, *masks(time_steps, batch, lengths, reset, reverse))
+    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse))
     carry, ys = ENGINES[engine](masked(cell), (params, noise), carry, inputs, reverse)
     return carry, final(ys, lengths, reverse) if last else ys
 
@@ -98,8 +100,7 @@ def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, noise
         after.append(new)
         xs = form.join(xs, ys)
     if lengths is not None:  # a join may have let the inputs' padding through
-        valid, _ = masks(len(xs), xs.shape[1:-1], lengths, None, reverse)
-        xs = choose(valid, xs, jnp.zeros_like(xs))
+        xs = zeroed(within(len(xs), lengths), xs)
     return tuple(after), final(xs, lengths, reverse) if last else xs
 
 
