@@ -62,7 +62,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     best = Best(copied(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
     if saved := checkpoint.restore(checkpoints, saved_tree(state, best, spent)):
-        state, spent = saved['state'].replace(finite=np.bool_(True)), float(saved['seconds'])
+        state, spent = saved['state'], float(saved['seconds'])
         best = Best(**saved['best']) if best else None
         console.print(f'goes on from step {int(state.step)}')
     rows = runs.rewind(folder, int(state.step))
@@ -71,7 +71,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         return spent + time.perf_counter() - began
 
     def save() -> None:
-        checkpoint.save(checkpoints, int(state.step), saved_tree(state, best, seconds()))
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(state, best, seconds()))
 
     state, examples = jax.device_put((state, data.train), everywhere(mesh))
     window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
@@ -103,7 +103,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     save()
     checkpoints.close()
     if not state.finite:
-        raise not_finite(f'the loss or gradient of step {int(state.step) + 1}', folder)
+        raise not_finite(f'the loss or gradient of step {int(state.taken) + 1}', folder)
     if int(state.step) < stop:
         console.print(f'stopped at step {int(state.step)} of {stop}; the same command with --out={folder} --resume goes on')
         raise SystemExit(128 + asked[0])
@@ -130,8 +130,8 @@ def copied(params):
 
 
 def saved_tree(state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
-    """What a checkpoint holds."""
-    tree = {'state': state, 'seconds': np.float64(seconds)}
+    """What a checkpoint holds: among others the state after the last step that was taken."""
+    tree = {'state': state.replace(step=state.taken), 'seconds': np.float64(seconds)}
     return tree | {'best': best._asdict()} if best else tree
 
 

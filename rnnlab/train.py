@@ -44,19 +44,27 @@ class Totals(NamedTuple):
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that changes in a run."""
+    """Everything that changes in a run.
 
-    step: Array  # steps taken
+    Where the loss or gradient of a step is not finite, nothing changes any more but `step`, which lanes of a vmap share.
+    """
+
+    step: Array  # where the run is in its batches
+    taken: Array  # steps taken: as many, or those before the first that was not finite
     params: Any
     opt_state: Any
     totals: Totals
-    finite: Array  # False: the loss or gradient of the next step is not finite; the step was not taken
+
+    @property
+    def finite(self) -> Array:
+        return self.taken == self.step
 
 
 class Run(NamedTuple):
     """start: (hyper, key) -> TrainState.
 
-    advance: (hyper, key, data, state, steps) -> the TrainState after that many steps; it uses the state up.
+    advance: (hyper, key, data, state, steps) -> the TrainState after that many steps; it uses the state up. In a vmap over
+        lanes, state.step is the one thing that they share.
     """
 
     start: Callable[[Hyper, Array], TrainState]
@@ -87,7 +95,7 @@ def make_run(
     def start(hyper: Hyper, key: Array) -> TrainState:
         params = model(hyper).init(jax.random.fold_in(key, PARAMS))
         opt_state = optimizer(hyper).init(params)
-        return TrainState(jnp.int32(0), params, opt_state, no_totals(), jnp.bool(True))
+        return TrainState(jnp.int32(0), jnp.int32(0), params, opt_state, no_totals())
 
     def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
         tx, net = optimizer(hyper), model(hyper)
@@ -106,7 +114,7 @@ def make_run(
                 at = schedule[state.step - begin]
                 return train_step(state, order[at], bucket_of[at])
 
-            return lax.while_loop(lambda s: (s.step < end) & s.finite, take, state)
+            return lax.while_loop(lambda s: s.step < end, take, state)
 
         def train_step(state: TrainState, index: Array, bucket: Array) -> TrainState:
             valid = index >= 0
@@ -118,15 +126,15 @@ def make_run(
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             before = jax.tree.map(lambda total: jnp.where(state.step % every == 0, jnp.zeros_like(total), total), state.totals)
             after = state.replace(
-                step=state.step + 1,
+                taken=state.taken + 1,
                 params=optax.apply_updates(state.params, updates),
                 opt_state=opt_state,
                 totals=jax.tree.map(jnp.add, before, Totals(loss, correct, size, norm, jnp.ones_like(size))),
             )
-            finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(finite=finite)
+            finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
+            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(step=state.step + 1)
 
-        return lax.while_loop(lambda s: (s.step < stop) & s.finite, epoch, state)
+        return lax.while_loop(lambda s: s.step < stop, epoch, state)
 
     return Run(jax.jit(start), jax.jit(advance, donate_argnames='state'))
 
@@ -221,15 +229,15 @@ def fit(
 ) -> Iterator[TrainState]:
     """Trains until step `stop`, giving back the state after each chunk of about `seconds`.
 
-    A chunk ends at every multiple of `every`. The next one uses the state up: what is kept of it must be copied. Ends early,
-    with finite False, where a loss or gradient is not finite.
+    A chunk ends at every multiple of `every`. The next one uses the state up: what is kept of it must be copied. Ends after
+    a chunk in which a loss or gradient was not finite.
     """
     chunk, compiled = 1, False
     while (step := int(state.step)) < stop and state.finite:
         began = time.perf_counter()
         state = run.advance(hyper, key, data, state, min(chunk, stop - step, every - step % every))
-        taken = int(state.step) - step  # waits for the device
+        done = int(state.step) - step  # waits for the device
         if compiled:
-            chunk = min(10 * chunk, 1 + int(seconds * taken / (time.perf_counter() - began)))
+            chunk = min(10 * chunk, 1 + int(seconds * done / (time.perf_counter() - began)))
         compiled = True
         yield state
