@@ -54,10 +54,10 @@ def main() -> None:
     sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
     console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
     console.print('\n'.join(equations(FLAGS.cell)))
-    console.print(f'\nShapes\n{shapes_table(cell, params, xs, carries, ys)}')
-    console.print(f"\nParameters, each gate's part\n{parameters_table(cell, params)}")
+    console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, ys)}')
+    console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")
     console.print(f'\nValues in {xs.dtype}, and how far the NumPy loop in float64 (rnnlab/reference.py) is from them')
-    console.print(values_table(values, expected))
+    console.print(f'\n{values_table(values, expected)}')
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
     console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
     if FLAGS.plot:
@@ -79,19 +79,19 @@ def equations(name: str) -> Iterator[str]:
 
 def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
     time_steps, batch, inputs = xs.shape
+    every_gate = f'{len(cell.gates)}H' if len(cell.gates) > 1 else 'H'
     table = new_table('what', 'shape', 'letters')
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
     table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
     table.add_row('x of one step', str([batch, inputs]), 'B, D')
     for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
         rows = '+'.join({'x': 'D', 'h': 'H'}[source] for source in sources)
-        columns = f'{len(gates)}H' if len(gates) > 1 else 'H'
-        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, columns])))
+        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, every_gate if gates else ''])))
     if cell.form:
         sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
         for number, leaf in enumerate(sums, 1):
             which = f' ({number} of {len(sums)})' if len(sums) > 1 else ''
-            table.add_row(f'all gates of one step, before activation{which}', str([*leaf.shape]), f'B, {len(cell.gates)}H')
+            table.add_row(f'all gates of one step, before activation{which}', str([*leaf.shape]), f'B, {every_gate}')
     table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
     table.add_row(f'each part of the carry: {", ".join(carries._fields)}', str([*carries.h.shape[1:]]), 'B, H')
     table.add_row('ys, the outputs of all steps', str([*ys.shape]), 'T, B, H')

@@ -54,7 +54,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
 
     mesh = batch_mesh(FLAGS.batch_size)
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
-    console.print(describe(model))
+    console.print(f'\n{describe(model)}\n')
     groups = grouped(data.train, FLAGS.batch_size, buckets)
     run = make_run(lambda hyper: build(data, hyper), make_optimizer, batch_size=FLAGS.batch_size, every=every, buckets=groups, mesh=mesh)
     key = jax.random.key(FLAGS.seed)
@@ -120,8 +120,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     runs.write_json(folder / runs.SUMMARY, summary)
     net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.cell else 'no recurrence'
     plots.curves(rows, folder / runs.CURVES, f'{experiment}: {net}, test accuracy {accuracy:.2%}')
-    console.print(summary_table(summary))
-    console.print(prediction_table(model, kept, data.test))
+    console.print(f'\n{summary_table(summary)}\n\n{prediction_table(model, kept, data.test)}')
 
 
 def copied(params):
