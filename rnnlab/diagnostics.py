@@ -31,7 +31,10 @@ def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
     def one(xs):
         first = cell.carry(params, ())
         flat, unravel = ravel_pytree(first)
-        sizes = {name: leaf.size for name, leaf in first._asdict().items()}
+        parts, begin = {}, 0
+        for name, leaf in first._asdict().items():
+            parts[name] = slice(begin, begin + leaf.size)
+            begin += leaf.size
 
         def step(flat, x):
             return ravel_pytree(cell.step(params, unravel(flat), x)[0])[0]
@@ -43,14 +46,10 @@ def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
         _, visited = lax.scan(forward, flat, xs)
 
         def back(product, at):
-            norms, begin = {}, 0
-            for name, size in sizes.items():
-                norms[name] = jnp.linalg.norm(product[:, begin : begin + size], ord=2)
-                begin += size
+            norms = {name: jnp.linalg.norm(product[:, part], ord=2) for name, part in parts.items()}
             return product @ jax.jacrev(step)(*at), norms
 
-        begin = sum(list(sizes.values())[: list(sizes).index('h')])
-        last = jnp.eye(flat.size, dtype=flat.dtype)[begin : begin + sizes['h']]
+        last = jnp.eye(flat.size, dtype=flat.dtype)[parts['h']]
         return lax.scan(back, last, visited, reverse=True)[1]
 
     norms = jax.vmap(one, in_axes=1, out_axes=1)(xs)
