@@ -47,16 +47,18 @@ COLUMNS = {  # heading: (field of a Result, how it is shown)
 def main(folders: list[str]) -> None:
     if not folders:
         raise InputError('compare takes the folders of runs: compare runs/a runs/b')
-    results = [read(Path(folder)) for folder in folders]
+    path = Path(FLAGS.out) / PICTURE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = [read(Path(folder)) for folder in dict.fromkeys(folders)]
     different = differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
-    if len(groups) < len(results):
-        console.print(f'\nmean ± standard deviation over runs that differ in their seed alone\n\n{groups_table(groups)}')
-    path = Path(FLAGS.out) / PICTURE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plots.compare({label: [result.rows for result in group] for label, group in groups.items()}, path)
-    console.print(f'\ndrawn: {path}')
+    finished = {label: [result for result in group if result.test is not None] for label, group in groups.items()}
+    if several := {label: group for label, group in finished.items() if len(group) > 1}:
+        console.print(f'\nmean ± standard deviation of finished runs that differ in their seed alone\n\n{groups_table(several)}')
+    if curves := {label: rows for label, group in groups.items() if (rows := [result.rows for result in group if result.rows])}:
+        plots.compare(curves, path)
+        console.print(f'\ndrawn: {path}')
 
 
 def read(folder: Path) -> Result:
@@ -90,19 +92,27 @@ def differing(configs: list[dict[str, Any]]) -> list[str]:
 
 
 def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Result]]:
-    """The runs that are alike in these settings, under a label that says how they are set."""
+    """The runs that are alike in these settings, one for each seed, under a label that says how they are set."""
     groups: dict[str, list[Result]] = {}
     for result in results:
-        label = ' '.join(f'{name}={result.config[name]}' for name in names) or 'all'
-        groups.setdefault(label, []).append(result)
+        label = ' '.join(f'{name}={setting(result, name)}' for name in names) or 'all'
+        group = groups.setdefault(label, [])
+        if result.config.get('seed') in [other.config.get('seed') for other in group]:  # the same run again: by its own name
+            group = groups.setdefault(result.name, [])
+        group.append(result)
     return groups
+
+
+def setting(result: Result, name: str) -> str:
+    value = result.config[name]
+    return '-' if value is None else str(value)
 
 
 def runs_table(results: list[Result], different: list[str]) -> str:
     table = new_table('run', *different, *COLUMNS, right=tuple(COLUMNS))
     for result in results:
         figures = (shown(getattr(result, field), form) for field, form in COLUMNS.values())
-        table.add_row(result.name, *(str(result.config[name]) for name in different), *figures)
+        table.add_row(result.name, *(setting(result, name) for name in different), *figures)
     return render(table)
 
 

@@ -42,6 +42,9 @@ LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
 
 def main() -> None:
+    folder = Path(FLAGS.out)
+    if FLAGS.plot:
+        folder.mkdir(parents=True, exist_ok=True)
     hyper = Hyper() if FLAGS.forget_bias is None else Hyper(forget_bias=FLAGS.forget_bias)
     cell = model.cell(hyper)
     key = jax.random.key(FLAGS.seed)
@@ -50,6 +53,8 @@ def main() -> None:
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
     values = dict(zip(cell.gates, gates, strict=True)) | {f"{name}'": carry for name, carry in carries._asdict().items()}
     expected = by_reference(cell, params, xs, list(values))
+    for name in carries._fields:  # where the only gate is the new carry itself
+        values.pop(name, None)
 
     sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
     console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
@@ -61,7 +66,7 @@ def main() -> None:
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
     console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
     if FLAGS.plot:
-        draw(hyper, key, values)
+        draw(folder, hyper, key, values)
 
 
 def equations(name: str) -> Iterator[str]:
@@ -139,12 +144,10 @@ def values_table(values, expected) -> str:
     return render(table)
 
 
-def draw(hyper: Hyper, key, values) -> None:
+def draw(folder: Path, hyper: Hyper, key, values) -> None:
     """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
-    folder = Path(FLAGS.out)
-    folder.mkdir(parents=True, exist_ok=True)
     gates, reach = folder / f'gates_{FLAGS.cell}.png', folder / 'gradient_reach.png'
-    title = f'{FLAGS.cell}, {FLAGS.hidden_size} units on {FLAGS.inputs} random inputs'
+    title = f'{FLAGS.cell}: hidden size {FLAGS.hidden_size}, random inputs'
     plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
 
     cells = {name: CELLS[name](FLAGS.hidden_size) for name in ('elman', 'lstm', 'gru')} | {label(): model.cell(hyper)}
@@ -153,7 +156,8 @@ def draw(hyper: Hyper, key, values) -> None:
     for name, cell in cells.items():
         params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
         norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(params, xs)
-    plots.reach(norms, reach, f'How far a gradient reaches before training: {FLAGS.hidden_size} units, {FLAGS.inputs} random inputs')
+    sizes = f'hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs, mean of {SEQUENCES} random sequences'
+    plots.reach(norms, reach, f'How far a gradient reaches before training ({sizes})')
     console.print(f'drawn: {gates} and {reach}')
 
 

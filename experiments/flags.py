@@ -161,7 +161,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
         try:
             rest = FLAGS(argv)
         except flags.Error as error:
-            fail(str(error))
+            fail(str(error).removeprefix('ERROR:: '))
         if rest[1:] and not takes_arguments:
             fail(f'unexpected {rest[1]!r}: flags begin with --')
         return rest

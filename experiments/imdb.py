@@ -66,7 +66,7 @@ def network(vocabulary, hyper: Hyper) -> Model:
 def predict() -> None:
     """Prints the probability of the likelier label, and the label, for each review."""
     if not FLAGS.out:
-        raise InputError('--predict goes with --out, the folder of the run that judges')
+        raise InputError('--predict=TEXT goes with --out=DIR, the folder of the run that judges')
     folder = Path(FLAGS.out)
     settings = runs.read_json(folder / runs.CONFIG)
     if settings.get('experiment') != 'imdb':
@@ -75,7 +75,7 @@ def predict() -> None:
     vocabulary = runs.read_json(folder / runs.VOCABULARY, list) if FLAGS.tokens == 'words' else None
     reviews = list(read_reviews(FLAGS.predict))
     net = network(vocabulary, make_hyper())
-    params = checkpoint.restore_params(folder / runs.CHECKPOINT, jax.eval_shape(net.init, jax.random.key(0)))
+    params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
 
     ragged = text.encode([review for _, review in reviews], vocabulary)
     ids, lengths = text.pad_sequences(ragged, text.vocabulary_size(vocabulary), FLAGS.max_length, FLAGS.pad)
@@ -91,6 +91,22 @@ def predict() -> None:
             print(f'{probabilities[label]:.4f} {imdb.CLASSES[label]}')
 
 
+def restore_params(folder: Path, like):
+    """The parameters in the run's checkpoint, those of its best evaluation where there was one; `like` has their shapes."""
+    where = folder / runs.CHECKPOINT
+    saved = None
+    if where.is_dir():
+        with checkpoint.open_checkpoints(where) as checkpoints:
+            saved = checkpoint.restore(checkpoints)
+    if saved is None:
+        raise InputError(f'there is no checkpoint in {folder} yet; train first')
+    evaluated = 'best' in saved and saved['best']['step'] > 0
+    params = saved['best']['params'] if evaluated else saved['state']['params']
+    checkpoint.check_shapes(params, like, where)
+    runs.check_fingerprint(folder, saved['fingerprint'])
+    return params
+
+
 def read_reviews(given: str) -> Iterator[tuple[str, str]]:
     """(where it stands, text) of every review."""
     lines = [('--predict', given.encode(errors='surrogateescape'))]
@@ -100,11 +116,11 @@ def read_reviews(given: str) -> Iterator[tuple[str, str]]:
         raise InputError('standard input is empty; --predict=- reads a review a line')
     for where, line in lines:
         try:
-            review = line.decode()
+            review = line.decode('utf-8-sig')  # some editors begin a file with a mark
         except UnicodeDecodeError as error:
             raise InputError(f'{where} is not UTF-8: {error.reason} at byte {error.start}; convert it first') from error
         if not review.strip():
-            raise InputError(f'{where} is empty; every review needs a word')
+            raise InputError(f'{where} is empty; every review needs some text')
         yield where, review
 
 

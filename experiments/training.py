@@ -61,7 +61,8 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     state, spent = run.start(hyper, key), 0.0
     best = Best(copied(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
-    if saved := checkpoint.restore(checkpoints, saved_tree(state, best, spent)):
+    if saved := checkpoint.restore(checkpoints, saved_tree(folder, state, best, spent)):
+        runs.check_fingerprint(folder, saved['fingerprint'])
         state, spent = saved['state'], float(saved['seconds'])
         best = Best(**saved['best']) if best else None
         console.print(f'goes on from step {int(state.step)}')
@@ -71,7 +72,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         return spent + time.perf_counter() - began
 
     def save() -> None:
-        checkpoint.save(checkpoints, int(state.taken), saved_tree(state, best, seconds()))
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(folder, state, best, seconds()))
 
     state, examples = jax.device_put((state, data.train), everywhere(mesh))
     window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
@@ -100,8 +101,10 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
             if time.perf_counter() - saved_at >= FLAGS.checkpoint_every:
                 save()
                 saved_at = time.perf_counter()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the saving short
     save()
     checkpoints.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not state.finite:
         raise not_finite(f'the loss or gradient of step {int(state.taken) + 1}', folder)
     if int(state.step) < stop:
@@ -119,7 +122,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     summary |= {'parameters': count(kept), 'steps': stop, 'wall_seconds': round(seconds(), 3)}
     runs.write_json(folder / runs.SUMMARY, summary)
     net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.cell else 'no recurrence'
-    plots.curves(rows, folder / runs.CURVES, f'{experiment}: {net}, test accuracy {accuracy:.2%}')
+    plots.curves(rows, folder / runs.CURVES, f'{experiment}: {net}, test accuracy {accuracy:.2%} at step {summary["kept_step"]:,}')
     console.print(f'\n{summary_table(summary)}\n\n{prediction_table(model, kept, data.test)}')
 
 
@@ -128,9 +131,9 @@ def copied(params):
     return jax.tree.map(np.array, params)
 
 
-def saved_tree(state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
+def saved_tree(folder: Path, state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
     """What a checkpoint holds: among others the state after the last step that was taken."""
-    tree = {'state': state.replace(step=state.taken), 'seconds': np.float64(seconds)}
+    tree = {'state': state.replace(step=state.taken), 'seconds': np.float64(seconds), 'fingerprint': runs.fingerprint(folder)}
     return tree | {'best': best._asdict()} if best else tree
 
 

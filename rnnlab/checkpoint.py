@@ -1,5 +1,8 @@
 """Checkpoints of a run: the newest tree of arrays, saved while training goes on, safe against a kill at any moment."""
 
+import contextlib
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,8 @@ def save(manager: Any, step: int, tree: Any) -> None:
         manager.save(step, args=ocp.args.StandardSave(jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)))
 
 
-def restore(manager: Any, like: Any) -> Any:
-    """The newest tree, or None where none is saved; `like` has the shapes that it must have.
+def restore(manager: Any, like: Any = None) -> Any:
+    """The newest tree, or None where none is saved; `like` has the shapes that it must have, None: as it is, in dicts.
 
     Raises InputError for a checkpoint that is damaged or of another model.
     """
@@ -36,35 +39,32 @@ def restore(manager: Any, like: Any) -> Any:
     if step is None:
         return None
     target = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-    where = manager.directory / str(step)
+    with silence():
+        try:
+            return manager.restore(step, args=ocp.args.StandardRestore(target))
+        except Exception as error:  # whatever orbax and tensorstore raise on damaged files
+            time.sleep(0.5)  # until tensorstore's threads have printed tracebacks of their own
+            where = f'the checkpoint {manager.directory / str(step)} is damaged or of another model'
+            raise InputError(f'{where}, train again in a new folder: {first_line(error)}') from error
+
+
+@contextlib.contextmanager
+def silence():
+    """Nothing reaches standard error, not from threads outside Python either."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
-        return manager.restore(step, args=ocp.args.StandardRestore(target))
-    except Exception as error:  # whatever orbax and tensorstore raise on damaged files
-        raise InputError(f'the checkpoint {where} is damaged or of another model: {first_line(error)}') from error
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
-def restore_params(folder: Path, like: Any) -> Any:
-    """The parameters in the newest checkpoint of the folder, those of the best evaluation where they were kept.
-
-    Raises InputError where there is none, or one that is damaged or has not the shapes of `like`.
-    """
-    import orbax.checkpoint as ocp
-
-    tree = None
-    if folder.is_dir():
-        with open_checkpoints(folder) as manager:
-            try:
-                if (step := manager.latest_step()) is not None:
-                    tree = manager.restore(step, args=ocp.args.StandardRestore())
-            except Exception as error:  # as above
-                raise InputError(f'the checkpoint {folder} is damaged: {first_line(error)}') from error
-    if tree is None:
-        raise InputError(f'there is no checkpoint {folder} yet')
-    evaluated = 'best' in tree and int(tree['best']['step']) > 0
-    params = tree['best']['params'] if evaluated else tree['state']['params']
+def check_shapes(params: Any, like: Any, folder: Path) -> None:
+    """InputError, naming the first difference, where the parameters of a checkpoint have not the shapes of `like`."""
     there, here = ({path: tuple(leaf.shape) for path, leaf in jax.tree.leaves_with_path(part)} for part in (params, like))
     for path in there | here:
         if there.get(path) != here.get(path):
             name = jax.tree_util.keystr(path, simple=True, separator=' ')
             raise InputError(f'the checkpoint {folder} is of another model: {name} is {there.get(path)} there, {here.get(path)} here')
-    return params

@@ -2,6 +2,7 @@
 
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ def compare(groups: dict[str, list[list[Row]]], path: Path) -> None:
             axes.plot([], [], color=colour, label=label)
         axes.plot([], [], color='grey', linestyle='--', label='training')
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.set_size_inches(10, 4 + 0.22 * len(labels))
+    labels = [fill(label, 120) for label in labels]
+    figure.set_size_inches(10, 4 + 0.22 * sum(1 + label.count('\n') for label in labels))
     figure.legend(handles, labels, loc='outside lower center', frameon=False)
     finish(figure, panels, path)
 
@@ -76,19 +78,19 @@ def finish(figure: Any, panels: list[tuple[Any, str]], path: Path) -> None:
 def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
     """Every gate and carry [T, H] as a picture of units against time, all on one scale around 0."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FixedLocator, MaxNLocator
 
     figure = Figure(figsize=(9, 0.9 + 1.25 * len(values)), layout='constrained')
     figure.suptitle(title, fontsize=11)
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
-    limit = max(1.0, *(float(np.max(np.abs(value))) for value in values.values()))
+    limit = max(float(np.max(np.abs(value))) for value in values.values()) or 1.0
     for axes, (name, value) in zip(panels, values.items(), strict=True):
         image = axes.imshow(value.T, aspect='auto', cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest')
         axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=12)
-        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        for axis, size in ((axes.xaxis, len(value)), (axes.yaxis, value.shape[1])):
+            axis.set_major_locator(FixedLocator(range(size)) if size <= 8 else MaxNLocator(8, integer=True))
     panels[-1].set_xlabel('time step (rows: units)')
-    figure.colorbar(image, ax=list(panels), shrink=0.6)
+    figure.colorbar(image, ax=list(panels), shrink=0.6, label='value')
     figure.savefig(path, dpi=150)
 
 
@@ -106,7 +108,7 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
             axes.plot(lags[shown], mean[shown], color=colour, linestyle='-' if field == 'h' else '--', label=f'{cell}, {field}')
     axes.set(
         xlabel=r'lag  $T - t$  (time steps)',
-        ylabel=r'$\|\,\partial h_T\,/\,\partial s_t\,\|$,  s = h or c',
+        ylabel=r'spectral norm of  $\partial h_T\,/\,\partial s_t$,  s = h or c',
         yscale='log',
         ylim=(1e-12, None),
         title=title,

@@ -2,8 +2,11 @@
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rnnlab.errors import InputError
 
@@ -34,7 +37,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InputError(f'{path.parent} holds no run: there is no {path.name}') from error
+        raise InputError(f'there is no {path.name} in {path.parent}; name the folder of a run') from error
     except (OSError, ValueError) as error:
         raise InputError(f'{path} cannot be read: {error}') from error
     if not isinstance(value, kind):
@@ -48,6 +51,17 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_suffix('.part')
     beside.write_text(json.dumps(value, indent=2) + '\n')
     os.replace(beside, path)
+
+
+def fingerprint(folder: Path) -> np.uint32:
+    """A checksum of the run's settings and vocabulary: what a checkpoint must have been made with."""
+    parts = [(folder / name).read_bytes() for name in (CONFIG, VOCABULARY) if (folder / name).exists()]
+    return np.uint32(zlib.crc32(b''.join(parts)))
+
+
+def check_fingerprint(folder: Path, saved: np.uint32) -> None:
+    if saved != fingerprint(folder):
+        raise InputError(f'the checkpoint in {folder} belongs to another run: it was not made with its {CONFIG} and {VOCABULARY}')
 
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:

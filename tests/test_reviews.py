@@ -81,6 +81,12 @@ def test_bad_reviews_are_one_line(run, flags, stdin, words):
         assert word in result.stderr
 
 
+def truncate_one(run):
+    """Damages one of the files that hold arrays, while the others can still be read."""
+    largest = max((path for path in run.glob('checkpoint/*/default/**/*') if path.is_file()), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:100])
+
+
 def change(run, name, edit):
     path = run / name
     path.write_text(json.dumps(edit(json.loads(path.read_text()))))
@@ -95,8 +101,10 @@ def change(run, name, edit):
         (lambda run: (run / 'vocabulary.json').unlink(), 'there is no vocabulary.json'),
         (lambda run: change(run, 'config.json', lambda c: c | {'hidden_size': 'many'}), 'hidden_size'),
         (lambda run: change(run, 'config.json', lambda c: c | {'experiment': 'mnist'}), 'holds a run of mnist'),
+        (lambda run: change(run, 'vocabulary.json', lambda words: words[::-1]), 'belongs to another run'),
         (lambda run: shutil.rmtree(run / 'checkpoint'), 'there is no checkpoint'),
-        (lambda run: shutil.rmtree(run), 'holds no run'),
+        (lambda run: truncate_one(run), 'is damaged'),
+        (lambda run: shutil.rmtree(run), 'there is no config.json'),
     ],
 )
 def test_a_run_that_does_not_fit_is_one_line(run, tmp_path, spoil, words):
@@ -117,7 +125,7 @@ def test_a_run_that_does_not_fit_is_one_line(run, tmp_path, spoil, words):
         (['--buckets=4'], ['--buckets goes with --pad=post']),
         (['--layers=0', '--pool=max', '--recurrent_dropout=0.1'], ['--recurrent_dropout has no use with --layers=0']),
         (['--data_dir=nowhere'], ['imdb_reviews/plain_text/1.0.0 is not in nowhere', 'aclImdb_v1.tar.gz']),
-        (['--predict=good'], ['--predict goes with --out']),
+        (['--predict=good'], ['--predict=TEXT goes with --out=DIR']),
     ],
 )
 def test_bad_flags_are_one_line(tmp_path, flags, words):

@@ -34,7 +34,8 @@ def test_explain_computes_every_cell_twice_and_agrees(name, tmp_path):
     assert re.search(r"^  y = h' +\[1, 4\]$", result.stdout, re.MULTILINE)
     shown = re.findall(r'^ +(?:\d+ +)?(\S+) +[+-]\d\.\d{4} +[+-]', result.stdout, re.MULTILINE)
     cell = CELLS[name](4)
-    values = [*cell.gates, *(f"{field}'" for field in cell.carry(cell.init(jax.random.key(0), 3), ())._fields)]
+    fields = cell.carry(cell.init(jax.random.key(0), 3), ())._fields
+    values = [*(gate for gate in cell.gates if gate not in fields), *(f"{field}'" for field in fields)]
     assert shown == values * 4
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn == ({'gates_lstm.png', 'gradient_reach.png'} if name == 'lstm' else set())
@@ -79,7 +80,7 @@ def test_compare_lays_runs_side_by_side(tmp_path):
 
 @pytest.mark.parametrize(
     ('folders', 'words'),
-    [([], 'takes the folders of runs'), (['nowhere'], 'nowhere holds no run'), (['broken'], 'config.json cannot be read')],
+    [([], 'takes the folders of runs'), (['nowhere'], 'there is no config.json in nowhere'), (['broken'], 'config.json cannot be read')],
 )
 def test_compare_says_what_is_no_run(tmp_path, folders, words):
     (tmp_path / 'broken').mkdir()
