@@ -40,6 +40,9 @@ accelerator() { # the extra of pyproject.toml that brings JAX for what this mach
   fi
 }
 
+# A path file, not an import hook: else a folder named rnnlab beside a script, such as a clone, hides the package.
+editable=(--config-settings editable_mode=compat --editable)
+
 install() { # of the extras named, what the environment lacks
   local extras stamp python
   extras=$(echo "$(accelerator) $*" | xargs | tr ' ' ,)
@@ -48,13 +51,13 @@ install() { # of the extras named, what the environment lacks
   echo "setting up $venv${extras:+ with $extras} (once; a few minutes)" >&2
   if command -v uv >/dev/null; then
     [ -x "$venv/bin/python" ] || uv venv --quiet --python "${PYTHON:->=3.11}" "$venv"
-    uv pip install --quiet --python "$venv/bin/python" --editable "$root${extras:+[$extras]}"
+    uv pip install --quiet --python "$venv/bin/python" "${editable[@]}" "$root${extras:+[$extras]}"
   else
     if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
       python=$(interpreter) || fail "rnnlab needs Python 3.11 or newer; ${PYTHON:-python3} is not: install one, or name it as PYTHON=..."
       "$python" -m venv --clear "$venv" || fail "$python could not make an environment in $venv (on Debian: apt install python3-venv)"
     fi
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$root${extras:+[$extras]}"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "${editable[@]}" "$root${extras:+[$extras]}"
   fi
   cksum <"$root/pyproject.toml" >"$stamp"
 }

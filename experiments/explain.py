@@ -157,7 +157,7 @@ def draw(folder: Path, hyper: Hyper, key, values) -> None:
         params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
         norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(params, xs)
     sizes = f'hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs, mean of {SEQUENCES} random sequences'
-    plots.reach(norms, reach, f'How far a gradient reaches before training ({sizes})')
+    plots.reach(norms, reach, f'How far a gradient reaches before training\n{sizes}')
     console.print(f'drawn: {gates} and {reach}')
 
 
