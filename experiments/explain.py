@@ -21,7 +21,7 @@ from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, reference
 from rnnlab.cells import CELLS, Cell
-from rnnlab.describe import count, owners
+from rnnlab.describe import count, owners, spans
 from rnnlab.diagnostics import gradient_reach, trace
 from rnnlab.optim import Hyper
 from rnnlab.tables import new_table, render
@@ -114,11 +114,6 @@ def parameters_table(cell: Cell, params) -> str:
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
             table.add_row(source, gate, f'{name}[{where}]', str(shape), f'{math.prod(shape):,}')
     return render(table)
-
-
-def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int] | None]]:
-    ends = np.cumsum([0, *sizes.values()]).tolist()
-    return [(name, (begin, end)) for name, begin, end in zip(sizes, ends, ends[1:], strict=False)]
 
 
 def by_reference(cell: Cell, params, xs, names: list[str]) -> dict[str, np.ndarray]:

@@ -51,6 +51,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     runs.write_json(folder / runs.CONFIG, settings)
     if data.vocabulary:
         runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
+    fingerprint = runs.fingerprint(folder)
 
     mesh = batch_mesh(FLAGS.batch_size)
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
@@ -61,7 +62,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
     state, spent = run.start(hyper, key), 0.0
     best = Best(copied(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
-    if saved := checkpoint.restore(checkpoints, saved_tree(folder, state, best, spent)):
+    if saved := checkpoint.restore(checkpoints, saved_tree(fingerprint, state, best, spent)):
         runs.check_fingerprint(folder, saved['fingerprint'])
         state, spent = saved['state'], float(saved['seconds'])
         best = Best(**saved['best']) if best else None
@@ -72,7 +73,7 @@ def train(experiment: str, load: Callable[[], Dataset], build: Callable[[Dataset
         return spent + time.perf_counter() - began
 
     def save() -> None:
-        checkpoint.save(checkpoints, int(state.taken), saved_tree(folder, state, best, seconds()))
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(fingerprint, state, best, seconds()))
 
     state, examples = jax.device_put((state, data.train), everywhere(mesh))
     window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
@@ -131,9 +132,9 @@ def copied(params):
     return jax.tree.map(np.array, params)
 
 
-def saved_tree(folder: Path, state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
+def saved_tree(fingerprint: np.uint32, state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
     """What a checkpoint holds: among others the state after the last step that was taken."""
-    tree = {'state': state.replace(step=state.taken), 'seconds': np.float64(seconds), 'fingerprint': runs.fingerprint(folder)}
+    tree = {'state': state.replace(step=state.taken), 'seconds': np.float64(seconds), 'fingerprint': fingerprint}
     return tree | {'best': best._asdict()} if best else tree
 
 

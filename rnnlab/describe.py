@@ -1,6 +1,7 @@
 """describe: a model's parameters as a table, with the rows and columns that each gate owns."""
 
 import math
+from itertools import accumulate, pairwise
 
 import jax
 
@@ -68,8 +69,10 @@ def by_rank(params):
 
 def slices(sizes: dict[str, int]) -> str:
     """'x 0:28  h 28:156' for {'x': 28, 'h': 128}."""
-    begin, parts = 0, []
-    for name, size in sizes.items():
-        parts.append(f'{name} {begin}:{begin + size}')
-        begin += size
-    return '  '.join(parts)
+    return '  '.join(f'{name} {begin}:{end}' for name, (begin, end) in spans(sizes))
+
+
+def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int]]]:
+    """Where each of them begins and ends, one behind the other."""
+    ends = [0, *accumulate(sizes.values())]
+    return list(zip(sizes, pairwise(ends), strict=True))

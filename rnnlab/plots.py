@@ -9,9 +9,9 @@ import numpy as np
 
 Row = dict[str, Any]
 
-COLOURS = {'train': '#4477aa', 'validation': '#ee6677', 'test': '#228833'}
 
 CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbbbbb')
+COLOURS = dict(zip(('train', 'validation', 'test'), CYCLE, strict=False))
 
 
 def curves(rows: list[Row], path: Path, title: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnnlab import reference
-from rnnlab.cells import CELLS, gru, lstm, residual, stack
+from rnnlab.cells import CELLS, Cell, gru, lstm, residual, stack
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 from tests.conftest import close, noisy
@@ -111,6 +111,16 @@ def test_residual_passes_no_padding_on():
     xs = jnp.ones((T, B, D)).at[3:, 1].set(jnp.nan)
     ys = unroll(cell, params, xs, lengths=[T, 3])[1]
     close(ys[3:, 1], jnp.zeros((T - 3, D)))
+
+
+def test_a_cell_written_without_noise_unrolls_and_stacks():
+    made = lstm(H)
+    own = Cell(made.init, made.carry, lambda params, carry, x: made.step(params, carry, x))
+    params, xs, carry = case(made)
+    close(unroll(own, params, xs, carry), unroll(made, params, xs, carry))
+    pair, twin = stack(own, own), stack(made, made)
+    params = pair.init(jax.random.key(0), D)
+    close(pair.step(params, pair.carry(params, ()), xs[0]), twin.step(params, twin.carry(params, ()), xs[0]))
 
 
 @pytest.mark.parametrize('noise', [jnp.ones((B, D)), (jnp.ones((B, D)),)])

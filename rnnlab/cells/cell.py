@@ -77,6 +77,11 @@ def dropped(carry: Carry, noise: Array | None) -> Carry:
     return carry if noise is None else carry._replace(h=carry.h * noise)
 
 
+def take_step(cell: Cell, params: Params, carry: Carry, x: Array, noise: Any) -> tuple[Carry, Array]:
+    """The cell's step; without noise it is not named, so that a cell written without it runs too."""
+    return cell.step(params, carry, x) if noise is None else cell.step(params, carry, x, noise)
+
+
 def plain(init, carry, whole, gates, form=None) -> Cell:
     """A cell from one function (params, carry, x, noise=None) -> (carry, y, values of the gates)."""
 
@@ -145,7 +150,7 @@ def chain(cells: tuple[Cell, ...], join) -> Cell:
     def step(params, carries, x, noise=None):
         after = []
         for cell, p, before, part in zip(cells, params, carries, noise or [None] * len(cells), strict=True):
-            new, y = cell.step(p, before, x, part)
+            new, y = take_step(cell, p, before, x, part)
             after.append(new)
             x = join(x, y)
         return tuple(after), x

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell, dropped
+from rnnlab.cells.cell import Carry, Cell, dropped, take_step
 
 
 class Inputs(NamedTuple):
@@ -78,8 +78,7 @@ def masked(cell: Cell) -> Masked:
     def step(pair, carry, inputs):
         params, noise = pair
         carry, x = enter(params, carry, inputs)
-        options = {} if noise is None else {'noise': noise}  # a cell written without it runs too
-        return leave(inputs, carry, *cell.step(params, carry, x, **options))
+        return leave(inputs, carry, *take_step(cell, params, carry, x, noise))
 
     def affine(pair, carry, inputs):
         params, noise = pair
