@@ -1,9 +1,10 @@
-"""What a run shows on the terminal: its progress, and the tables at its end."""
+"""What a run or a sweep shows on the terminal: its progress, and the tables at its end."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,9 +12,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rnnlab import runs, trials
 from rnnlab.data import Split
+from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.tables import new_table, render
+from rnnlab.trials import CHANCE, DIVERGED, Setting
+
+FIGURES = {'best_validation_accuracy': 'validation: best', 'validation_accuracy': 'last', 'test_accuracy': 'test'}
+BEST_SETTINGS = 10  # in the table of a sweep
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -60,3 +67,88 @@ def prediction_table(model: Model, params, test: Split) -> str:
     table.add_row('label', *map(str, first.labels))
     table.add_row('predicted', *map(str, predicted))
     return render(table)
+
+
+@contextmanager
+def sweep_progress(groups: list[Any], finished: dict[int, dict[str, Any]]) -> Iterator[Callable]:
+    """A bar with the spread of all trials so far where there is a terminal, and a line at each wave's end and now and then."""
+    columns = TextColumn('{task.description}'), BarColumn(), TextColumn('{task.percentage:3.0f} %'), TimeRemainingColumn()
+    began = shown_at = time.perf_counter()
+    steps_of = {number: group.steps for group in groups for number in group.numbers}
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task('compiling', total=sum(steps_of.values()))
+
+        def show(group: Any, wave: list[Any], step: int, scores: np.ndarray | None) -> None:
+            nonlocal shown_at
+            before = [trial for number, trial in finished.items() if number in steps_of]
+            done = sum(steps_of[trial['trial']] for trial in before) + step * len(wave)
+            alive = [score for trial in before if (score := trial.get('best_validation_accuracy')) is not None]
+            alive += [] if scores is None else scores[np.isfinite(scores)].tolist()
+            diverged = sum(trial['status'] == DIVERGED for trial in before) + (0 if scores is None else int(np.isnan(scores).sum()))
+            spread = f'best {max(alive):.4f}  median {np.median(alive):.4f}  diverged {diverged}' if alive else 'no evaluation yet'
+            bar.update(task, completed=done, description=f'{group.label}  {spread}')
+            now = time.perf_counter()
+            if step == group.steps or (not console.is_terminal and now - shown_at > 5):
+                shown_at = now
+                parts = f'{len(before) + len(wave)} of {len(steps_of)}', group.label, f'step {step} of {group.steps}', spread
+                console.print('   '.join(part for part in parts if part) + f'   {now - began:.1f} s')
+
+        yield show
+
+
+def groups_table(groups: list[Any]) -> str:
+    """The programs of a sweep, and how each one's trials are divided into lanes and waves."""
+    columns = 'trials', 'lanes', 'waves', 'steps', 'MB a wave'
+    table = new_table('program', *columns, right=columns)
+    for number, group in enumerate(groups, 1):
+        waves = -(-group.count // group.lanes)
+        megabytes = group.lanes * group.lane_bytes / 1e6
+        table.add_row(group.label or str(number), *(f'{value:,.0f}' for value in (group.count, group.lanes, waves, group.steps, megabytes)))
+    return render(table)
+
+
+def settings_table(trials: list[Any], names: list[str], open_names: list[str]) -> str:
+    """The trials with their settings; those that a search chooses are open."""
+    table = new_table('trial', *names, right=('trial', *names))
+    for trial in trials:
+        table.add_row(str(trial.number), *('searched' if name in open_names else str(trial.config[name]) for name in names))
+    return render(table)
+
+
+def best_table(settings: list[Setting], names: list[str]) -> str:
+    """Settings with the mean and standard deviation over their seeds, the best first."""
+    figures = {name: heading for name, heading in FIGURES.items() if any(setting.values(name) for setting in settings)}
+    columns = [*names, 'seeds', *figures.values(), 'diverged', 'chance']
+    table = new_table(*columns, right=tuple(columns))
+    for setting in settings:
+        values = [mean_and_deviation(setting, name) for name in figures]
+        counts = [sum(trial['status'] == status for trial in setting.trials) for status in (DIVERGED, CHANCE)]
+        table.add_row(*(str(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *(str(n or '') for n in counts))
+    return render(table)
+
+
+def mean_and_deviation(setting: Setting, field: str) -> str:
+    mean, deviation = setting.mean(field), setting.deviation(field)
+    if mean is None:
+        return '-'
+    return f'{mean:.4f}' if deviation is None else f'{mean:.4f} ± {deviation:.4f}'
+
+
+def sweep_report(folder: Path) -> None:
+    """Merges what is finished of a sweep, draws it, and prints the best settings."""
+    record = runs.read_json(folder / trials.SWEEP)
+    results, rows = trials.merge(folder)
+    if not results:
+        raise InputError(f'{folder} holds no finished trial yet')
+    names, field = [name for name in record['names'] if name != 'seed'], trials.metric(results)
+    settings = trials.by_setting(results)
+    console.print(f'\n{best_table(settings[:BEST_SETTINGS], names)}\n')
+    diverged, chance = (sum(trial['status'] == status for trial in results) for status in (DIVERGED, CHANCE))
+    console.print(f'{len(results)} of {record["trials"]} trials, {diverged} diverged, {chance} no better than chance')
+    if field == 'test_accuracy':
+        console.print('ranked by test accuracy, since nothing was held out for validation: not a fair estimate of the best')
+    if winner := trials.best(results):
+        chosen = ' '.join(f'{name}={value}' for name, value in winner['settings'].items())
+        figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in FIGURES.items() if winner.get(name) is not None)
+        console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
+    console.print(f'{folder / trials.TRIALS} has every trial')

@@ -45,7 +45,7 @@ def main() -> None:
     folder = Path(FLAGS.out)
     if FLAGS.plot:
         folder.mkdir(parents=True, exist_ok=True)
-    hyper = Hyper() if FLAGS.forget_bias is None else Hyper(forget_bias=FLAGS.forget_bias)
+    hyper = Hyper(forget_bias=FLAGS.forget_bias, init_scale=FLAGS.init_scale)
     cell = model.cell(hyper)
     key = jax.random.key(FLAGS.seed)
     params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)

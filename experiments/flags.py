@@ -3,14 +3,16 @@
 A flag that one experiment alone needs, and no run notes, stands in its module.
 """
 
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from absl import app, flags, logging
+from absl.testing import flagsaver
 
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, PADS, VIEWS
@@ -19,7 +21,8 @@ from rnnlab.data.text import FIRST
 from rnnlab.errors import InputError, first_line
 from rnnlab.initializers import PRESETS
 from rnnlab.models import POOLS
-from rnnlab.optim import CONSTANTS, OPTIMIZERS
+from rnnlab.optim import CONSTANTS, OPTIMIZERS, SCHEDULES
+from rnnlab.search import SAMPLERS
 
 FLAGS = flags.FLAGS
 INF = float('inf')
@@ -47,7 +50,9 @@ def cell() -> None:
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
     flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
     flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
+    flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
     flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
+    flags.register_validator('init_scale', lambda scale: scale is None or 0 < scale < INF, 'must be a number above zero')
 
 
 def model() -> None:
@@ -84,13 +89,20 @@ def training() -> None:
     flags.DEFINE_integer('steps', None, 'Steps to train, whatever --epochs says.', lower_bound=1)
     flags.DEFINE_enum('optimizer', 'adam', list(OPTIMIZERS), 'Optimizer.')
     flags.DEFINE_enum('optimizer_constants', 'keras', list(CONSTANTS), 'Whose decay rates, epsilon and form of the optimizer.')
-    flags.DEFINE_float('lr', 1e-3, 'Learning rate.')
+    flags.DEFINE_float('lr', 1e-3, 'Learning rate; with a schedule its greatest.')
+    flags.DEFINE_enum('schedule', 'constant', list(SCHEDULES), 'How the learning rate goes after --warmup: cosine and linear fall to 0.')
+    flags.DEFINE_integer('warmup', 0, 'Steps in which the learning rate rises to --lr.', lower_bound=0)
     flags.DEFINE_float('clip', 1.0, 'Greatest global norm of the gradient; inf is off.')
     flags.DEFINE_float('momentum', 0.0, 'Momentum of sgd.')
     flags.DEFINE_float(
         'weight_decay', None, 'Weight decay of adamw; by default that of its constants: keras 0.004, torch 0.01.', lower_bound=0
     )
+    flags.DEFINE_float('beta1', None, 'Decay rate of the first moment of adam and adamw; by default 0.9.')
+    flags.DEFINE_float('beta2', None, 'Decay rate of the second one; by default 0.999.')
+    flags.DEFINE_float('label_smoothing', None, 'Share of each label that is spread evenly over all classes in training.')
     seed()
+    for name in ('beta1', 'beta2', 'label_smoothing'):
+        flags.register_validator(name, lambda share: share is None or 0 <= share < 1, 'must be at least 0 and below 1')
     flags.register_validator('lr', lambda lr: 0 < lr < INF, 'must be a number above zero')
     flags.register_validator('clip', lambda clip: clip > 0, 'must be above zero; inf is off')
     flags.register_validator('momentum', lambda momentum: 0 <= momentum < 1, 'must be at least 0 and below 1')
@@ -103,7 +115,23 @@ def training() -> None:
     flags.DEFINE_boolean('eval_next', False, 'Take the next --eval_examples each time, not the first ones.')
     flags.DEFINE_enum('keep', 'last', ['last', 'best'], 'Whose parameters are tested: the last, or those of the best validation accuracy.')
 
+    # sweeps
+    flags.DEFINE_multi_string(
+        'sweep',
+        [],
+        "An axis of a sweep: 'lr=1e-3,1e-2', 'seed=0..4', 'lr=log(1e-4,1e-1,8)', 'clip=lin(0.5,2,4)', or drawn: 'lr~log(1e-4,1e-1)'.",
+    )
+    flags.DEFINE_integer('trials', None, 'How often the axes with ~ are drawn, or the trials of a search.', lower_bound=1)
+    flags.DEFINE_integer('sweep_seed', 0, 'Seed of what is drawn.', lower_bound=0)
+    flags.DEFINE_enum('search', None, list(SAMPLERS), 'Choose the axes with ~ by what came out before, a wave of trials at a time.')
+    flags.DEFINE_boolean('dry_run', False, 'Print the trials of a sweep, its programs and their memory, and do nothing.')
+    flags.DEFINE_integer('max_lanes', None, 'Most trials that train at once; by default as many as half the memory holds.', lower_bound=1)
+    flags.DEFINE_integer('max_trials', 1000, 'Refuse a sweep of more trials.', lower_bound=1)
+    flags.DEFINE_string('shard', None, 'i/n: of n processes that share a sweep and its folder, the part of the i-th, from 1.')
+
     # the run and its folder
+    flags.DEFINE_string('devices', 'auto', 'How many devices; auto: all, on a CPU each core for a sweep and one for a single run.')
+    flags.register_validator('devices', lambda number: number == 'auto' or (number.isdecimal() and int(number)), 'must be auto or a number')
     flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
     flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
     flags.DEFINE_float(
@@ -113,7 +141,11 @@ def training() -> None:
 
 jax.config.config_with_absl()
 
-BY_THE_WAY = {'out', 'resume', 'data_dir', 'checkpoint_every'}  # these do not change what a run computes
+BY_THE_WAY = {  # these do not change what a run computes
+    'out', 'resume', 'data_dir', 'checkpoint_every', 'devices',
+    'sweep', 'trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard',
+}  # fmt: skip
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1  # those that are ours
 NUMERICS = {  # these of JAX do, and the environment sets them too
     'jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable', 'jax_random_seed_offset',
 }  # fmt: skip
@@ -121,15 +153,49 @@ NUMERICS = {  # these of JAX do, and the environment sets them too
 
 def config(experiment: str) -> dict[str, Any]:
     """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices."""
-    ours = {flag.name: flag.value for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
+    ours = {name: flag.value for name, flag in sweepable().items()}
     of_jax = {name: getattr(jax.config, name) for name in FLAGS if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present)}
-    try:
-        devices = jax.devices()
-    except RuntimeError as error:
-        raise InputError(f'JAX finds no device: {first_line(error)}') from error
-    machine = {'jax': jax.__version__, 'platform': devices[0].platform, 'devices': len(devices)}
+    machine = {'jax': jax.__version__, 'platform': devices()[0].platform, 'devices': len(devices())}
     settings = {'experiment': experiment, **ours, **of_jax, **machine}
     return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity
+
+
+def devices() -> list[Any]:
+    """The devices to use: those that JAX has, or as many of them as --devices says."""
+    try:
+        there = jax.devices()
+    except RuntimeError as error:
+        raise InputError(f'JAX finds no device: {first_line(error)}') from error
+    number = len(there) if FLAGS.devices == 'auto' else int(FLAGS.devices)
+    if number > len(there):
+        raise InputError(f'--devices={number} is more than the {len(there)} {there[0].platform} device(s) that JAX finds')
+    return there[:number]
+
+
+def claim_cores() -> None:
+    """Makes CPU devices as --devices says, unless JAX's own flag does. This must precede JAX's first call."""
+    if 'devices' in FLAGS and not FLAGS['jax_num_cpu_devices'].present:
+        if FLAGS.devices != 'auto':
+            jax.config.update('jax_num_cpu_devices', int(FLAGS.devices))
+        elif FLAGS.sweep:
+            jax.config.update('jax_num_cpu_devices', CORES)
+    # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
+    os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, jax.config.jax_num_cpu_devices + 1)))
+
+
+def sweepable() -> dict[str, Any]:
+    """The flags that decide what a run computes, by name."""
+    return {flag.name: flag for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
+
+
+@contextlib.contextmanager
+def assigned(settings: dict[str, str]) -> Iterator[None]:
+    """The flags as they would be with these on the command line too."""
+    with flagsaver.flagsaver():
+        for name, text in settings.items():
+            FLAGS[name].parse(text)
+        FLAGS.validate_all_flags()
+        yield
 
 
 def set_defaults(defaults: dict[str, Any]) -> None:
@@ -168,8 +234,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
     def call(argv):
         logging.set_verbosity(logging.ERROR)
-        # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever; this must precede its first call.
-        os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, FLAGS.jax_num_cpu_devices + 1)))
+        claim_cores()
         try:
             main(argv[1:]) if takes_arguments else main()
         except (InputError, flags.Error) as error:

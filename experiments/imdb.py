@@ -6,6 +6,7 @@ python -m experiments.imdb --predict='A wonderful film.' --out=runs/gru      (a 
 
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import jax
@@ -14,8 +15,10 @@ from absl import flags
 
 import experiments.flags
 from experiments import model
+from experiments.experiment import Experiment, make_hyper
 from experiments.flags import FLAGS
-from experiments.training import make_hyper, train
+from experiments.sweep import sweep
+from experiments.training import train
 from rnnlab import checkpoint, runs
 from rnnlab.data import Dataset, imdb, text, text_sequences
 from rnnlab.errors import InputError
@@ -33,14 +36,13 @@ CHUNK = 500  # reviews that are judged at once
 
 
 def main() -> None:
-    if FLAGS.predict is None:
-        check()
-        train('imdb', load, build, buckets=FLAGS.buckets)
-    else:
+    if FLAGS.predict is not None:
         predict()
+    else:
+        (sweep if FLAGS.sweep else train)(Experiment('imdb', settle, load, build, buckets=lambda: FLAGS.buckets))
 
 
-def check() -> None:
+def settle() -> None:
     model.check()
     if FLAGS['vocab_size'].present and FLAGS.tokens != 'words':
         raise InputError(f'--vocab_size goes with --tokens=words, not {FLAGS.tokens}')
@@ -49,9 +51,12 @@ def check() -> None:
 
 
 def load() -> Dataset:
-    texts = imdb.load(FLAGS.data_dir, FLAGS.tokens)
-    options = {'vocab_size': FLAGS.vocab_size, 'max_length': FLAGS.max_length, 'pad': FLAGS.pad}
-    return text_sequences(texts, validation=FLAGS.validation, **options)
+    return sequences(FLAGS.data_dir, FLAGS.tokens, FLAGS.validation, FLAGS.vocab_size, FLAGS.max_length, FLAGS.pad)
+
+
+@lru_cache(maxsize=1)  # the groups of a sweep share them
+def sequences(data_dir: str | None, tokens: str, validation: int | None, vocab_size: int, max_length: int, pad: str) -> Dataset:
+    return text_sequences(imdb.load(data_dir, tokens), validation=validation, vocab_size=vocab_size, max_length=max_length, pad=pad)
 
 
 def build(data: Dataset, hyper: Hyper) -> Model:

@@ -5,6 +5,7 @@ import inspect
 from experiments.flags import FLAGS, set_defaults
 from rnnlab.cells import CELLS, Cell
 from rnnlab.errors import InputError
+from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
@@ -15,7 +16,7 @@ def check() -> None:
         return
     if FLAGS.pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean or --pool=max')
-    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias'):
+    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'init_scale'):
         if FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
     set_defaults({'cell': None, 'hidden_size': None})
@@ -23,17 +24,20 @@ def check() -> None:
 
 def cell(hyper: Hyper) -> Cell:
     make, options = CELLS[FLAGS.cell], {}
+    takes = inspect.signature(make).parameters
     if FLAGS.init:
         options['init'] = FLAGS.init
-    if FLAGS.forget_bias is not None:
-        if 'forget_bias' not in inspect.signature(make).parameters:
+    if hyper.init_scale is not None:
+        options['init'] = scaled(FLAGS.init or takes['init'].default, hyper.init_scale)
+    if hyper.forget_bias is not None:
+        if 'forget_bias' not in takes:
             raise InputError(f'--forget_bias goes with a cell that has a forget gate, not {FLAGS.cell}')
         options['forget_bias'] = hyper.forget_bias
     return make(FLAGS.hidden_size, **options)
 
 
 def layers(hyper: Hyper) -> list[Layer]:
-    rates = {name: getattr(hyper, name) for name in ('dropout', 'recurrent_dropout') if FLAGS[name].value is not None}
+    rates = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout}
 
     def layer() -> Layer:
         return bidirectional(cell(hyper), cell(hyper), **rates) if FLAGS.bidirectional else recurrent(cell(hyper), **rates)
@@ -43,5 +47,4 @@ def layers(hyper: Hyper) -> list[Layer]:
 
 def readout(hyper: Hyper) -> dict:
     """The options of a classifier's pooling and readout."""
-    dropout = None if FLAGS.dropout is None else hyper.dropout
-    return {'pool': FLAGS.pool, 'dropout': dropout, 'init': FLAGS.init or 'keras'}
+    return {'pool': FLAGS.pool, 'dropout': hyper.dropout, 'init': FLAGS.init or 'keras'}

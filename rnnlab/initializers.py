@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.nn.initializers import glorot_uniform, normal, orthogonal
 
 from rnnlab.errors import known
@@ -117,6 +118,18 @@ PRESETS = {
     'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
     'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
 }
+
+
+def scaled(init: str | Preset, scale: float | Array) -> Preset:
+    """That preset, with the matrices of recurrent layers multiplied by `scale`; biases, readout and embedding stay."""
+    start = preset(init)
+
+    def recurrent(*args):
+        kernel, recurrent_kernel, biases = start.recurrent(*args)
+        factor = jnp.asarray(scale, kernel.dtype)
+        return factor * kernel, factor * recurrent_kernel, biases
+
+    return start._replace(recurrent=recurrent)
 
 
 def preset(init: str | Preset) -> Preset:

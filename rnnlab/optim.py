@@ -19,19 +19,45 @@ WEIGHT_DECAY = {'keras': 0.004, 'torch': 0.01}  # what each one's AdamW starts w
 
 
 class Hyper(NamedTuple):
-    """Everything continuous about a run: numbers or scalar arrays."""
+    """Everything continuous about a run: numbers or scalar arrays. None is off, or left as it is where it is used."""
 
-    lr: float | Array = 1e-3
+    lr: float | Array = 1e-3  # with a schedule its peak
     clip: float | Array = float('inf')  # greatest global norm of the gradient; inf is off
     weight_decay: float | Array = 0.0
     momentum: float | Array = 0.0
-    forget_bias: float | Array = 1.0
-    dropout: float | Array = 0.0
-    recurrent_dropout: float | Array = 0.0
+    beta1: float | Array | None = None  # decay rates of Adam's moments
+    beta2: float | Array | None = None
+    label_smoothing: float | Array | None = None  # share of a label that is spread evenly over all classes in training
+    dropout: float | Array | None = None
+    recurrent_dropout: float | Array | None = None
+    forget_bias: float | Array | None = None
+    init_scale: float | Array | None = None  # what the matrices of recurrent layers start multiplied by
 
 
-def optimizer(name: str, constants: str = 'keras') -> Callable[[Hyper], optax.GradientTransformation]:
-    """What makes the named optimizer from a Hyper, gradient clipping first.
+def schedule(name: str, steps: int, warmup: int = 0) -> optax.Schedule | None:
+    """The share of the learning rate that each step of a run takes, counted from 0; None where that is always all of it.
+
+    Step n of the first `warmup` takes n / warmup. Then it stays, or falls to 0 at `steps`, along a straight line or half a
+    wave of the cosine. Raises InputError for a name not in SCHEDULES, or a warmup that takes all steps.
+    """
+    known('schedule', name, SCHEDULES)
+    if not 0 <= warmup < steps:
+        raise InputError(f'warmup={warmup} must leave some of the {steps} steps to train at the full learning rate')
+    if name == 'constant' and warmup < 2:
+        return None
+    rise = optax.linear_schedule(1 / max(warmup, 1), 1.0, max(warmup - 1, 1))
+    return optax.join_schedules([rise, SCHEDULES[name](steps - warmup)], [warmup])
+
+
+SCHEDULES = {
+    'constant': lambda steps: optax.constant_schedule(1.0),
+    'cosine': lambda steps: optax.cosine_decay_schedule(1.0, steps),
+    'linear': lambda steps: optax.linear_schedule(1.0, 0.0, steps),
+}
+
+
+def optimizer(name: str, constants: str = 'keras', share: optax.Schedule | None = None) -> Callable[[Hyper], optax.GradientTransformation]:
+    """What makes the named optimizer from a Hyper, gradient clipping first; `share` is a schedule, None all of the learning rate.
 
     Raises InputError for a name that is not in OPTIMIZERS, constants not in CONSTANTS, or adamw with TF1's, which has none.
     """
@@ -41,43 +67,40 @@ def optimizer(name: str, constants: str = 'keras') -> Callable[[Hyper], optax.Gr
         raise InputError(f'TF1 has no adamw; take the constants of {" or ".join(WEIGHT_DECAY)}')
 
     def make(hyper: Hyper) -> optax.GradientTransformation:
-        return optax.chain(optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants))
+        lr = hyper.lr if share is None else lambda count: hyper.lr * share(count)
+        direction = OPTIMIZERS[name](hyper, constants)
+        return optax.chain(optax.clip_by_global_norm(hyper.clip), direction, optax.scale_by_learning_rate(lr))
 
     return make
 
 
 def adam(hyper, constants):
-    return optax.chain(adam_direction(constants), optax.scale_by_learning_rate(hyper.lr))
+    betas = 0.9 if hyper.beta1 is None else hyper.beta1, 0.999 if hyper.beta2 is None else hyper.beta2
+    return {
+        'keras': scale_by_adam_uncorrected(*betas, eps=1e-7),
+        'torch': optax.scale_by_adam(*betas, eps=1e-8),
+        'tf1': scale_by_adam_uncorrected(*betas, eps=1e-8),
+    }[constants]
 
 
 def adamw(hyper, constants):
-    decay = optax.add_decayed_weights(hyper.weight_decay)
-    return optax.chain(adam_direction(constants), decay, optax.scale_by_learning_rate(hyper.lr))
+    return optax.chain(adam(hyper, constants), optax.add_decayed_weights(hyper.weight_decay))
 
 
 def rmsprop(hyper, constants):
-    scale = {
+    return {
         'keras': optax.scale_by_rms(decay=0.9, eps=1e-7),
         'torch': optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False),
         'tf1': optax.scale_by_rms(decay=0.9, eps=1e-10, initial_scale=1.0),
-    }
-    return optax.chain(scale[constants], optax.scale_by_learning_rate(hyper.lr))
+    }[constants]
 
 
 def sgd(hyper, constants):
     """The same in all three frameworks while the learning rate is constant."""
-    return optax.chain(optax.trace(decay=hyper.momentum), optax.scale_by_learning_rate(hyper.lr))
+    return optax.trace(decay=hyper.momentum)
 
 
 OPTIMIZERS = {'adam': adam, 'adamw': adamw, 'rmsprop': rmsprop, 'sgd': sgd}
-
-
-def adam_direction(constants):
-    return {
-        'keras': scale_by_adam_uncorrected(eps=1e-7),
-        'torch': optax.scale_by_adam(eps=1e-8),
-        'tf1': scale_by_adam_uncorrected(eps=1e-8),
-    }[constants]
 
 
 def scale_by_adam_uncorrected(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7) -> optax.GradientTransformation:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import uuid
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,26 @@ CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT = 'config.json', 'metrics.jsonl', '
 VOCABULARY = 'vocabulary.json'  # of experiments with words
 
 
-def check_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    """InputError unless the folder can take this run: free, or with `resume` holding the very same one."""
-    path = folder / CONFIG
+def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name: str = CONFIG) -> None:
+    """InputError unless the folder can take this run: free, or with `resume` holding the very same one; None: either.
+
+    `name` is the file that the settings are noted in; a sweep has one of its own.
+    """
+    path, kind = folder / name, Path(name).stem.replace('config', 'run')
     if not path.exists():
         if resume:
-            raise InputError(f'{folder} holds no run to resume; leave resume out to start one there')
+            raise InputError(f'{folder} holds no {kind} to resume; leave resume out to start one there')
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f'{folder} holds something that is no run; name a new folder')
+            raise InputError(f'{folder} holds something that is no {kind}; name a new folder')
         return
-    if not resume:
-        raise InputError(f'{folder} holds a run already; go on with it by --resume, or name a new folder')
+    if resume is False:
+        raise InputError(f'{folder} holds a {kind} already; go on with it by --resume, or name a new folder')
     before = read_json(path)
     now = json.loads(json.dumps(config))
     different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
     if different:
-        raise InputError(f'the run in {folder} was started otherwise ({"; ".join(different)}); resume it as it was, or name a new folder')
+        words = '; '.join(different)
+        raise InputError(f'the {kind} in {folder} was started otherwise ({words}); resume it as it was, or name a new folder')
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -46,10 +51,14 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: a reader never sees half a file."""
+    write_text(path, json.dumps(value, indent=2) + '\n')
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all: a reader never sees half a file, nor do two writers of it meet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix('.part')
-    beside.write_text(json.dumps(value, indent=2) + '\n')
+    beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
+    beside.write_text(text)
     os.replace(beside, path)
 
 
@@ -83,7 +92,5 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
 def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
     """Drops the rows after `step`, which a resumed run will write again; the result is what is left."""
     rows = [row for row in read_rows(folder) if row['step'] <= step]
-    beside = folder / (METRICS + '.part')
-    beside.write_text(''.join(json.dumps(row) + '\n' for row in rows))
-    os.replace(beside, folder / METRICS)
+    write_text(folder / METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
     return rows

@@ -4,7 +4,8 @@ advance takes as many steps as asked on the device, without the host. How a run 
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 import optax
 from flax import struct
 from jax import Array, lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rnnlab.batches import Buckets, epoch_order, one_bucket
 from rnnlab.data import Split
@@ -34,12 +35,13 @@ class Totals(NamedTuple):
     grad_norm: Array  # global norms before clipping, over steps
     steps: Array
 
-    def means(self) -> dict[str, float]:
-        """loss (nats an example), accuracy (a share) and the gradient's norm (a step)."""
+    def means(self) -> dict[str, Any]:
+        """loss (nats an example), accuracy (a share) and the gradient's norm (a step); a number each, or an array for lanes."""
+        examples = np.maximum(self.examples, 1)  # a lane whose first step was not finite has none
         return {
-            'loss': float(self.loss) / int(self.examples),
-            'accuracy': int(self.correct) / int(self.examples),
-            'grad_norm': float(self.grad_norm) / int(self.steps),
+            'loss': np.float64(self.loss) / examples,
+            'accuracy': np.int64(self.correct) / examples,
+            'grad_norm': np.float64(self.grad_norm) / np.maximum(self.steps, 1),
         }
 
 
@@ -98,9 +100,9 @@ def make_run(
         return TrainState(jnp.int32(0), jnp.int32(0), params, opt_state, no_totals())
 
     def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
-        tx, net = optimizer(hyper), model(hyper)
+        tx, loss = optimizer(hyper), partial(sums, model(hyper), smoothing=hyper.label_smoothing)
         groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
-        gradient = over_devices(in_bucket([jax.value_and_grad(sums(net, t), has_aux=True) for t in groups.time_steps]), mesh)
+        gradient = over_devices(in_bucket([jax.value_and_grad(loss(t), has_aux=True) for t in groups.time_steps]), mesh)
         schedule, bucket_of = jnp.asarray(groups.schedule, jnp.int32), jnp.asarray(groups.of_batch)
         stop = state.step + jnp.asarray(steps, jnp.int32)
 
@@ -120,7 +122,7 @@ def make_run(
             valid = index >= 0
             size = jnp.sum(valid, dtype=jnp.int32)
             keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step), batch_size)
-            (loss, correct), grads = gradient(state.params, data, bucket, Batch(index, valid, keys))
+            (total_loss, correct), grads = gradient(state.params, data, bucket, Batch(index, valid, keys))
             grads = jax.tree.map(lambda g: g / size.astype(g.dtype), grads)
             norm = optax.tree.norm(grads)
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -129,9 +131,9 @@ def make_run(
                 taken=state.taken + 1,
                 params=optax.apply_updates(state.params, updates),
                 opt_state=opt_state,
-                totals=jax.tree.map(jnp.add, before, Totals(loss, correct, size, norm, jnp.ones_like(size))),
+                totals=jax.tree.map(jnp.add, before, Totals(total_loss, correct, size, norm, jnp.ones_like(size))),
             )
-            finite = state.finite & jnp.isfinite(loss) & jnp.isfinite(norm)
+            finite = state.finite & jnp.isfinite(total_loss) & jnp.isfinite(norm)
             return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(step=state.step + 1)
 
         return lax.while_loop(lambda s: s.step < stop, epoch, state)
@@ -150,13 +152,19 @@ class Batch(NamedTuple):
     keys: Array | None = None  # [B], for dropout; None: it is off
 
 
-def sums(model: Model, time_steps: int) -> Callable:
-    """(params, data, batch) -> (cross-entropy in nats, right answers), summed over the valid examples of that many time steps."""
+def sums(model: Model, time_steps: int, smoothing: float | Array | None = None) -> Callable:
+    """(params, data, batch) -> (cross-entropy in nats, right answers), summed over the valid examples of that many time steps.
+
+    Smoothing is the share of each label that is spread evenly over all classes (Szegedy et al. 2016, section 7).
+    """
 
     def batch_sums(params, data: Split, batch: Batch) -> tuple[Array, Array]:
         inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.examples], data)
         logits = model.apply(params, inputs[:, :time_steps], lengths, batch.keys)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        if smoothing is not None:
+            even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
+            losses = losses + jnp.asarray(smoothing, losses.dtype) * (even - losses)
         right = jnp.argmax(logits, axis=-1) == labels
         return jnp.sum(jnp.where(batch.valid, losses, 0)), jnp.sum(right & batch.valid, dtype=jnp.int32)
 
@@ -182,23 +190,31 @@ def over_devices(batch_sums: Callable, mesh: Mesh | None) -> Callable:
     )
 
 
-def batch_mesh(batch_size: int) -> Mesh | None:
-    """The most devices that divide the batch, or None where that is one."""
-    devices = jax.devices()
+def batch_mesh(batch_size: int, devices: Sequence[Any] | None = None) -> Mesh | None:
+    """The most of these devices (None: of all) that divide the batch, or None where that is one."""
+    devices = jax.devices() if devices is None else devices
     number = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     if number == 1:
         return None
     return jax.make_mesh((number,), ('batch',), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:number])
 
 
-def make_evaluate(model: Model, *, batch_size: int, buckets: Buckets | None = None, mesh: Mesh | None = None) -> Callable:
+def everywhere(mesh: Mesh) -> NamedSharding:
+    """A copy on each device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def make_evaluate(
+    model: Model, *, batch_size: int, buckets: Buckets | None = None, mesh: Mesh | None = None, program: Callable = jax.jit
+) -> Callable:
     """(params, data, start=0, count=None) -> (loss in nats, accuracy), means over `count` examples from `start` on.
 
     Every one of them counts once: the last batch is filled up and masked. Past the last example it begins at the first.
     Buckets of the examples by length, for batches of that size, save time; with them it is always all examples.
+    `program` makes what runs of the pure function.
     """
 
-    @jax.jit
+    @program
     def totals(params, data: Split, start, count):
         groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         batch_sums = over_devices(in_bucket([sums(model, t) for t in groups.time_steps]), mesh)
@@ -212,14 +228,14 @@ def make_evaluate(model: Model, *, batch_size: int, buckets: Buckets | None = No
         zero = no_totals()
         return lax.fori_loop(0, -(-count // batch_size), add, (zero.loss, zero.correct))
 
-    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> tuple[float, float]:
+    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> tuple[Any, Any]:
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
         if buckets and (start, count) != (0, len(data.labels)):
             raise InputError('with buckets all examples are evaluated, not some')
         loss, correct = totals(params, data, jnp.int32(start), jnp.int32(count))
-        return float(loss) / count, int(correct) / count
+        return np.float64(loss) / count, np.int64(correct) / count
 
     return evaluate
 
@@ -230,10 +246,10 @@ def fit(
     """Trains until step `stop`, giving back the state after each chunk of about `seconds`.
 
     A chunk ends at every multiple of `every`. The next one uses the state up: what is kept of it must be copied. Ends after
-    a chunk in which a loss or gradient was not finite.
+    a chunk in which a loss or gradient was not finite, with lanes once that has happened to all of them.
     """
     chunk, compiled = 1, False
-    while (step := int(state.step)) < stop and state.finite:
+    while (step := int(state.step)) < stop and np.any(state.finite):
         began = time.perf_counter()
         state = run.advance(hyper, key, data, state, min(chunk, stop - step, every - step % every))
         done = int(state.step) - step  # waits for the device

@@ -1,0 +1,188 @@
+"""A wave of a sweep: trials of one structure that train side by side, each on a lane of one program."""
+
+import math
+import shutil
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from experiments.experiment import Best, Plan, measure, saved_tree, summarise, watched
+from experiments.flags import FLAGS, devices
+from rnnlab import checkpoint, runs, trials
+from rnnlab.axes import Settings
+from rnnlab.data import Split
+from rnnlab.optim import Hyper
+from rnnlab.sweep import better, evaluation_over_lanes, lane_mesh, one_lane, over_lanes, placed, stacked
+from rnnlab.train import Run, TrainState, everywhere, fit
+
+
+class Trial(NamedTuple):
+    """A run of a sweep as its flags describe it."""
+
+    number: int
+    flags: Settings  # the swept ones
+    config: dict[str, Any]  # all of them, as of a run alone
+    hyper: Hyper
+
+
+class Lanes(NamedTuple):
+    """What trains one wave after the other of a structure, compiled once, with the data on the devices."""
+
+    plan: Plan
+    number: int
+    mesh: Mesh
+    run: Run
+    evaluate: Callable | None
+    test: Callable
+    train_data: Split
+    held_out: Split | None
+    test_data: Split
+
+
+def make_lanes(plan: Plan, number: int) -> Lanes:
+    mesh = lane_mesh(number, devices())
+    program = evaluation_over_lanes(mesh)
+    evaluate = plan.make_evaluate(plan.held_out, plan.window, program=program) if plan.held_out else None
+    test = plan.make_evaluate(plan.data.test, len(plan.data.test.labels), program=program)
+    data = jax.device_put((plan.data.train, plan.held_out, plan.data.test), everywhere(mesh))
+    return Lanes(plan, number, mesh, over_lanes(plan.make_run(), mesh), evaluate, test, *data)
+
+
+def train_wave(lanes: Lanes, wave: list[Trial], names: list[str], folder: Path, asked: list[int], show: Callable) -> list[trials.Trial]:
+    """Trains the trials and writes what came out, with the settings of these names; the result is that too.
+
+    It is empty where a signal `asked` to stop before the end: a checkpoint keeps what there is. After every chunk of steps `show` is
+    called with the step and each trial's highest accuracy so far, NaN where it diverged, None before the first evaluation.
+    """
+    plan, number, began = lanes.plan, lanes.number, time.perf_counter()
+    members = wave + wave[-1:] * (number - len(wave))  # a smaller wave is filled up, so that it compiles nothing new
+    hypers, keys = stacked([trial.hyper for trial in members], [jax.random.key(trial.config['seed']) for trial in members])
+    state, spent = lanes.run.start(hypers, keys), 0.0
+    history = new_history(plan, number)
+    best = None
+    if FLAGS.keep == 'best':
+        best = Best(jax.tree.map(jnp.copy, state.params), np.zeros(number, np.int32), np.full(number, -1.0))
+
+    def seconds() -> float:
+        return spent + time.perf_counter() - began
+
+    def tree() -> dict[str, Any]:
+        parts = {'state': state, 'history': history, 'seconds': np.float64(seconds())}
+        return parts | {'best': best._asdict()} if best else parts
+
+    place = trials.wave_path(folder, wave[0].number)
+    own = zlib.crc32(str([trial.number for trial in members]).encode())  # waves cut otherwise do not take it for theirs
+    checkpoints = checkpoint.open_checkpoints(place.with_suffix(f'.{own:08x}'))
+    if saved := checkpoint.restore(checkpoints, tree()):
+        state, history, spent = placed(saved['state'], lanes.mesh), saved['history'], float(saved['seconds'])
+        best = Best(**saved['best']) if best else None
+
+    def save() -> None:
+        checkpoint.save(checkpoints, int(state.step), tree())
+
+    states = fit(lanes.run, hypers, keys, lanes.train_data, state, stop=plan.steps, every=plan.every)
+    for state in watched(states, save, asked):
+        step = int(state.step)
+        if step % plan.every == 0 or step == plan.steps:
+            row = measure(state, plan, lanes.evaluate, lanes.held_out) | {'finite': state.finite, 'seconds': seconds() / len(wave)}
+            for name, values in history.items():
+                values[evaluations(step, plan) - 1] = row[name]
+            if best:
+                best = improved(best, state, row['validation_accuracy'])
+        show(step, scores(history, state)[: len(wave)] if step >= min(plan.every, plan.steps) else None)
+    if asked and int(state.step) < plan.steps and np.any(state.finite):
+        save()
+        checkpoints.close()
+        return []
+
+    tested = lanes.test(best.params if best else state.params, lanes.test_data)
+    results, curves = [], []
+    for lane, trial in enumerate(wave):
+        curves.append(rows_of(history, lane, plan))
+        loss, accuracy = (float(figure[lane]) for figure in tested)
+        figures = (loss, accuracy) if state.finite[lane] and math.isfinite(loss) else (None, None)
+        kept_step, params = int(best.step[lane]) if best else plan.steps, one_lane(state.params, lane)
+        summary = summarise(curves[-1], figures, kept_step, plan.steps, params, seconds() / len(wave))
+        settings = {name: trial.config[name] for name in names}
+        results.append({'trial': trial.number, 'settings': settings, 'status': status(summary, plan)} | summary)
+    winner = trials.best(results)
+    if winner and trials.best([*trials.read_waves(folder)[0], winner]) is winner:
+        lane = results.index(winner)
+        kept = best and Best(one_lane(best.params, lane), best.step[lane], best.accuracy[lane])
+        write_run(place.with_suffix(''), wave[lane], plan, curves[lane], winner, one_lane(state, lane), kept)
+    rows = [{'trial': trial.number} | row for trial, curve in zip(wave, curves, strict=True) for row in curve]
+    trials.write_wave(folder, results, rows)
+    checkpoints.close()
+    shutil.rmtree(checkpoints.directory)
+    return results
+
+
+def new_history(plan: Plan, number: int) -> dict[str, np.ndarray]:
+    """Room for the figures of every evaluation [evaluations, lanes]."""
+    names = ['train_loss', 'train_accuracy', 'grad_norm', 'finite', 'seconds']
+    names += [f'{FLAGS.eval_split}_loss', f'{FLAGS.eval_split}_accuracy'] if plan.held_out else []
+    return {name: np.zeros((evaluations(plan.steps, plan), number)) for name in names}
+
+
+def evaluations(step: int, plan: Plan) -> int:
+    """How many there are up to a step, that in which it lies counted in."""
+    return -(-step // plan.every)
+
+
+def rows_of(history: dict[str, np.ndarray], lane: int, plan: Plan) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl that a run alone would have written: up to the step that was not finite, if any."""
+    rows = []
+    for number in range(int(np.sum(history['finite'][:, lane]))):
+        step = min((number + 1) * plan.every, plan.steps)
+        figures = {name: float(values[number, lane]) for name, values in history.items() if name != 'finite'}
+        rows.append(
+            {'step': step, 'epoch': plan.epoch(step)} | {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        )
+    return rows
+
+
+def scores(history: dict[str, np.ndarray], state: TrainState) -> np.ndarray:
+    """Each lane's highest accuracy so far, NaN where it diverged."""
+    name = f'{FLAGS.eval_split}_accuracy'
+    return np.where(state.finite, np.max(history.get(name, history['train_accuracy']), axis=0), np.nan)
+
+
+def improved(best: Best, state: TrainState, accuracy: np.ndarray) -> Best:
+    """What --keep=best keeps, in each lane."""
+    higher = np.asarray(state.finite) & (accuracy > best.accuracy)
+    params = better(best.params, state.params, higher)
+    return Best(params, np.where(higher, np.int32(state.step), best.step), np.where(higher, accuracy, best.accuracy))
+
+
+def status(summary: dict[str, Any], plan: Plan) -> str:
+    """Whether a trial diverged, or ended no better than chance: than always naming the most frequent label, by two standard errors."""
+    if summary['test_loss'] is None:
+        return trials.DIVERGED
+    accuracy, split = summary['test_accuracy'], plan.data.test
+    if plan.held_out and 'validation_accuracy' in summary:
+        accuracy, split = summary['validation_accuracy'], plan.held_out
+    share = np.max(np.bincount(np.asarray(split.labels))) / len(split.labels)
+    limit = share + 2 * math.sqrt(share * (1 - share) / len(split.labels))
+    return trials.CHANCE if accuracy <= limit else trials.FINISHED
+
+
+def write_run(
+    folder: Path, trial: Trial, plan: Plan, rows: list[dict], summary: dict[str, Any], state: TrainState, best: Best | None
+) -> None:
+    """The folder of a trial as a run alone would have left it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    runs.write_json(folder / runs.CONFIG, trial.config)
+    if plan.data.vocabulary:
+        runs.write_json(folder / runs.VOCABULARY, plan.data.vocabulary)
+    for row in rows:
+        runs.append_row(folder, row)
+    with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(runs.fingerprint(folder), state, best, summary['wall_seconds']))
+    runs.write_json(folder / runs.SUMMARY, {name: value for name, value in summary.items() if name not in ('settings', 'status')})

@@ -1,0 +1,120 @@
+"""The folder of a sweep: each finished wave in a file of its own, and what they come to together.
+
+A trial is a dict: its number, `settings` (what sets it apart from the others), its status, and what a run's summary has.
+"""
+
+import csv
+import io
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnnlab import runs
+from rnnlab.errors import InputError
+
+SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
+FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'
+
+Trial = dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """The trials that differ in their seed alone."""
+
+    settings: dict[str, Any]  # without the seed
+    trials: list[Trial]
+
+    def values(self, field: str) -> list[float]:
+        return [trial[field] for trial in self.trials if trial.get(field) is not None and trial['status'] != DIVERGED]
+
+    def mean(self, field: str) -> float | None:
+        return statistics.fmean(values) if (values := self.values(field)) else None
+
+    def deviation(self, field: str) -> float | None:
+        return statistics.stdev(values) if len(values := self.values(field)) > 1 else None
+
+    def score(self, field: str) -> float:
+        """The mean in which a diverged trial counts as 0: settings that only sometimes work are not the best."""
+        return sum(self.values(field)) / len(self.trials)
+
+
+def wave_path(folder: Path, first: int) -> Path:
+    """Where the wave whose first trial this is goes; beside it, without suffix, the run of its best trial."""
+    return folder / WAVES / f'{first:05d}.json'
+
+
+def write_wave(folder: Path, trials: list[Trial], rows: list[dict[str, Any]]) -> None:
+    runs.write_json(wave_path(folder, trials[0]['trial']), {'trials': trials, 'rows': rows})
+
+
+def read_waves(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """The finished trials by number, and the rows of their curves."""
+    trials: dict[int, Trial] = {}
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for path in sorted((folder / WAVES).glob('*.json')):
+        wave = runs.read_json(path)
+        try:
+            for trial in wave['trials']:
+                trials[trial['trial']], rows[trial['trial']] = trial, []
+            for row in wave['rows']:
+                rows[row['trial']].append(row)
+        except (KeyError, TypeError) as error:
+            raise InputError(f'{path} is no wave of a sweep; remove it, and resume the sweep') from error
+    return [trials[number] for number in sorted(trials)], [row for number in sorted(rows) for row in rows[number]]
+
+
+def metric(trials: list[Trial]) -> str:
+    """What trials are ranked by: validation where there is one."""
+    validated = any(trial.get('best_validation_accuracy') is not None for trial in trials)
+    return 'best_validation_accuracy' if validated else 'test_accuracy'
+
+
+def best(trials: list[Trial]) -> Trial | None:
+    """The finished trial with the greatest metric, of equals the first."""
+    field = metric(trials)
+    alive = [trial for trial in trials if trial['status'] != DIVERGED and trial.get(field) is not None]
+    return max(alive, key=lambda trial: (trial[field], -trial['trial']), default=None)
+
+
+def by_setting(trials: list[Trial]) -> list[Setting]:
+    """The settings with the trials of all their seeds, the best settings first."""
+    groups: dict[str, Setting] = {}
+    for trial in trials:
+        settings = {name: value for name, value in trial['settings'].items() if name != 'seed'}
+        groups.setdefault(json.dumps(settings), Setting(settings, [])).trials.append(trial)
+    field = metric(trials)
+    return sorted(groups.values(), key=lambda setting: -setting.score(field))
+
+
+def merge(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """Writes trials.csv, metrics.jsonl and the best trial's run from the waves finished so far; the result is what they hold."""
+    trials, rows = read_waves(folder)
+    runs.write_text(folder / TRIALS, table(trials))
+    runs.write_text(folder / runs.METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
+    if winner := best(trials):
+        candidates = (folder / WAVES).glob('*/' + runs.CONFIG)
+        source = next((path.parent for path in candidates if trial_of(path.parent) == winner['trial']), None)
+        if source and trial_of(folder / BEST) != winner['trial']:
+            shutil.rmtree(folder / BEST, ignore_errors=True)
+            shutil.copytree(source, folder / BEST)
+    return trials, rows
+
+
+def trial_of(folder: Path) -> int | None:
+    """Which trial's run a folder holds."""
+    path = folder / runs.SUMMARY
+    return runs.read_json(path).get('trial') if path.exists() else None
+
+
+def table(trials: list[Trial]) -> str:
+    """The text of trials.csv: a row a trial; what it has not stays empty."""
+    settings = list(dict.fromkeys(name for trial in trials for name in trial['settings']))
+    fields = list(dict.fromkeys(name for trial in trials for name in trial if name not in ('trial', 'settings')))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator='\n')
+    writer.writerow(['trial', *settings, *fields])
+    for trial in trials:
+        writer.writerow([trial['trial'], *(trial['settings'].get(name) for name in settings), *(trial.get(name) for name in fields)])
+    return out.getvalue()
