@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rnnlab import runs, trials
+from rnnlab import plots, runs, trials
 from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
@@ -101,9 +101,9 @@ def groups_table(groups: list[Any]) -> str:
     columns = 'trials', 'lanes', 'waves', 'steps', 'MB a wave'
     table = new_table('program', *columns, right=columns)
     for number, group in enumerate(groups, 1):
-        waves = -(-group.count // group.lanes)
+        waves = -(-group.total // group.lanes)
         megabytes = group.lanes * group.lane_bytes / 1e6
-        table.add_row(group.label or str(number), *(f'{value:,.0f}' for value in (group.count, group.lanes, waves, group.steps, megabytes)))
+        table.add_row(group.label or str(number), *(f'{value:,.0f}' for value in (group.total, group.lanes, waves, group.steps, megabytes)))
     return render(table)
 
 
@@ -151,4 +151,25 @@ def sweep_report(folder: Path) -> None:
         chosen = ' '.join(f'{name}={value}' for name, value in winner['settings'].items())
         figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in FIGURES.items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
-    console.print(f'{folder / trials.TRIALS} has every trial')
+    console.print(f'{folder / trials.TRIALS} has every trial; drawn: {", ".join(draw_sweep(folder, record, results, rows))}')
+
+
+def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: list[dict]) -> list[str]:
+    """Draws the pictures of a sweep into its folder; the result is their names."""
+    field, structure = trials.metric(results), record['structure']
+    settings = sorted(trials.by_setting(results), key=lambda setting: setting.trials[0]['trial'])
+    title = f'{record.get("dataset", record["experiment"])}, {len(results)} trials'
+    pictures = []
+    if rows:
+        metric = next((name for name in ('validation_accuracy', 'test_accuracy') if name in rows[0]), 'train_accuracy')
+        plots.sweep_curves(results, rows, metric, structure, folder / runs.CURVES, title)
+        pictures.append(runs.CURVES)
+    sizes = {name: len({str(setting.settings[name]) for setting in settings}) for name in settings[0].settings}
+    if sizes:
+        plots.sweep_axes(settings, field, structure, folder / 'axes.png', f'{title}: the best of the other axes, mean ± sd over seeds')
+        pictures.append('axes.png')
+    if len(sizes) > 1:
+        first, second = sorted(sizes, key=lambda name: -sizes[name])[:2]
+        plots.sweep_map(settings, field, (first, second), folder / 'map.png', f'{title}: mean over seeds, the best of the other axes')
+        pictures.append('map.png')
+    return pictures

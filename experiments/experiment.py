@@ -13,13 +13,16 @@ from jax.sharding import Mesh
 from experiments.flags import FLAGS
 from rnnlab.batches import Buckets, epoch_steps, length_buckets
 from rnnlab.data import Dataset, Split
-from rnnlab.describe import count
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.optim import WEIGHT_DECAY, Hyper, optimizer, schedule
 from rnnlab.train import Run, TrainState, make_evaluate, make_run
 
 EVAL_BATCH = 500
+OWN_OPTIMIZERS = {'momentum': ['sgd'], 'weight_decay': ['adamw'], 'beta1': ['adam', 'adamw'], 'beta2': ['adam', 'adamw']}
+
+
+Row = dict[str, Any]  # of metrics.jsonl, or what summary.json holds
 
 
 class Experiment(NamedTuple):
@@ -72,16 +75,13 @@ def plan(experiment: Experiment) -> Plan:
 
 def make_hyper() -> Hyper:
     """The continuous settings; InputError for one that the rest of the flags has no use for."""
-    for name, optimizers in {
-        'momentum': ['sgd'],
-        'weight_decay': ['adamw'],
-        'beta1': ['adam', 'adamw'],
-        'beta2': ['adam', 'adamw'],
-    }.items():
-        if FLAGS[name].value and FLAGS.optimizer not in optimizers:
+    for name, optimizers in OWN_OPTIMIZERS.items():
+        if FLAGS[name].present and FLAGS.optimizer not in optimizers:
             raise InputError(f'--{name}={FLAGS[name].value:g} goes with --optimizer={" or ".join(optimizers)}, not {FLAGS.optimizer}')
-    hyper = Hyper(**{name: FLAGS[name].value for name in Hyper._fields})
-    return hyper if hyper.weight_decay is not None else hyper._replace(weight_decay=WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0))
+    values: dict[str, Any] = {name: FLAGS[name].value for name in Hyper._fields}
+    if values['weight_decay'] is None:
+        values['weight_decay'] = WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0)
+    return Hyper(**values)
 
 
 def plan_steps(data: Dataset) -> tuple[int, int, Split | None]:
@@ -101,16 +101,11 @@ def plan_steps(data: Dataset) -> tuple[int, int, Split | None]:
     return FLAGS.eval_every or epoch, FLAGS.steps or FLAGS.epochs * epoch, held_out
 
 
-def measure(state: TrainState, plan: Plan, evaluate: Callable | None, held_out: Split | None) -> dict[str, Any]:
+def measure(state: TrainState, plan: Plan, evaluate: Callable | None, held_out: Split | None) -> Row:
     """A row of metrics.jsonl: the totals since the row before, and an evaluation. Of lanes the figures are arrays."""
     step, means = int(state.step), state.totals.means()
-    row = {
-        'step': step,
-        'epoch': plan.epoch(step),
-        'train_loss': means['loss'],
-        'train_accuracy': means['accuracy'],
-        'grad_norm': means['grad_norm'],
-    }
+    row = {'step': step, 'epoch': plan.epoch(step)}
+    row |= {'train_loss': means['loss'], 'train_accuracy': means['accuracy'], 'grad_norm': means['grad_norm']}
     if evaluate and held_out:
         start = (-(-step // plan.every) - 1) * plan.window % len(held_out.labels) if FLAGS.eval_next else 0
         loss, accuracy = evaluate(state.params, held_out, start, plan.window)
@@ -133,8 +128,8 @@ class Best(NamedTuple):
     """What --keep=best keeps: the first of the best evaluations so far."""
 
     params: Any
-    step: np.integer
-    accuracy: np.floating  # of validation
+    step: Any  # of lanes this and the accuracy are arrays
+    accuracy: Any  # of validation
 
 
 def saved_tree(fingerprint: np.uint32, state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
@@ -143,16 +138,14 @@ def saved_tree(fingerprint: np.uint32, state: TrainState, best: Best | None, sec
     return tree | {'best': best._asdict()} if best else tree
 
 
-def summarise(
-    rows: list[dict[str, Any]], tested: tuple[Any, Any], kept_step: int, steps: int, params: Any, seconds: float
-) -> dict[str, Any]:
+def summarise(rows: list[Row], tested: tuple[Any, Any], kept_step: int, steps: int, parameters: int, seconds: float) -> Row:
     """What came out of a run: its best row, its last one, the loss and accuracy of the test."""
-    summary: dict[str, Any] = {}
+    summary: Row = {}
     if rows and 'validation_accuracy' in rows[-1]:
         summary['best_validation_accuracy'] = max(row['validation_accuracy'] for row in rows)
     summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train_'))} if rows else {}
     summary |= {'test_accuracy': tested[1], 'test_loss': tested[0], 'kept_step': kept_step}
-    return summary | {'parameters': count(params), 'steps': steps, 'wall_seconds': round(seconds, 3)}
+    return summary | {'parameters': parameters, 'steps': steps, 'wall_seconds': round(seconds, 3)}
 
 
 def new_folder(experiment: str) -> str:

@@ -117,9 +117,7 @@ def training() -> None:
 
     # sweeps
     flags.DEFINE_multi_string(
-        'sweep',
-        [],
-        "An axis of a sweep: 'lr=1e-3,1e-2', 'seed=0..4', 'lr=log(1e-4,1e-1,8)', 'clip=lin(0.5,2,4)', or drawn: 'lr~log(1e-4,1e-1)'.",
+        'sweep', [], "An axis: 'cell=gru,lstm', 'seed=0..4', 'lr=log(1e-4,1e-1,8)', 'clip=lin(0.5,2,4)', or drawn: 'lr~log(1e-4,1e-1)'."
     )
     flags.DEFINE_integer('trials', None, 'How often the axes with ~ are drawn, or the trials of a search.', lower_bound=1)
     flags.DEFINE_integer('sweep_seed', 0, 'Seed of what is drawn.', lower_bound=0)
@@ -174,13 +172,12 @@ def devices() -> list[Any]:
 
 def claim_cores() -> None:
     """Makes CPU devices as --devices says, unless JAX's own flag does. This must precede JAX's first call."""
-    if 'devices' in FLAGS and not FLAGS['jax_num_cpu_devices'].present:
-        if FLAGS.devices != 'auto':
-            jax.config.update('jax_num_cpu_devices', int(FLAGS.devices))
-        elif FLAGS.sweep:
-            jax.config.update('jax_num_cpu_devices', CORES)
+    number = FLAGS.jax_num_cpu_devices
+    if number < 1 and 'devices' in FLAGS and (FLAGS.sweep or FLAGS.devices != 'auto'):
+        number = CORES if FLAGS.devices == 'auto' else int(FLAGS.devices)
+        jax.config.update('jax_num_cpu_devices', number)
     # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
-    os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, jax.config.jax_num_cpu_devices + 1)))
+    os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, number + 1)))
 
 
 def sweepable() -> dict[str, Any]:
@@ -207,7 +204,7 @@ def set_defaults(defaults: dict[str, Any]) -> None:
 
 def recall(settings: dict[str, Any], where: str) -> None:
     """Gives the flags the values that `config` noted; InputError for one that the command line has otherwise."""
-    for flag in FLAGS.flags_by_module_dict()[__name__]:
+    for flag in sweepable().values():
         if flag.name in settings:
             before, now = settings[flag.name], flag.value
             given = flag.present

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Group(NamedTuple):
         return [trial.number for trial in self.trials]
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return len(self.numbers)
 
 
@@ -66,10 +67,10 @@ def sweep(experiment: Experiment) -> None:
     folder = Path(FLAGS.out or new_folder(experiment.name))
     record = {name: value for name, value in everything[0].config.items() if name not in names}
     record |= {'devices': len(devices()), 'sweep': FLAGS.sweep, 'draws': FLAGS.trials, 'sweep_seed': FLAGS.sweep_seed}
-    record |= {'search': FLAGS.search, 'names': names, 'trials': total}
+    record |= {'search': FLAGS.search, 'trials': total, 'names': names, 'structure': [name for name in names if name not in DYNAMIC]}
     runs.check_folder(folder, record, None if FLAGS.shard else FLAGS.resume, trials.SWEEP)
     runs.write_json(folder / trials.SWEEP, record)
-    console.print(f'{folder}: {sum(group.count for group in groups)} trials on {len(devices())} {record["platform"]} device(s)')
+    console.print(f'{folder}: {sum(group.total for group in groups)} trials on {len(devices())} {record["platform"]} device(s)')
     console.print(f'\n{groups_table(groups)}\n')
 
     finished = {trial['trial']: trial for trial in trials.read_waves(folder)[0]}
@@ -97,7 +98,7 @@ def train_group(experiment: Experiment, group: Group, axes, names, folder: Path,
     for wave in waves(experiment, group, axes, finished):
         lanes = lanes or make_lanes(plan(experiment), group.lanes)
         try:
-            results = train_wave(lanes, wave, names, folder, asked, lambda *figures: show(group, wave, *figures))
+            results = train_wave(lanes, wave, names, folder, asked, partial(show, group, wave))
         except jax.errors.JaxRuntimeError as error:
             if 'RESOURCE_EXHAUSTED' not in str(error):
                 raise
@@ -149,11 +150,10 @@ def read_axes() -> list[Grid | Drawn]:
     seen: set[str] = set()
     for axis in axes:
         if axis.name not in known:
-            why = 'decides nothing that a run computes' if axis.name in FLAGS else 'is no flag'
             near = get_close_matches(axis.name, known, 1)
-            raise InputError(
-                f'--sweep={axis.name}: {axis.name} {why}' + (f'; did you mean {near[0]}?' if near else ', so it cannot be swept')
-            )
+            why = 'decides nothing that a run computes' if axis.name in FLAGS else 'is no flag'
+            hint = f'did you mean {near[0]}?' if near else 'it cannot be swept'
+            raise InputError(f'--sweep={axis.name}: {axis.name} {why}; {hint}')
         if axis.name in seen:
             raise InputError(f'--sweep has {axis.name} twice; write all its values into one')
         seen.add(axis.name)
@@ -230,7 +230,7 @@ def make_groups(experiment: Experiment, everything: list[Trial], names: list[str
             needed = lane_bytes(todo.make_run(), todo.model, todo.hyper, todo.data.train, FLAGS.batch_size, todo.buckets)
             most = max_lanes(needed, size((todo.data.train, todo.held_out, todo.data.test)))
         label = ' '.join(f'{name}={members[0].config[name]}' for name in names if name not in DYNAMIC)
-        first = groups[-1].first + groups[-1].count if groups else 0
+        first = groups[-1].first + groups[-1].total if groups else 0
         if FLAGS.search:
             points = max(1, (FLAGS.max_lanes or min(most, POINTS * len(members))) // len(members))
             groups.append(Group(label, first, members, points * len(members), needed, todo.steps))

@@ -12,7 +12,7 @@ from experiments.display import console, prediction_table, progress, summary_tab
 from experiments.experiment import Best, Experiment, copied, measure, new_folder, plan, saved_tree, summarise, watch_signals, watched
 from experiments.flags import FLAGS, config, devices
 from rnnlab import checkpoint, plots, runs
-from rnnlab.describe import describe
+from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
 from rnnlab.train import batch_mesh, everywhere, fit
 
@@ -83,7 +83,7 @@ def train(experiment: Experiment) -> None:
     loss, accuracy = todo.make_evaluate(test, len(test.labels), mesh)(kept, test)
     if not math.isfinite(loss):
         raise not_finite('the test loss', folder)
-    summary = summarise(rows, (loss, accuracy), int(best.step) if best else stop, stop, kept, seconds())
+    summary = summarise(rows, (loss, accuracy), int(best.step) if best else stop, stop, count(kept), seconds())
     runs.write_json(folder / runs.SUMMARY, summary)
     net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.cell else 'no recurrence'
     plots.curves(rows, folder / runs.CURVES, f'{experiment.name}: {net}, test accuracy {accuracy:.2%} at step {summary["kept_step"]:,}')

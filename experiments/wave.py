@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.experiment import Best, Plan, measure, saved_tree, summarise, watched
+from experiments.experiment import Best, Plan, Row, measure, saved_tree, summarise, watched
 from experiments.flags import FLAGS, devices
 from rnnlab import checkpoint, runs, trials
 from rnnlab.axes import Settings
 from rnnlab.data import Split
+from rnnlab.describe import count
 from rnnlab.optim import Hyper
 from rnnlab.sweep import better, evaluation_over_lanes, lane_mesh, one_lane, over_lanes, placed, stacked
 from rnnlab.train import Run, TrainState, everywhere, fit
@@ -108,10 +109,11 @@ def train_wave(lanes: Lanes, wave: list[Trial], names: list[str], folder: Path, 
         curves.append(rows_of(history, lane, plan))
         loss, accuracy = (float(figure[lane]) for figure in tested)
         figures = (loss, accuracy) if state.finite[lane] and math.isfinite(loss) else (None, None)
-        kept_step, params = int(best.step[lane]) if best else plan.steps, one_lane(state.params, lane)
-        summary = summarise(curves[-1], figures, kept_step, plan.steps, params, seconds() / len(wave))
+        kept_step = int((best.step if best else state.taken)[lane])
+        summary = summarise(curves[-1], figures, kept_step, plan.steps, count(state.params) // number, seconds() / len(wave))
         settings = {name: trial.config[name] for name in names}
-        results.append({'trial': trial.number, 'settings': settings, 'status': status(summary, plan)} | summary)
+        figures_of = {name.replace('wall_', ''): value for name, value in summary.items()}
+        results.append({'trial': trial.number, 'settings': settings, 'status': status(summary, plan)} | figures_of)
     winner = trials.best(results)
     if winner and trials.best([*trials.read_waves(folder)[0], winner]) is winner:
         lane = results.index(winner)
@@ -136,15 +138,14 @@ def evaluations(step: int, plan: Plan) -> int:
     return -(-step // plan.every)
 
 
-def rows_of(history: dict[str, np.ndarray], lane: int, plan: Plan) -> list[dict[str, Any]]:
+def rows_of(history: dict[str, np.ndarray], lane: int, plan: Plan) -> list[Row]:
     """The rows of metrics.jsonl that a run alone would have written: up to the step that was not finite, if any."""
     rows = []
     for number in range(int(np.sum(history['finite'][:, lane]))):
         step = min((number + 1) * plan.every, plan.steps)
         figures = {name: float(values[number, lane]) for name, values in history.items() if name != 'finite'}
-        rows.append(
-            {'step': step, 'epoch': plan.epoch(step)} | {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        )
+        as_json: Row = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        rows.append({'step': step, 'epoch': plan.epoch(step), **as_json})
     return rows
 
 
@@ -161,7 +162,7 @@ def improved(best: Best, state: TrainState, accuracy: np.ndarray) -> Best:
     return Best(params, np.where(higher, np.int32(state.step), best.step), np.where(higher, accuracy, best.accuracy))
 
 
-def status(summary: dict[str, Any], plan: Plan) -> str:
+def status(summary: Row, plan: Plan) -> str:
     """Whether a trial diverged, or ended no better than chance: than always naming the most frequent label, by two standard errors."""
     if summary['test_loss'] is None:
         return trials.DIVERGED
@@ -173,9 +174,7 @@ def status(summary: dict[str, Any], plan: Plan) -> str:
     return trials.CHANCE if accuracy <= limit else trials.FINISHED
 
 
-def write_run(
-    folder: Path, trial: Trial, plan: Plan, rows: list[dict], summary: dict[str, Any], state: TrainState, best: Best | None
-) -> None:
+def write_run(folder: Path, trial: Trial, plan: Plan, rows: list[Row], result: Row, state: TrainState, best: Best | None) -> None:
     """The folder of a trial as a run alone would have left it."""
     shutil.rmtree(folder, ignore_errors=True)
     runs.write_json(folder / runs.CONFIG, trial.config)
@@ -184,5 +183,6 @@ def write_run(
     for row in rows:
         runs.append_row(folder, row)
     with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:
-        checkpoint.save(checkpoints, int(state.taken), saved_tree(runs.fingerprint(folder), state, best, summary['wall_seconds']))
-    runs.write_json(folder / runs.SUMMARY, {name: value for name, value in summary.items() if name not in ('settings', 'status')})
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(runs.fingerprint(folder), state, best, result['seconds']))
+    summary = {name: value for name, value in result.items() if name not in ('settings', 'status', 'seconds')}
+    runs.write_json(folder / runs.SUMMARY, summary | {'wall_seconds': result['seconds']})

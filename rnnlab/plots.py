@@ -1,5 +1,6 @@
-"""Pictures of runs."""
+"""Pictures of runs, cells and sweeps."""
 
+from collections.abc import Callable, Iterable
 from itertools import cycle
 from pathlib import Path
 from textwrap import fill
@@ -7,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.trials import Setting, Trial
+
 Row = dict[str, Any]
 
 
 CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbbbbb')
 COLOURS = dict(zip(('train', 'validation', 'test'), CYCLE, strict=False))
+SHADES = 'viridis'
+FEW = 13  # values of an axis that can be told apart as such
 
 
 def curves(rows: list[Row], path: Path, title: str) -> None:
@@ -65,7 +70,7 @@ def line(axes: Any, rows: list[Row], x: str, y: str, **style: Any) -> None:
     """The rows that have both, with markers where they are few."""
     points = [(row[x], row[y]) for row in rows if y in row]
     if points:
-        axes.plot(*zip(*points, strict=True), marker='o' if len(points) <= 40 else None, markersize=3, linewidth=1.5, **style)
+        axes.plot(*zip(*points, strict=True), **{'marker': 'o' if len(points) <= 40 else None, 'markersize': 3, 'linewidth': 1.5} | style)
 
 
 def finish(figure: Any, panels: list[tuple[Any, str]], path: Path) -> None:
@@ -118,3 +123,160 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
+
+
+def sweep_axes(settings: list[Setting], field: str, structure: list[str], path: Path, title: str) -> None:
+    """A panel for each axis: every trial a dot, crosses at the bottom for those that diverged, and at each value the best that the
+    other axes allow, mean and deviation over its seeds; a colour for each structure."""
+    names = list(settings[0].settings)
+    kinds = colours_of(label(setting.settings, structure) for setting in settings)
+    figure, panels = panels_for(len(names), title, sharey=True)
+    for axes, name in zip(panels, names, strict=False):
+        place = scale(axes, name, [setting.settings[name] for setting in settings])
+        for kind, colour in kinds.items():
+            own = [setting for setting in settings if label(setting.settings, structure) == kind]
+            dots = [(place(setting.settings[name]), value) for setting in own for value in setting.values(field)]
+            lost = [(place(setting.settings[name]), 0) for setting in own if len(setting.values(field)) < len(setting.trials)]
+            axes.plot(*np.reshape(dots, (-1, 2)).T, '.', color=colour, alpha=0.3, markeredgewidth=0)
+            axes.plot(*np.reshape(lost, (-1, 2)).T, 'x', color=colour, markersize=5, clip_on=not lost)
+            best: dict[Any, Setting] = {}
+            for setting in own:
+                rival = best.setdefault(setting.settings[name], setting)
+                best[setting.settings[name]] = max(rival, setting, key=lambda setting: setting.score(field))
+            if len(best) < FEW:  # of values drawn at random each has a trial of its own, and a line through them says nothing
+                alive = [setting for setting in best.values() if setting.values(field)]
+                bars = sorted((place(s.settings[name]), s.mean(field) or 0, s.deviation(field) or 0) for s in alive)
+                axes.errorbar(*np.reshape(bars, (-1, 3)).T, color=colour, marker='o', markersize=4, capsize=3, linewidth=1.5)
+    panels[0].set_ylabel(field.replace('_', ' '))
+    if len(kinds) > 1:
+        handles = [panels[0].plot([], [], 'o-', color=colour, label=kind)[0] for kind, colour in list(kinds.items())[:FEW]]
+        figure.legend(handles=handles, loc='outside lower center', ncols=4, frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: list[str], path: Path, title: str) -> None:
+    """A panel for each structure, of many the best six: the metric over the epochs, a line for each trial, coloured by the first
+    axis of numbers inside a structure; the best trial is thick."""
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+
+    curves: dict[int, list[Row]] = {trial['trial']: [] for trial in trials}
+    for row in rows:
+        if row.get(metric) is not None:
+            curves[row['trial']].append(row)
+    groups: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: -max((row[metric] for row in curves[trial['trial']]), default=0)):
+        groups.setdefault(label(trial['settings'], structure), []).append(trial)
+    first = sorted(list(groups.items())[:6], key=lambda item: min(trial['trial'] for trial in item[1]))
+    inside = [name for name in trials[0]['settings'] if name not in (*structure, 'seed')]
+    axis = next((name for name in inside if measured([trial['settings'][name] for trial in trials])), 'seed')
+    norm = norm_of([trial['settings'].get(axis, 0) for trial in trials])
+    figure, panels = panels_for(len(first), title, sharey=True, sharex=True)
+    for axes, (kind, members) in zip(panels, first, strict=True):
+        for trial in reversed(members):
+            style = {'linewidth': 2.5} if trial is members[0] else {'linewidth': 0.9, 'alpha': 0.8}
+            line(axes, curves[trial['trial']], 'epoch', metric, color=colormaps[SHADES](norm(trial['settings'].get(axis, 0))), **style)
+        axes.set_title(kind, fontsize=10)
+        axes.set_xlabel('epoch')
+    panels[0].set_ylabel(metric.replace('_', ' '))
+    if axis in inside:
+        figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
+    figure.savefig(path, dpi=150)
+
+
+def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], path: Path, title: str) -> None:
+    """The best mean that the other axes allow, over two axes: coloured cells, or dots where most cells would be empty."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    best: dict[tuple, float] = {}
+    for setting in settings:
+        where = setting.settings[names[0]], setting.settings[names[1]]
+        best[where] = max(best.get(where, 0.0), setting.score(field))
+    across, up = (ordered(where[n] for where in best) for n in range(2))
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    axes.set_title(title, fontsize=11)
+    image: Any
+    if 2 * len(best) >= len(across) * len(up):
+        cells = np.array([[best.get((x, y), np.nan) for x in across] for y in up])
+        image = axes.imshow(cells, aspect='auto', origin='lower', cmap=SHADES)
+        middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+        for (row, column), value in np.ndenumerate(cells):
+            if len(across) <= FEW and len(up) <= FEW and np.isfinite(value):
+                axes.text(column, row, f'{value:.1%}', ha='center', va='center', fontsize=9, color='white' if value < middle else 'black')
+        axes.set_xticks(range(len(across)), [shown(value) for value in across], rotation=30 if len(across) > 6 else 0)
+        axes.set_yticks(range(len(up)), [shown(value) for value in up])
+        axes.set(xlabel=names[0], ylabel=names[1])
+    else:
+        x, y = scale(axes, names[0], across), scale(axes, names[1], up, axis='y')
+        places = sorted((value, x(where[0]), y(where[1])) for where, value in best.items())  # the best on top
+        values, xs, ys = zip(*places, strict=True)
+        image = axes.scatter(xs, ys, c=values, cmap=SHADES, s=60, edgecolor='white')
+    figure.colorbar(image, label=field.replace('_', ' '), format=PercentFormatter(1, decimals=0))
+    figure.savefig(path, dpi=150)
+
+
+def label(settings: dict[str, Any], names: list[str]) -> str:
+    return ' '.join(f'{name}={settings[name]}' for name in names)
+
+
+def colours_of(kinds: Iterable[str]) -> dict[str, str]:
+    return dict(zip(dict.fromkeys(kinds), cycle(CYCLE), strict=False))
+
+
+def panels_for(number: int, title: str, **share: Any) -> tuple[Any, list[Any]]:
+    """A figure with that many panels for a share from 0 to 1 each, at most three side by side."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    columns = min(number, 3)
+    lines = -(-number // columns)
+    figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
+    figure.suptitle(title, fontsize=11)
+    panels = figure.subplots(lines, columns, squeeze=False, **share).ravel().tolist()
+    for axes in panels:
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    for axes in panels[number:]:
+        axes.remove()
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure, panels[:number]
+
+
+def scale(axes: Any, name: str, values: Iterable[Any], axis: str = 'x') -> Callable[[Any], float]:
+    """Where each value stands: numbers at their own place, of wide ranges on a logarithmic scale, others side by side."""
+    values = ordered(values)
+    axes.set(**{f'{axis}label': name})
+    if measured(values):
+        if wide(values):
+            axes.set(**{f'{axis}scale': 'log'})
+        return float
+    axes.set(**{f'{axis}ticks': range(len(values)), f'{axis}ticklabels': [shown(value) for value in values]})
+    axes.set(**{f'{axis}lim': (-0.5, len(values) - 0.5)})
+    return lambda value: float(values.index(value))
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Each value once; numbers by size, others as they come."""
+    values = list(dict.fromkeys(values))
+    return sorted(values) if measured(values) else values
+
+
+def measured(values: list[Any]) -> bool:
+    """Whether all are numbers (of JSON, in which infinity is a word)."""
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def wide(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) > 20
+
+
+def norm_of(values: list[float]) -> Any:
+    from matplotlib.colors import LogNorm, Normalize
+
+    return (LogNorm if wide(values) else Normalize)(min(values), max(values))
+
+
+def shown(value: Any) -> str:
+    return f'{value:.3g}' if isinstance(value, float) else str(value)

@@ -17,7 +17,9 @@ from rnnlab.models import Model
 from rnnlab.optim import Hyper
 from rnnlab.train import Batch, Run, TrainState, everywhere, sums
 
-MAPPED = TrainState(step=None, taken=0, params=0, opt_state=0, totals=0)  # what a vmap over lanes maps; they share the step
+EACH: Any = 0  # of a TrainState every lane has its own, along axis 0, but for the step, which they share
+SHARED: Any = None
+MAPPED = TrainState(step=SHARED, taken=EACH, params=EACH, opt_state=EACH, totals=EACH)
 WHOLE, PART = PartitionSpec(), PartitionSpec('lane')
 
 
@@ -93,7 +95,7 @@ def lane_bytes(run: Run, model: Model, hyper: Hyper, data: Split, batch_size: in
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(run.start, hyper, key)
     time_steps = max(buckets.time_steps) if buckets else data.inputs.shape[1]
-    batch = Batch(jax.ShapeDtypeStruct((batch_size,), np.int32), jax.ShapeDtypeStruct((batch_size,), bool))
+    batch = jax.eval_shape(lambda: Batch(jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, bool)))
 
     def kept(params, data, batch):
         return jax.vjp(lambda params: sums(model, time_steps)(params, data, batch)[0], params)[1]

@@ -39,10 +39,16 @@ class Totals(NamedTuple):
         """loss (nats an example), accuracy (a share) and the gradient's norm (a step); a number each, or an array for lanes."""
         examples = np.maximum(self.examples, 1)  # a lane whose first step was not finite has none
         return {
-            'loss': np.float64(self.loss) / examples,
-            'accuracy': np.int64(self.correct) / examples,
-            'grad_norm': np.float64(self.grad_norm) / np.maximum(self.steps, 1),
+            'loss': mean(self.loss, examples),
+            'accuracy': mean(self.correct, examples),
+            'grad_norm': mean(self.grad_norm, np.maximum(self.steps, 1)),
         }
+
+
+def mean(total: Any, count: Any) -> Any:
+    """total / count on the host in double precision: a float, or an array with an entry a lane."""
+    value = np.float64(total) / count
+    return value.item() if np.ndim(value) == 0 else value
 
 
 class TrainState(struct.PyTreeNode):
@@ -235,7 +241,7 @@ def make_evaluate(
         if buckets and (start, count) != (0, len(data.labels)):
             raise InputError('with buckets all examples are evaluated, not some')
         loss, correct = totals(params, data, jnp.int32(start), jnp.int32(count))
-        return np.float64(loss) / count, np.int64(correct) / count
+        return mean(loss, count), mean(correct, count)
 
     return evaluate
 

@@ -8,6 +8,7 @@ import io
 import json
 import shutil
 import statistics
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,9 +98,19 @@ def merge(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
         candidates = (folder / WAVES).glob('*/' + runs.CONFIG)
         source = next((path.parent for path in candidates if trial_of(path.parent) == winner['trial']), None)
         if source and trial_of(folder / BEST) != winner['trial']:
-            shutil.rmtree(folder / BEST, ignore_errors=True)
-            shutil.copytree(source, folder / BEST)
+            copy_folder(source, folder / BEST)
     return trials, rows
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Whole or not at all; of two processes that merge at once either may win, since they copy the same."""
+    beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
+    shutil.copytree(source, beside)
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        beside.rename(target)
+    except OSError:
+        shutil.rmtree(beside)
 
 
 def trial_of(folder: Path) -> int | None:

@@ -19,7 +19,7 @@ FLOORS = {
     'rnnlab.runs': 1,
     'rnnlab.axes': 1,
     'rnnlab.checkpoint': 1,
-    'rnnlab.plots': 1,
+    'rnnlab.plots': 3,
     'rnnlab.tables': 1,
     'rnnlab.batches': 1,
     'rnnlab.data': 1,

@@ -175,7 +175,7 @@ def test_evaluation_counts_every_example_once(devices):
 
 def test_training_moves_nothing_between_host_and_device():
     place = partial(jax.device_put, device=jax.devices()[0])
-    hyper, key, examples, steps = place(Hyper(*map(float, HYPER))), place(KEY), place(data()), place(np.int32(4))
+    hyper, key, examples, steps = place(HYPER), place(KEY), place(data()), place(np.int32(4))
     state = run().advance(hyper, key, examples, run().start(hyper, key), steps)
     with jax.transfer_guard('disallow'):
         state = run().advance(hyper, key, examples, state, steps)
