@@ -67,7 +67,7 @@ def optimizer(name: str, constants: str = 'keras', share: optax.Schedule | None 
         raise InputError(f'TF1 has no adamw; take the constants of {" or ".join(WEIGHT_DECAY)}')
 
     def make(hyper: Hyper) -> optax.GradientTransformation:
-        lr = hyper.lr if share is None else lambda count: hyper.lr * share(count)
+        lr = hyper.lr if share is None else lambda count: hyper.lr * share(jnp.asarray(count, float))
         direction = OPTIMIZERS[name](hyper, constants)
         return optax.chain(optax.clip_by_global_norm(hyper.clip), direction, optax.scale_by_learning_rate(lr))
 

@@ -101,11 +101,13 @@ def make_run(
     positive('every', every)
 
     def start(hyper: Hyper, key: Array) -> TrainState:
+        hyper = as_arrays(hyper)
         params = model(hyper).init(jax.random.fold_in(key, PARAMS))
         opt_state = optimizer(hyper).init(params)
         return TrainState(jnp.int32(0), jnp.int32(0), params, opt_state, no_totals())
 
     def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
+        hyper = as_arrays(hyper)
         tx, loss = optimizer(hyper), partial(sums, model(hyper), smoothing=hyper.label_smoothing)
         groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
         gradient = over_devices(in_bucket([jax.value_and_grad(loss(t), has_aux=True) for t in groups.time_steps]), mesh)
@@ -145,6 +147,11 @@ def make_run(
         return lax.while_loop(lambda s: s.step < stop, epoch, state)
 
     return Run(jax.jit(start), jax.jit(advance, donate_argnames='state'))
+
+
+def as_arrays(hyper: Hyper) -> Hyper:
+    """Numbers as arrays of their own type, so that they compute in it as in a lane."""
+    return jax.tree.map(lambda value: jnp.asarray(value, float), hyper)
 
 
 def no_totals() -> Totals:

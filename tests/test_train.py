@@ -15,13 +15,12 @@ from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import ORDER, TrainState, batch_mesh, fit, make_evaluate, make_run
+from rnnlab.train import ORDER, batch_mesh, fit, make_evaluate, make_run
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5
 HYPER = Hyper(lr=0.01, clip=1.0, dropout=0.3, recurrent_dropout=0.2)
 KEY = jax.random.key(3)
-LANES = TrainState(step=None, taken=0, params=0, opt_state=0, totals=0)  # what a vmap over runs maps
 
 
 def data(seed=0):
@@ -116,31 +115,6 @@ def test_totals_begin_anew_at_every_multiple():
 def test_devices_agree(name):
     buckets = 2 if name == 'dropout' else None
     close(after([6], name=name, devices=2, buckets=buckets).params, after([6], name=name, buckets=buckets).params)
-
-
-@pytest.mark.parametrize('name', [*CELLS, 'dropout'])
-def test_a_lane_of_a_vmap_is_the_run_alone(name):
-    """start and advance take a vmap over the settings and the key: what the sweeps are to be."""
-    hypers = Hyper(lr=jnp.array([0.01, 0.03]), clip=jnp.array([1.0, jnp.inf]), forget_bias=jnp.array([1.0, 2.0]))
-    hypers = hypers._replace(weight_decay=jnp.zeros(2), momentum=jnp.zeros(2))
-    hypers = hypers._replace(dropout=jnp.array([0.1, 0.5]), recurrent_dropout=jnp.array([0.4, 0.2]))
-    keys = jax.random.split(KEY, 2)
-    start, advance = run(name).start, run(name).advance
-    lanes = jax.vmap(start, out_axes=LANES)(hypers, keys)
-    lanes = jax.vmap(advance, in_axes=(0, 0, None, LANES, None), out_axes=LANES)(hypers, keys, data(), lanes, 1)
-    for lane in range(2):
-        hyper = jax.tree.map(lambda leaf, lane=lane: leaf[lane], hypers)
-        alone = advance(hyper, keys[lane], data(), start(hyper, keys[lane]), 1)
-        own = jax.tree.map(lambda leaf, lane=lane: leaf[lane], lanes.replace(step=jnp.full(2, lanes.step)))
-        close(own, alone, 1e-12)
-
-
-def test_lanes_share_the_bucket_of_a_step():
-    """The branch of a bucket stays a branch under vmap, and does not become all of them."""
-    keys, state = jax.random.split(KEY, 2), jax.eval_shape(run(buckets=2).start, HYPER, KEY)
-    lanes = jax.tree.map(lambda leaf: jnp.zeros((2, *leaf.shape), leaf.dtype), state).replace(step=jnp.int32(0))
-    advance = jax.vmap(run(buckets=2).advance, in_axes=(None, 0, None, LANES, None), out_axes=LANES)
-    assert ' cond[' in str(jax.make_jaxpr(advance)(HYPER, keys, data(), lanes, 1))
 
 
 def test_a_step_that_is_not_finite_is_not_taken():

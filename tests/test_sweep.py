@@ -1,0 +1,112 @@
+"""Laws of lanes: each is the run that its settings and key give alone, and none disturbs another."""
+
+import re
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlab.cells import CELLS
+from rnnlab.data import IMAGES, Split, image_sequences
+from rnnlab.initializers import scaled
+from rnnlab.models import classifier
+from rnnlab.optim import Hyper, optimizer, schedule
+from rnnlab.recurrence import recurrent
+from rnnlab.sweep import better, evaluation_over_lanes, lane_bytes, lane_mesh, lanes_per_wave, one_lane, over_lanes, placed, stacked
+from rnnlab.train import everywhere, fit, make_evaluate, make_run
+from tests.conftest import close, same
+from tests.test_train import BATCH, EVERY, D, K, N, T, data, length_buckets
+
+PLAIN = Hyper(lr=0.01, clip=1.0)
+EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.5, 0.7)  # no setting is left out
+LANES = 4
+
+
+def lanes_of(hyper):
+    """Different settings for each lane, and keys of which two are the same."""
+    hypers = [jax.tree.map(lambda value, lane=lane: value * 0.8**lane, hyper) for lane in range(LANES)]
+    hypers[1] = hypers[1]._replace(clip=float('inf'))
+    return hypers, [jax.random.key(seed) for seed in (0, 1, 1, 2)]
+
+
+def model(name, hyper):
+    options = {} if hyper.init_scale is None else {'init': scaled('keras', hyper.init_scale)}
+    if name == 'lstm':
+        options['forget_bias'] = hyper.forget_bias
+    layer = recurrent(CELLS[name](6, **options), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout)
+    return classifier([layer], inputs=D, classes=K, dropout=hyper.dropout)
+
+
+@cache
+def run(name='lstm', buckets=None, optimizer_name='adam', share=None):
+    groups = buckets and length_buckets(data().lengths, BATCH, buckets)
+    make_optimizer = optimizer(optimizer_name, share=share and schedule(share, 20, 5))
+    return make_run(partial(model, name), make_optimizer, batch_size=BATCH, every=EVERY, buckets=groups)
+
+
+def alone(run, hyper, key, steps):
+    return run.advance(hyper, key, data(), run.start(hyper, key), steps)
+
+
+def side_by_side(run, hypers, keys, steps, devices=2):
+    mesh = lane_mesh(len(keys), jax.devices()[:devices])
+    lanes = over_lanes(run, mesh)
+    settings = stacked(hypers, keys)
+    return lanes.advance(*settings, jax.device_put(data(), everywhere(mesh)), lanes.start(*settings), steps)
+
+
+CASES = [(name, PLAIN, {}) for name in CELLS]
+CASES += [
+    ('lstm', EVERYTHING, {'buckets': 2, 'optimizer_name': 'adamw', 'share': 'cosine'}),
+    ('gru', EVERYTHING, {'optimizer_name': 'sgd', 'share': 'linear'}),
+    ('elman', EVERYTHING, {'optimizer_name': 'rmsprop', 'share': 'constant'}),
+]
+
+
+@pytest.mark.parametrize(('name', 'hyper', 'options'), CASES)
+@jax.numpy_dtype_promotion('standard')  # optax's schedules promote their step count
+def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
+    hypers, keys = lanes_of(hyper)
+    lanes = side_by_side(run(name, **options), hypers, keys, 1)
+    for lane in range(LANES):
+        close(one_lane(lanes, lane), alone(run(name, **options), hypers[lane], keys[lane], 1), 1e-12)
+
+
+@pytest.mark.parametrize('name', CELLS)
+@jax.numpy_dtype_promotion('standard')  # labels are of 32 bits
+def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name):
+    digits = image_sequences(IMAGES['digits']())
+
+    def network(hyper):
+        return classifier([recurrent(CELLS[name](8))], inputs=8, classes=10, scale=digits.scale)
+
+    steps, every = 200, 41
+    run = make_run(network, optimizer('adam'), batch_size=32, every=every)
+    mesh = lane_mesh(2, jax.devices())
+    hypers, keys = [PLAIN, PLAIN._replace(lr=1e-3)], [jax.random.key(0), jax.random.key(1)]
+    examples = jax.device_put((digits.train, digits.validation), everywhere(mesh))
+    evaluate = make_evaluate(network(PLAIN), batch_size=100)
+    evaluate_lanes = make_evaluate(network(PLAIN), batch_size=100, program=evaluation_over_lanes(mesh))
+
+    def curve(run, hyper, key, evaluate, train, held_out):
+        states = fit(run, hyper, key, train, run.start(hyper, key), stop=steps, every=every)
+        states = [(state.totals.means(), evaluate(state.params, held_out)) for state in states if int(state.step) % every == 0]
+        return [[*means.values(), *evaluated] for means, evaluated in states]
+
+    lanes = np.array(curve(over_lanes(run, mesh), *stacked(hypers, keys), evaluate_lanes, *examples))
+    for lane, (hyper, key) in enumerate(zip(hypers, keys, strict=True)):
+        close(lanes[:, :, lane], np.array(curve(run, hyper, key, evaluate, digits.train, digits.validation)), 1e-9)
+
+
+def test_a_lane_that_is_not_finite_leaves_the_others_bit_for_bit():
+    hypers, keys = lanes_of(PLAIN)
+    broken = [*hypers[:2], hypers[2]._replace(lr=float('nan')), hypers[3]]
+    before, after = side_by_side(run(), hypers, keys, 12), side_by_side(run(), broken, keys, 12)
+    for lane in (0, 1, 3):
+        same(one_lane(after, lane), one_lane(before, lane))
+    assert np.asarray(after.finite).tolist() == [True, True, False, True]
+    assert int(after.taken[2]) == 1
