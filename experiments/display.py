@@ -111,8 +111,12 @@ def settings_table(trials: list[Any], names: list[str], open_names: list[str]) -
     """The trials with their settings; those that a search chooses are open."""
     table = new_table('trial', *names, right=('trial', *names))
     for trial in trials:
-        table.add_row(str(trial.number), *('searched' if name in open_names else str(trial.config[name]) for name in names))
+        table.add_row(str(trial.number), *('searched' if name in open_names else shown(trial.config[name]) for name in names))
     return render(table)
+
+
+def shown(setting: Any) -> str:
+    return f'{setting:g}' if isinstance(setting, float) else str(setting)
 
 
 def best_table(settings: list[Setting], names: list[str]) -> str:
@@ -123,7 +127,9 @@ def best_table(settings: list[Setting], names: list[str]) -> str:
     for setting in settings:
         values = [mean_and_deviation(setting, name) for name in figures]
         counts = [sum(trial['status'] == status for trial in setting.trials) for status in (DIVERGED, CHANCE)]
-        table.add_row(*(str(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *(str(n or '') for n in counts))
+        table.add_row(
+            *(shown(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *(str(n or '') for n in counts)
+        )
     return render(table)
 
 
@@ -148,7 +154,7 @@ def sweep_report(folder: Path) -> None:
     if field == 'test_accuracy':
         console.print('ranked by test accuracy, since nothing was held out for validation: not a fair estimate of the best')
     if winner := trials.best(results):
-        chosen = ' '.join(f'{name}={value}' for name, value in winner['settings'].items())
+        chosen = ' '.join(f'{name}={shown(value)}' for name, value in winner['settings'].items())
         figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in FIGURES.items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
     console.print(f'{folder / trials.TRIALS} has every trial; drawn: {", ".join(draw_sweep(folder, record, results, rows))}')
@@ -166,10 +172,11 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
         pictures.append(runs.CURVES)
     sizes = {name: len({str(setting.settings[name]) for setting in settings}) for name in settings[0].settings}
     if sizes:
-        plots.sweep_axes(settings, field, structure, folder / 'axes.png', f'{title}: the best of the other axes, mean ± sd over seeds')
+        which = 'mean ± sd over seeds' + (' of the best that the other axes allow' if len(sizes) > 1 else '')
+        plots.sweep_axes(settings, field, structure, folder / 'axes.png', f'{title}: {which}')
         pictures.append('axes.png')
     if len(sizes) > 1:
         first, second = sorted(sizes, key=lambda name: -sizes[name])[:2]
-        plots.sweep_map(settings, field, (first, second), folder / 'map.png', f'{title}: mean over seeds, the best of the other axes')
+        plots.sweep_map(settings, field, (first, second), folder / 'map.png', f'{title}: mean over seeds')
         pictures.append('map.png')
     return pictures

@@ -65,9 +65,9 @@ def sweep(experiment: Experiment) -> None:
     if FLAGS.out is None and (FLAGS.shard or FLAGS.resume):
         raise InputError(f'--{"shard" if FLAGS.shard else "resume"} goes with --out, the folder of the sweep')
     folder = Path(FLAGS.out or new_folder(experiment.name))
-    record = {name: value for name, value in everything[0].config.items() if name not in names}
-    record |= {'devices': len(devices()), 'sweep': FLAGS.sweep, 'draws': FLAGS.trials, 'sweep_seed': FLAGS.sweep_seed}
-    record |= {'search': FLAGS.search, 'trials': total, 'names': names, 'structure': [name for name in names if name not in DYNAMIC]}
+    record = {'sweep': FLAGS.sweep, 'draws': FLAGS.trials, 'sweep_seed': FLAGS.sweep_seed, 'search': FLAGS.search}
+    record |= {'trials': total, 'names': names, 'structure': [name for name in names if name not in DYNAMIC]}
+    record |= {name: value for name, value in everything[0].config.items() if name not in names} | {'devices': len(devices())}
     runs.check_folder(folder, record, None if FLAGS.shard else FLAGS.resume, trials.SWEEP)
     runs.write_json(folder / trials.SWEEP, record)
     console.print(f'{folder}: {sum(group.total for group in groups)} trials on {len(devices())} {record["platform"]} device(s)')
@@ -151,9 +151,8 @@ def read_axes() -> list[Grid | Drawn]:
     for axis in axes:
         if axis.name not in known:
             near = get_close_matches(axis.name, known, 1)
-            why = 'decides nothing that a run computes' if axis.name in FLAGS else 'is no flag'
-            hint = f'did you mean {near[0]}?' if near else 'it cannot be swept'
-            raise InputError(f'--sweep={axis.name}: {axis.name} {why}; {hint}')
+            hint = 'is no setting of the training' if axis.name in FLAGS else 'is no flag' + (f'; did you mean {near[0]}?' if near else '')
+            raise InputError(f'--sweep={axis.name}: {axis.name} {hint}')
         if axis.name in seen:
             raise InputError(f'--sweep has {axis.name} twice; write all its values into one')
         seen.add(axis.name)

@@ -23,6 +23,8 @@ def train(experiment: Experiment) -> None:
     Raises InputError for what the user can mend, before anything compiles; but a loss that is not finite, when it comes.
     """
     began = time.perf_counter()
+    if alien := [name for name in ('trials', 'search', 'dry_run', 'shard', 'max_lanes') if FLAGS[name].present]:
+        raise InputError(f'--{alien[0]} goes with --sweep')
     experiment.settle()
     folder, settings = Path(FLAGS.out or new_folder(experiment.name)), config(experiment.name)
     runs.check_folder(folder, settings, FLAGS.resume)

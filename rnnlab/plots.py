@@ -159,6 +159,7 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
     axis of numbers inside a structure; the best trial is thick."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
+    from matplotlib.ticker import MaxNLocator
 
     curves: dict[int, list[Row]] = {trial['trial']: [] for trial in trials}
     for row in rows:
@@ -178,6 +179,7 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
             line(axes, curves[trial['trial']], 'epoch', metric, color=colormaps[SHADES](norm(trial['settings'].get(axis, 0))), **style)
         axes.set_title(kind, fontsize=10)
         axes.set_xlabel('epoch')
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel(metric.replace('_', ' '))
     if axis in inside:
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)

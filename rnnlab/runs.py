@@ -31,9 +31,9 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name
         raise InputError(f'{folder} holds a {kind} already; go on with it by --resume, or name a new folder')
     before = read_json(path)
     now = json.loads(json.dumps(config))
-    different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in sorted(before | now) if before.get(key) != now.get(key)]
+    different = [f'{key}={before.get(key)} there, {now.get(key)} now' for key in now | before if before.get(key) != now.get(key)]
     if different:
-        words = '; '.join(different)
+        words = '; '.join(different[:3]) + (f'; and {len(different) - 3} more' if len(different) > 3 else '')
         raise InputError(f'the {kind} in {folder} was started otherwise ({words}); resume it as it was, or name a new folder')
 
 
@@ -42,7 +42,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InputError(f'there is no {path.name} in {path.parent}; name the folder of a run') from error
+        raise InputError(f'there is no {path.name} in {path.parent}; name the folder that has it') from error
     except (OSError, ValueError) as error:
         raise InputError(f'{path} cannot be read: {error}') from error
     if not isinstance(value, kind):

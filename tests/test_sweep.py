@@ -1,6 +1,5 @@
 """Laws of lanes: each is the run that its settings and key give alone, and none disturbs another."""
 
-import re
 from functools import cache, partial
 
 import jax
@@ -19,7 +18,7 @@ from rnnlab.recurrence import recurrent
 from rnnlab.sweep import better, evaluation_over_lanes, lane_bytes, lane_mesh, lanes_per_wave, one_lane, over_lanes, placed, stacked
 from rnnlab.train import everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
-from tests.test_train import BATCH, EVERY, D, K, N, T, data, length_buckets
+from tests.test_train import BATCH, EVERY, D, K, data, length_buckets
 
 PLAIN = Hyper(lr=0.01, clip=1.0)
 EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.5, 0.7)  # no setting is left out
@@ -110,3 +109,57 @@ def test_a_lane_that_is_not_finite_leaves_the_others_bit_for_bit():
         same(one_lane(after, lane), one_lane(before, lane))
     assert np.asarray(after.finite).tolist() == [True, True, False, True]
     assert int(after.taken[2]) == 1
+
+
+def test_lanes_share_the_bucket_of_a_step():
+    """The branch of a bucket stays a branch under vmap, and does not become all of them."""
+    hypers, keys = lanes_of(PLAIN)
+    lanes = over_lanes(run(buckets=2), lane_mesh(LANES, jax.devices()))
+    state = jax.eval_shape(lanes.start, *stacked(hypers, keys))
+    assert ' cond[' in str(jax.make_jaxpr(lanes.advance)(*stacked(hypers, keys), data(), state, 1))
+
+
+def test_wave_after_wave_compiles_once():
+    mesh = lane_mesh(LANES, jax.devices())
+    lanes, examples = over_lanes(run(), mesh), jax.device_put(data(), everywhere(mesh))
+    for scale in (1.0, 0.5):
+        hypers, keys = lanes_of(PLAIN._replace(lr=0.01 * scale))
+        state = lanes.start(*stacked(hypers, keys))
+        for steps in (1, 3):
+            state = lanes.advance(*stacked(hypers, keys), examples, state, steps)
+        placed_again = placed(jax.tree.map(np.asarray, state), mesh)  # as a checkpoint gives it back
+        state = lanes.advance(*stacked(hypers, keys), examples, placed_again, 2)
+        assert int(state.step) == 6
+    assert lanes.advance._cache_size() == 1
+
+
+def test_better_takes_the_lanes_that_improved():
+    old, new = {'w': jnp.zeros((3, 2)), 'b': jnp.zeros(3)}, {'w': jnp.ones((3, 2)), 'b': jnp.ones(3)}
+    close(better(old, new, np.array([True, False, True])), {'w': jnp.array([[1.0, 1], [0, 0], [1, 1]]), 'b': jnp.array([1.0, 0, 1])})
+
+
+@given(st.integers(1, 200), st.integers(1, 50), st.integers(1, 16))
+def test_waves_are_few_and_hardly_padded(trials, most, devices):
+    lanes = lanes_per_wave(trials, most, devices)
+    used = min(devices, most, trials)
+    assert lanes % used == 0
+    assert lanes <= most
+    waves = -(-trials // lanes)
+    assert waves == -(-trials // (most // used * used))
+    assert waves * lanes - trials < waves * used
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_the_memory_of_a_lane_is_about_what_its_program_takes(name):
+    examples, size = Split(np.zeros((64, 50, 4), np.float32), np.zeros(64, int)), 32
+
+    def network(hyper):
+        return classifier([recurrent(CELLS[name](48))], inputs=4, classes=K)
+
+    alone = make_run(network, optimizer('adam'), batch_size=size, every=EVERY)
+    hypers, keys = lanes_of(PLAIN)
+    lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]))
+    program = lanes.advance.lower(*stacked(hypers, keys), examples, jax.eval_shape(lanes.start, *stacked(hypers, keys)), 1).compile()
+    taken = program.memory_analysis()
+    measured = (taken.temp_size_in_bytes + taken.argument_size_in_bytes) / LANES
+    assert 0.5 < lane_bytes(alone, network(PLAIN), PLAIN, examples, size) / measured < 3

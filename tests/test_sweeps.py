@@ -1,0 +1,214 @@
+"""Sweeps as whole processes, as a user starts them."""
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from rnnlab import trials
+from tests.conftest import ROOT, command, launch
+from tests.test_experiments import final
+
+SMALL = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation=200', '--jax_enable_x64']
+AXES = ['--sweep=cell=elman,gru', '--sweep=lr=log(1e-4,1e-2,3)', '--sweep=seed=0,1']
+FLAGS = [*SMALL, '--steps=120', '--eval_every=50', '--keep=best', '--max_lanes=4', '--checkpoint_every=0']
+
+pytestmark = pytest.mark.usefixtures('shell')
+
+
+def sweep(folder, *flags):
+    result = launch('mnist', *flags, f'--out={folder}')
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def table(folder):
+    """trials.csv without the seconds."""
+    with (folder / 'trials.csv').open() as file:
+        return [{name: value for name, value in row.items() if name != 'seconds'} for row in csv.DictReader(file)]
+
+
+def rows(folder):
+    lines = (folder / 'metrics.jsonl').read_text().splitlines()
+    return [{name: value for name, value in json.loads(line).items() if name != 'seconds'} for line in lines]
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """An uninterrupted sweep: (its folder, what it printed, the folder of its compiled programs)."""
+    folder, programs = tmp_path_factory.mktemp('sweeps') / 'whole', tmp_path_factory.mktemp('programs')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('JAX_COMPILATION_CACHE_DIR', str(programs))
+        printed = sweep(folder, *FLAGS, *AXES)
+    return folder, printed, programs
+
+
+def test_a_sweep_writes_its_folder_and_shows_its_end(whole):
+    folder, printed, programs = whole
+    assert {path.name for path in folder.iterdir()} >= {
+        'sweep.json',
+        'trials.csv',
+        'metrics.jsonl',
+        'best',
+        'axes.png',
+        'curves.png',
+        'map.png',
+    }
+    results = table(folder)
+    assert [(row['trial'], row['cell'], row['seed']) for row in results[:3]] == [
+        ('0', 'elman', '0'),
+        ('1', 'elman', '1'),
+        ('2', 'elman', '0'),
+    ]
+    assert [row['lr'] for row in results[::2]] == ['0.0001', '0.001', '0.01'] * 2
+    assert {row['status'] for row in results} <= {'finished', 'chance'}
+    assert [(row['trial'], row['step']) for row in rows(folder)] == [(trial, step) for trial in range(12) for step in (50, 100, 120)]
+    assert len(list(programs.glob('jit_advance-*'))) == 2  # cells: four waves, the second of each filled up
+    best = max(results, key=lambda row: float(row['best_validation_accuracy']))
+    summary = json.loads((folder / 'best' / 'summary.json').read_text())
+    assert str(summary['trial']) == best['trial']
+    for words in ('12 of 12 trials', f'best trial: {best["trial"]}, cell={best["cell"]}', '± '):
+        assert words in printed
+
+
+def test_a_lane_is_the_run_alone(whole, tmp_path):
+    folder, _, _ = whole
+    best = json.loads((folder / 'best' / 'summary.json').read_text())
+    trial = table(folder)[best['trial']]
+    alone = [flag for flag in FLAGS if not flag.startswith('--max_lanes')]
+    sweep(tmp_path / 'run', *alone, f'--cell={trial["cell"]}', f'--lr={trial["lr"]}', f'--seed={trial["seed"]}')
+    mine, own = rows(tmp_path / 'run'), [row for row in rows(folder) if row.pop('trial') == best['trial']]
+    assert len(mine) == len(own) == 3
+    for a, b in zip(mine, own, strict=True):
+        assert a == pytest.approx(b, rel=1e-9)
+    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
+    for name in ('test_accuracy', 'test_loss', 'kept_step', 'best_validation_accuracy', 'parameters'):
+        assert summary[name] == pytest.approx(best[name], rel=1e-9)
+    for a, b in zip(leaves(final(tmp_path / 'run', 'best')['params']), leaves(final(folder / 'best', 'best')['params']), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
+
+
+def leaves(tree):
+    return [leaf for value in tree.values() for leaf in leaves(value)] if isinstance(tree, dict) else [tree]
+
+
+def test_the_best_trials_run_goes_on_as_a_run(whole, tmp_path):
+    """Its folder is that of the run alone, so that a run can be resumed from it, and compared."""
+    folder, _, _ = whole
+    shutil.copytree(folder / 'best', tmp_path / 'run')
+    trial = table(folder)[json.loads((tmp_path / 'run' / 'summary.json').read_text())['trial']]
+    alone = [flag for flag in FLAGS if not flag.startswith('--max_lanes')]
+    flags = [*alone, f'--cell={trial["cell"]}', f'--lr={trial["lr"]}', f'--seed={trial["seed"]}', '--resume']
+    assert 'goes on from step 120' in sweep(tmp_path / 'run', *flags)
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_stopped_sweep_resumes_to_the_same_trials(whole, tmp_path, number):
+    expected, _, _ = whole
+    folder = tmp_path / 'sweep'
+    process = subprocess.Popen(
+        command('mnist', *FLAGS, *AXES, f'--out={folder}'), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    )
+    deadline = time.time() + 120
+    while not (list(folder.glob('waves/*.json')) and list(folder.glob('waves/*.*/*/commit_success.txt'))):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number), printed
+    finished = len(trials.read_waves(folder)[0])
+    assert 0 < finished < 12
+    if number != signal.SIGKILL:
+        assert f'stopped with {finished} of 12 trials finished' in printed
+    printed = sweep(folder, *FLAGS, *AXES, '--resume')
+    assert (table(folder), rows(folder)) == (table(expected), rows(expected))
+
+
+def test_shards_make_the_sweep_together(whole, tmp_path):
+    expected, _, _ = whole
+    assert '6 of 12' in sweep(tmp_path / 'sweep', *FLAGS, *AXES, '--shard=2/2')
+    unfinished = launch('report', f'--out={tmp_path / "sweep"}')
+    assert unfinished.returncode == 0, unfinished.stderr
+    assert '6 of 12 trials' in unfinished.stdout
+    assert '12 of 12 trials' in sweep(tmp_path / 'sweep', *FLAGS, *AXES, '--shard=1/2')
+    for mine, other in zip(table(tmp_path / 'sweep'), table(expected), strict=True):
+        assert (mine['trial'], mine['lr'], mine['status']) == (other['trial'], other['lr'], other['status'])
+        assert float(mine['test_loss']) == pytest.approx(float(other['test_loss']), rel=1e-9)
+
+
+def test_a_search_learns_and_resumes_to_the_same_trials(tmp_path):
+    pytest.importorskip('optuna')
+    flags = [*SMALL, '--steps=40', '--search=tpe', '--trials=6', '--sweep=lr~log(1e-5,1e-1)', '--sweep=seed=0,1', '--max_lanes=4']
+    sweep(tmp_path / 'whole', *flags)
+    results = table(tmp_path / 'whole')
+    assert len(results) == 12
+    assert len({row['lr'] for row in results}) == 6
+    assert [row['lr'] for row in results[::2]] == [row['lr'] for row in results[1::2]]
+    shutil.copytree(tmp_path / 'whole', tmp_path / 'cut')
+    for path in sorted((tmp_path / 'cut' / 'waves').glob('*.json'))[1:]:
+        path.unlink()
+    sweep(tmp_path / 'cut', *flags, '--resume')
+    assert table(tmp_path / 'cut') == results
+
+
+def test_trials_that_fail_are_marked_and_disturb_nobody(tmp_path):
+    rest = [*SMALL, '--cell=gru', '--steps=100']
+    printed = sweep(tmp_path / 'sweep', *rest, '--sweep=lr=1e-9,0.01,1e200')
+    results = table(tmp_path / 'sweep')
+    assert [row['status'] for row in results] == ['chance', 'finished', 'diverged']
+    assert (results[2]['test_accuracy'], results[2]['kept_step']) == ('', '1')
+    assert '3 of 3 trials, 1 diverged, 1 no better than chance' in printed
+    assert {row['trial'] for row in rows(tmp_path / 'sweep')} == {0, 1}
+
+
+def test_a_dry_run_shows_the_trials_and_does_nothing(tmp_path):
+    result = launch('mnist', *SMALL, *AXES, '--dry_run', f'--out={tmp_path / "sweep"}')
+    assert result.returncode == 0, result.stderr
+    assert re.search(r'11 +gru +0\.01 +1', result.stdout)
+    assert re.search(r'cell=gru +6 +6 +1 ', result.stdout)
+    assert not (tmp_path / 'sweep').exists()
+
+
+@pytest.mark.parametrize(
+    ('flags', 'words'),
+    [
+        (['--sweep=hiden_size=8,16'], 'did you mean hidden_size?'),
+        (['--sweep=out=a,b'], 'out is no setting of the training'),
+        (['--sweep=lr=1,2', '--sweep=lr=3,4'], '--sweep has lr twice'),
+        (['--sweep=lr=log(0,1,3)'], 'above zero'),
+        (['--sweep=hidden_size=8.5,9'], '--sweep=hidden_size'),
+        (['--sweep=lr=0.01,1e-2'], '--sweep=lr has 0.01 twice'),
+        (['--sweep=lr=0.1,0'], '--lr=0.0: must be a number above zero'),
+        (['--sweep=cell=lstm,lstmm'], '--sweep=cell: value should be one of'),
+        (['--sweep=seed=0..1000'], '1001 trials, more than --max_trials=1000'),
+        (['--sweep=cell=lstm,gru', '--sweep=forget_bias=0,1'], '--forget_bias goes with'),
+        (['--sweep=batch_size=32,5000'], '--batch_size=5000 is more than'),
+        (['--sweep=lr~log(1e-4,1e-1)'], '--trials=N'),
+        (['--sweep=lr=1,2', '--search=tpe'], '--search goes with an axis to draw from'),
+        (['--sweep=cell~lstm,gru', '--search=tpe', '--trials=4'], 'write --sweep=cell='),
+        (['--sweep=seed=0,1', '--shard=3/2'], '--shard=3/2 should be i/n'),
+        (['--sweep=seed=0,1', '--resume'], '--resume goes with --out'),
+        (['--dry_run'], '--dry_run goes with --sweep'),
+    ],
+)
+def test_bad_sweeps_are_one_line(flags, words):
+    result = launch('mnist', *SMALL, *flags)
+    assert (result.returncode, result.stdout) == (1, '')
+    assert re.fullmatch(f'error: .*{re.escape(words)}.*\n', result.stderr), result.stderr
+
+
+def test_another_sweep_into_the_folder_is_refused(whole):
+    folder, _, _ = whole
+    for flags, words in (([], 'holds a sweep already'), (['--epochs=3', '--resume'], 'was started otherwise (epochs=30 there, 3 now)')):
+        result = launch('mnist', *FLAGS, *AXES, *flags, f'--out={folder}')
+        assert result.returncode == 1
+        assert words in result.stderr
+    result = launch('report', f'--out={folder.parent}')
+    assert (result.returncode, result.stderr) == (1, f'error: there is no sweep.json in {folder.parent}; name the folder that has it\n')
