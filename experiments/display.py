@@ -126,10 +126,8 @@ def best_table(settings: list[Setting], names: list[str]) -> str:
     table = new_table(*columns, right=tuple(columns))
     for setting in settings:
         values = [mean_and_deviation(setting, name) for name in figures]
-        counts = [sum(trial['status'] == status for trial in setting.trials) for status in (DIVERGED, CHANCE)]
-        table.add_row(
-            *(shown(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *(str(n or '') for n in counts)
-        )
+        counts = [sum(trial['status'] == status for trial in setting.trials) or '' for status in (DIVERGED, CHANCE)]
+        table.add_row(*(shown(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *map(str, counts))
     return render(table)
 
 
