@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnlab.cells import elman, gru, gru_reset_before, irnn, lstm
-from rnnlab.initializers import PRESETS
+from rnnlab.initializers import PRESETS, scaled
 from tests.conftest import close
 
 D, H = 30, 40
@@ -64,3 +64,12 @@ def test_forget_bias():
     close(start(lstm(H, forget_bias=2.5))['bias'][H : 2 * H], np.full(H, 2.5))
     biases = jax.vmap(lambda b: lstm(H, forget_bias=b).init(jax.random.key(0), D)['bias'][H])(jnp.array([0.5, 3.0]))
     close(np.asarray(biases), np.array([0.5, 3.0]))  # an array will do, so that a sweep can vmap over it
+
+
+def test_a_scaled_start_multiplies_the_matrices_alone():
+    for init in PRESETS:
+        plain, twice = start(lstm(H, init=init)), start(lstm(H, init=scaled(init, 2.0)))
+        close(twice.pop('kernel'), 2 * plain.pop('kernel'))
+        close(twice, plain)
+    kernels = jax.vmap(lambda s: gru(H, init=scaled('keras', s)).init(jax.random.key(0), D)['recurrent_kernel'])(jnp.array([1.0, 0.5]))
+    close(np.asarray(kernels[1]), 0.5 * np.asarray(kernels[0]))

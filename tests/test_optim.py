@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from rnnlab.errors import InputError
-from rnnlab.optim import Hyper, optimizer
+from rnnlab.optim import Hyper, optimizer, schedule
 from tests.conftest import close
 
 GRADIENTS = np.random.default_rng(0).standard_normal((6, 4)) * np.array([1, 1e-3, 1e-6, 0])
@@ -26,14 +26,14 @@ def run(name, constants, **hyper):
     return np.stack(path)
 
 
-def adam(form, eps, decay=0.0):
+def adam(form, eps, decay=0.0, beta1=0.9, beta2=0.999):
     w, m, v, path = np.ones(4), 0, 0, []
     for t, g in enumerate(GRADIENTS, 1):
-        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
         if form == 'corrected':
-            step = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + eps)
+            step = (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
         else:
-            step = np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + eps)
+            step = np.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + eps)
         w = w - LR * (step + decay * w)
         path.append(w)
     return np.stack(path)
@@ -54,6 +54,8 @@ def rmsprop(decay, eps, inside, first=0.0):
         ('adam', 'keras', {}, adam('uncorrected', 1e-7)),
         ('adam', 'tf1', {}, adam('uncorrected', 1e-8)),
         ('adam', 'torch', {}, adam('corrected', 1e-8)),
+        ('adam', 'keras', {'beta1': 0.5, 'beta2': 0.9}, adam('uncorrected', 1e-7, 0.0, 0.5, 0.9)),
+        ('adam', 'torch', {'beta1': 0.0, 'beta2': 0.95}, adam('corrected', 1e-8, 0.0, 0.0, 0.95)),
         ('adamw', 'keras', {'weight_decay': 0.1}, adam('uncorrected', 1e-7, 0.1)),
         ('adamw', 'torch', {'weight_decay': 0.1}, adam('corrected', 1e-8, 0.1)),
         ('rmsprop', 'keras', {}, rmsprop(0.9, 1e-7, True)),
@@ -92,6 +94,39 @@ def test_settings_may_be_arrays_of_a_vmap():
 
     lrs, clips = jnp.array([0.1, 0.2]), jnp.array([0.5, jnp.inf])
     close(jax.vmap(step)(lrs, clips), jnp.stack([step(lr, clip) for lr, clip in zip(lrs, clips, strict=True)]), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ('name', 'after'),
+    [
+        ('constant', lambda share: 1.0),
+        ('linear', lambda share: 1 - share),
+        ('cosine', lambda share: (1 + np.cos(np.pi * share)) / 2),
+    ],
+)
+@pytest.mark.parametrize('warmup', [0, 1, 4])
+def test_a_schedule_rises_to_its_peak_and_falls(name, after, warmup):
+    steps = 12
+    expected = [(n + 1) / warmup if n < warmup else after((n - warmup) / (steps - warmup)) for n in range(steps)]
+    share = schedule(name, steps, warmup)
+    if share is None:
+        assert (name, warmup < 2, expected) == ('constant', True, [1.0] * steps)
+        return
+    with jax.numpy_dtype_promotion('standard'):
+        close(np.array([share(jnp.asarray(n, float)) for n in range(steps)]), np.array(expected), 1e-12)
+        tx = optimizer('sgd', share=share)(Hyper(lr=LR))
+        state, w = tx.init(jnp.ones(4)), 1.0
+        for _ in range(steps):
+            update, state = tx.update(jnp.ones(4), state)
+            w = w + update
+        close(w, 1 - LR * np.sum(expected) * np.ones(4), 1e-12)
+
+
+def test_a_warmup_must_leave_steps_to_train():
+    with pytest.raises(InputError, match='warmup=12 must leave some of the 12 steps'):
+        schedule('linear', 12, 12)
+    with pytest.raises(InputError, match='constant, cosine, linear'):
+        schedule('step', 12)
 
 
 @pytest.mark.parametrize(

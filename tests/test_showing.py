@@ -1,5 +1,6 @@
 """What explain and compare print and draw, as whole processes, and the pictures themselves."""
 
+import itertools
 import re
 
 import jax
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from rnnlab import plots, runs
+from rnnlab import plots, runs, trials
 from rnnlab.cells import CELLS
 from tests.conftest import launch
 
@@ -110,3 +111,30 @@ def test_gates_and_reach_draw_what_they_are_given(tmp_path):
     assert {(103, 0, 31), (5, 48, 97)} <= colours(tmp_path / 'gates.png')  # the ends of the scale
     plots.reach({'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}}, tmp_path / 'reach.png', 'reach')
     assert rgb(plots.CYCLE[0]) in colours(tmp_path / 'reach.png')
+
+
+def sweep_results():
+    """Trials of two cells, three learning rates and two seeds, of which one diverged, with two rows each."""
+    results, rows = [], []
+    for number, (cell, lr, seed) in enumerate(itertools.product(('gru', 'lstm'), (0.001, 0.01, 0.1), (0, 1))):
+        accuracy = 0.5 + 0.04 * number
+        diverged = number == 3
+        settings = {'cell': cell, 'lr': lr, 'seed': seed}
+        figures = {'best_validation_accuracy': None if diverged else accuracy, 'test_accuracy': None if diverged else accuracy - 0.1}
+        results.append({'trial': number, 'settings': settings, 'status': 'diverged' if diverged else 'finished'} | figures)
+        rows += [{'trial': number, 'epoch': float(n), 'validation_accuracy': accuracy / n} for n in (2, 1)]
+    return results, rows
+
+
+def test_pictures_of_a_sweep_have_a_colour_for_each_structure(tmp_path):
+    results, rows = sweep_results()
+    settings = trials.by_setting(results)
+    paths = [tmp_path / name for name in ('axes.png', 'curves.png', 'map.png', 'dots.png')]
+    plots.sweep_axes(settings, 'best_validation_accuracy', ['cell'], paths[0], 'axes')
+    plots.sweep_curves(results, rows, 'validation_accuracy', ['cell'], paths[1], 'curves')
+    plots.sweep_map(settings, 'best_validation_accuracy', ('lr', 'cell'), paths[2], 'map')
+    drawn = [trials.Setting({'lr': 0.1**n, 'clip': 0.3 + n}, [results[n]]) for n in range(3)]
+    plots.sweep_map(drawn, 'best_validation_accuracy', ('lr', 'clip'), paths[3], 'dots')
+    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(paths[0])
+    ends = {(68, 1, 84), (253, 231, 37)}  # of the scale of shades
+    assert all(ends <= colours(path) for path in paths[1:])

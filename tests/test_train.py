@@ -106,6 +106,15 @@ def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
     assert int(state.totals.examples) == N
 
 
+def test_label_smoothing_is_the_loss_against_smooth_labels():
+    hyper, net = HYPER._replace(label_smoothing=0.3), model('lstm', HYPER)
+    params, examples = run().start(hyper, KEY).params, data()
+    labels = optax.smooth_labels(jax.nn.one_hot(examples.labels, K), 0.3)
+    expected = optax.softmax_cross_entropy(net.apply(params, examples.inputs, examples.lengths), labels)
+    state = run().advance(hyper._replace(lr=0.0), KEY, examples, run().start(hyper, KEY), 3)
+    assert state.totals.means()['loss'] == pytest.approx(float(jnp.mean(expected)), rel=1e-12)
+
+
 def test_totals_begin_anew_at_every_multiple():
     state = after([EVERY + 1])
     assert (int(state.totals.steps), int(state.totals.examples)) == (1, N - 2 * BATCH)
