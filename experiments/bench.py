@@ -1,6 +1,7 @@
-"""How long an epoch of film reviews takes here and in other libraries: the same model, reviews, batch size and optimizer.
+"""How long the same work takes here and in other libraries: an epoch of film reviews, or a sweep.
 
 python -m experiments.bench --peers=keras,torch --cells=lstm --repeats=5
+python -m experiments.bench --what=sweep --peers=torch --repeats=1
 """
 
 import importlib.util
@@ -8,19 +9,22 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import flags
 
 import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
+from rnnlab.axes import Grid, product
 from rnnlab.batches import epoch_steps
 from rnnlab.cells import CELLS
-from rnnlab.data import Split, imdb, text_sequences
+from rnnlab.data import IMAGES, Split, image_sequences, imdb, text_sequences
 from rnnlab.errors import InputError, known
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer
@@ -86,24 +90,98 @@ def torch_epoch(cell: str, data: Split) -> Epoch:
 
 CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch}
 BENCH_CELLS = ('elman', 'lstm', 'gru')
+AXES = [  # of README's first sweep
+    Grid('cell', BENCH_CELLS),
+    Grid('lr', ('0.0001', '0.000398107', '0.00158489', '0.00630957', '0.0251189', '0.1')),
+    Grid('seed', ('0', '1', '2')),
+]
+SWEEP = ('--dataset=digits', '--epochs=10')
+
+
+def torch_sweep() -> None:
+    """The same trials one after the other, as they are written for torch: its own start and orders, everything else alike."""
+    import torch
+
+    data = image_sequences(IMAGES['digits']())
+    splits = [(torch.from_numpy(part.inputs * np.float32(data.scale)), torch.from_numpy(part.labels).long()) for part in data[:3] if part]
+    (inputs, labels), held_out, test = splits
+    for settings in product(AXES):
+        torch.manual_seed(int(settings['seed']))
+        make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[settings['cell']]
+        layer, readout = make(8, 128, batch_first=True), torch.nn.Linear(128, 10)
+        params = [*layer.parameters(), *readout.parameters()]
+        tx = torch.optim.Adam(params, lr=float(settings['lr']))
+
+        def accuracy(images, digits, layer=layer, readout=readout):
+            with torch.no_grad():
+                return (readout(layer(images)[0][:, -1]).argmax(-1) == digits).float().mean().item()
+
+        best = 0.0
+        for _ in range(10):
+            for index in torch.randperm(len(labels)).split(32):
+                loss = torch.nn.functional.cross_entropy(readout(layer(inputs[index])[0][:, -1]), labels[index])
+                tx.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(params, 1.0)
+                tx.step()
+            best = max(best, accuracy(*held_out))
+        print(*settings.values(), best, accuracy(*test), flush=True)
+
 
 experiments.flags.data_dir()
+flags.DEFINE_enum('what', 'epoch', ['epoch', 'sweep'], 'An epoch of film reviews, or 54 trials on digits.')
 flags.DEFINE_list('peers', ['keras', 'torch'], 'Libraries to time beside rnnlab: keras (on JAX), torch.')
 flags.DEFINE_list('cells', list(BENCH_CELLS), 'Cells: elman, lstm, gru.')
-flags.DEFINE_integer('repeats', 5, 'Epochs of each, by turns, after one to compile and warm up.', lower_bound=1)
-flags.DEFINE_string('worker', None, 'CONTENDER:CELL, what a child of this process times, an epoch for each line it reads.')
+flags.DEFINE_integer('repeats', 5, 'Times each, by turns; of epochs after one to compile and warm up.', lower_bound=1)
+flags.DEFINE_string('worker', None, 'CONTENDER:CELL, what a child of this process times, an epoch for each line it reads; or sweep.')
 
 
 def main() -> None:
-    if FLAGS.worker:
+    if FLAGS.worker == 'sweep':
+        torch_sweep()
+    elif FLAGS.worker:
         work(*FLAGS.worker.split(':'))
-        return
-    for cell in FLAGS.cells:
-        known('cell of the benchmark', cell, BENCH_CELLS)
-    for peer in FLAGS.peers:
-        known('peer', peer, CONTENDERS.keys() - {'rnnlab'})
-        if importlib.util.find_spec(peer) is None:
-            raise InputError(f'{peer} is not installed: pip install {peer}, or leave it out of --peers')
+    else:
+        for cell in FLAGS.cells:
+            known('cell of the benchmark', cell, BENCH_CELLS)
+        for peer in FLAGS.peers:
+            known('peer', peer, CONTENDERS.keys() - {'rnnlab'})
+            if importlib.util.find_spec(peer) is None:
+                raise InputError(f'{peer} is not installed: pip install {peer}, or leave it out of --peers')
+        {'epoch': time_epochs, 'sweep': time_sweeps}[FLAGS.what]()
+
+
+def time_sweeps() -> None:
+    """Whole processes, start and compilation counted in."""
+    mnist = [sys.executable, '-m', 'experiments.mnist', *SWEEP]
+    axes = [f'--sweep={axis.name}={",".join(axis.values)}' for axis in AXES]
+    trials = [[f'--{name}={value}' for name, value in settings.items()] for settings in product(AXES)]
+    ways: dict[str, Callable[[str], list[list[str]]]] = {
+        'one sweep': lambda out: [[*mnist, *axes, f'--out={out}/sweep']],
+        'a process a trial': lambda out: [[*mnist, *trial, f'--out={out}/{number}'] for number, trial in enumerate(trials)],
+    }
+    if 'torch' in FLAGS.peers:
+        ways['torch, one process'] = lambda out: [[sys.executable, '-m', 'experiments.bench', '--worker=sweep']]
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(FLAGS.repeats):
+        for name, commands in ways.items():
+            with tempfile.TemporaryDirectory() as out:
+                began = time.perf_counter()
+                for command in commands(out):
+                    if subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL).returncode:
+                        raise InputError(f'{name} ended early; what it said stands above')
+                times[name].append(time.perf_counter() - began)
+    headings = ('seconds: median', 'least', 'most', 'a trial', 'times as long as the sweep')
+    table = new_table(f'{len(trials)} trials', *headings, right=headings)
+    ours = statistics.median(times['one sweep'])
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        figures = f'{median:.1f}', f'{min(seconds):.1f}', f'{max(seconds):.1f}', f'{median / len(trials):.2f}', f'{median / ours:.1f}'
+        table.add_row(name, *figures)
+    console.print(render(table))
+
+
+def time_epochs() -> None:
     imdb.load(FLAGS.data_dir)  # once, for all children, into the cache
     headings = ('seconds an epoch: median', 'least', 'most', 'times as fast', 'loss of the last')
     table = new_table('cell', 'library', *headings, right=headings)
@@ -118,15 +196,18 @@ def main() -> None:
     console.print(f"\n{FLAGS.repeats} epochs of each by turns; 'times as fast' is rnnlab against that library, loss a sanity check")
 
 
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
+
+
 def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
     """The seconds of every epoch and the last loss of each contender, each in a process of its own on the CPU, by turns."""
-    environment = {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
     command = [sys.executable, '-m', 'experiments.bench', f'--data_dir={FLAGS.data_dir or ""}']
     workers: dict[str, Any] = {}
     for name in names:
         more = [f'--jax_num_cpu_devices={os.cpu_count()}'] if name == 'rnnlab' else []
         argv = [*command, *more, f'--worker={name}:{cell}']
-        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment)
+        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment())
     times: dict[str, list[float]] = {name: [] for name in names}
     losses = {}
     for turn in range(FLAGS.repeats + 1):
