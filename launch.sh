@@ -75,7 +75,13 @@ case "$what" in
     ;;
   *)
     grep -q '^if __name__' "$root/experiments/$what.py" 2>/dev/null || fail "there is no experiment '$what'; ./launch.sh lists what there is"
-    if [ "$what" = bench ]; then install peers; else install; fi
+    if [ "$what" = bench ]; then
+      install peers
+    elif [[ " $* " == *' --search'[=\ ]* ]]; then
+      install search
+    else
+      install
+    fi
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$venv/bin/python" -m "experiments.$what" "$@"
     ;;
 esac

@@ -82,7 +82,7 @@ def sweep_progress(groups: list[Any], finished: dict[int, dict[str, Any]]) -> It
             nonlocal shown_at
             before = [trial for number, trial in finished.items() if number in steps_of]
             done = sum(steps_of[trial['trial']] for trial in before) + step * len(wave)
-            alive = [score for trial in before if (score := trial.get('best_validation_accuracy')) is not None]
+            alive = trials.Setting({}, before).values(trials.metric(before))
             alive += [] if scores is None else scores[np.isfinite(scores)].tolist()
             diverged = sum(trial['status'] == DIVERGED for trial in before) + (0 if scores is None else int(np.isnan(scores).sum()))
             spread = f'best {max(alive):.4f}  median {np.median(alive):.4f}  diverged {diverged}' if alive else 'no evaluation yet'
@@ -107,10 +107,10 @@ def groups_table(groups: list[Any]) -> str:
     return render(table)
 
 
-def settings_table(trials: list[Any], names: list[str], open_names: list[str]) -> str:
+def settings_table(members: list[Any], names: list[str], open_names: list[str]) -> str:
     """The trials with their settings; those that a search chooses are open."""
     table = new_table('trial', *names, right=('trial', *names))
-    for trial in trials:
+    for trial in members:
         table.add_row(str(trial.number), *('searched' if name in open_names else shown(trial.config[name]) for name in names))
     return render(table)
 
@@ -141,6 +141,8 @@ def mean_and_deviation(setting: Setting, field: str) -> str:
 def sweep_report(folder: Path) -> None:
     """Merges what is finished of a sweep, draws it, and prints the best settings."""
     record = runs.read_json(folder / trials.SWEEP)
+    if not record.keys() >= {'names', 'structure', 'trials'}:
+        raise InputError(f'{folder / trials.SWEEP} is not what a sweep writes')
     results, rows = trials.merge(folder)
     if not results:
         raise InputError(f'{folder} holds no finished trial yet')

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -92,8 +92,17 @@ def sweep(experiment: Experiment) -> None:
     sweep_report(folder)
 
 
-def train_group(experiment: Experiment, group: Group, axes, names, folder: Path, finished: dict, asked: list[int], show) -> None:
-    """Trains what is not finished of a group, wave by wave, until a signal `asked` to stop."""
+def train_group(
+    experiment: Experiment,
+    group: Group,
+    axes: list[Grid | Drawn],
+    names: list[str],
+    folder: Path,
+    finished: dict[int, dict],
+    asked: list[int],
+    show: Callable,
+) -> None:
+    """Trains what is not `finished` of a group, wave by wave, and adds it there, until a signal `asked` to stop."""
     lanes = None
     for wave in waves(experiment, group, axes, finished):
         lanes = lanes or make_lanes(plan(experiment), group.lanes)
@@ -116,8 +125,13 @@ def waves(experiment: Experiment, group: Group, axes: list[Grid | Drawn], finish
     if FLAGS.search:
         yield from searched(experiment, group, [axis for axis in axes if isinstance(axis, Drawn)], finished)
         return
-    for begin in range(0, len(group.trials), group.lanes):
-        if wave := [trial for trial in group.trials[begin : begin + group.lanes] if trial.number not in finished]:
+    yield from unfinished(group.trials, group.lanes, finished)
+
+
+def unfinished(members: list[Trial], lanes: int, finished: dict[int, dict]) -> Iterator[list[Trial]]:
+    """What is not finished of each wave."""
+    for begin in range(0, len(members), lanes):
+        if wave := [trial for trial in members[begin : begin + lanes] if trial.number not in finished]:
             yield wave
 
 
@@ -126,7 +140,7 @@ def searched(experiment: Experiment, group: Group, drawn: list[Drawn], finished:
     told: list[tuple[Settings, float]] = []
     replicates = len(group.trials)
     while len(told) < FLAGS.trials:
-        points = search.ask(drawn, told, min(group.lanes // replicates, FLAGS.trials - len(told)), FLAGS.sweep_seed)
+        points = search.ask(drawn, told, min(max(1, group.lanes // replicates), FLAGS.trials - len(told)), FLAGS.sweep_seed)
         first = group.first + len(told) * replicates
         numbers = [range(first + n * replicates, first + (n + 1) * replicates) for n in range(len(points))]
         wave = [
@@ -134,8 +148,7 @@ def searched(experiment: Experiment, group: Group, drawn: list[Drawn], finished:
             for point, of_point in zip(points, numbers, strict=True)
             for number, trial in zip(of_point, group.trials, strict=True)
         ]
-        if todo := [trial for trial in wave if trial.number not in finished]:
-            yield todo
+        yield from unfinished(wave, group.lanes, finished)
         for point, of_point in zip(points, numbers, strict=True):
             results = trials.Setting(point, [finished[number] for number in of_point])
             told.append((point, results.score('best_validation_accuracy')))
@@ -144,9 +157,8 @@ def searched(experiment: Experiment, group: Group, drawn: list[Drawn], finished:
 def read_axes() -> list[Grid | Drawn]:
     """The axes of --sweep; InputError for one that cannot be."""
     known = sweepable()
-    axes = [
-        parse(spec, whole=[name for name, flag in known.items() if isinstance(flag.parser, flags.IntegerParser)]) for spec in FLAGS.sweep
-    ]
+    whole = [name for name, flag in known.items() if isinstance(flag.parser, flags.IntegerParser)]
+    axes = [parse(spec, whole) for spec in FLAGS.sweep]
     seen: set[str] = set()
     for axis in axes:
         if axis.name not in known:
@@ -162,15 +174,19 @@ def read_axes() -> list[Grid | Drawn]:
             raise InputError(f'--sweep={axis.name}: {error}') from error
         if len(set(values)) < len(values):
             raise InputError(f'--sweep={axis.name} has {next(value for value in values if values.count(value) > 1)} twice')
-    drawn = [axis.name for axis in axes if isinstance(axis, Drawn)]
+    drawn = {axis.name: axis for axis in axes if isinstance(axis, Drawn)}
     if drawn and not FLAGS.trials:
-        raise InputError(f'--sweep={drawn[0]}~ is drawn from; say how often by --trials=N')
+        raise InputError(f'--sweep={next(iter(drawn))}~ is drawn from; say how often by --trials=N')
     if not drawn and (FLAGS.trials or FLAGS.search):
         raise InputError(f'--{"search" if FLAGS.search else "trials"} goes with an axis to draw from, like --sweep="lr~log(1e-4,1e-1)"')
     if FLAGS.search and (fixed := [name for name in drawn if name not in DYNAMIC]):
         raise InputError(f'--search={FLAGS.search} draws within one structure, and {fixed[0]} makes others; write --sweep={fixed[0]}=...')
     if FLAGS.search:
         search.optuna()
+        for name, axis in drawn.items():
+            for value in axis.ends:  # a later wave may come upon them
+                with assigned({name: value}):
+                    pass
     count = math.prod(len(axis.values) for axis in axes if isinstance(axis, Grid)) * (FLAGS.trials or 1)
     if count > FLAGS.max_trials:
         raise InputError(f'these are {count} trials, more than --max_trials={FLAGS.max_trials}')
@@ -230,11 +246,12 @@ def make_groups(experiment: Experiment, everything: list[Trial], names: list[str
             most = max_lanes(needed, size((todo.data.train, todo.held_out, todo.data.test)))
         label = ' '.join(f'{name}={members[0].config[name]}' for name in names if name not in DYNAMIC)
         first = groups[-1].first + groups[-1].total if groups else 0
-        if FLAGS.search:
-            points = max(1, (FLAGS.max_lanes or min(most, POINTS * len(members))) // len(members))
-            groups.append(Group(label, first, members, points * len(members), needed, todo.steps))
-        elif mine := members[shard]:
-            groups.append(Group(label, first, mine, lanes_per_wave(len(mine), most, len(devices())), needed, todo.steps))
+        at_once = members[shard]
+        if FLAGS.search:  # a wave is whole points, as many as fit
+            points = most // len(members) if FLAGS.max_lanes else POINTS
+            at_once = members * max(1, points)
+        if at_once:
+            groups.append(Group(label, first, members[shard], lanes_per_wave(len(at_once), most, len(devices())), needed, todo.steps))
     return groups
 
 

@@ -44,6 +44,11 @@ class Drawn(NamedTuple):
     values: tuple[str, ...] = ()
     rounded: bool = False  # to whole numbers
 
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Its lowest and highest value, or all of them."""
+        return self.values or (number(self.low, self.rounded), number(self.high, self.rounded))
+
     def at(self, share: float) -> str:
         """The value that such a share of the range, from 0 to below 1, lies below."""
         if self.scale == 'choice':

@@ -15,7 +15,7 @@ def optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise InputError("a search needs Optuna: pip install 'rnnlab[search]', or pip install optuna") from error
+        raise InputError('a search needs Optuna: pip install optuna') from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -233,10 +233,11 @@ def test_launch_lists_what_there_is():
 
 def test_the_readmes_code_runs():
     blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
-    assert len(blocks) == 2
-    for block in blocks:
+    cells, alone, lanes = blocks
+    for block in (cells, alone + lanes):
         result = subprocess.run([sys.executable, '-W', 'error', '-c', block], capture_output=True, text=True, cwd=ROOT, timeout=300)
         assert result.returncode == 0, result.stderr
-    loss, accuracy = map(float, result.stdout.splitlines()[-1].strip('()').split(','))
+    loss, accuracy = map(float, re.search(r'^\((.*), (.*)\)$', result.stdout, re.MULTILINE).groups())
     assert loss < 0.3
     assert accuracy > 0.93
+    assert len(re.findall(r'\d\.\d+', result.stdout.splitlines()[-1])) == 8
