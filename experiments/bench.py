@@ -21,7 +21,7 @@ from absl import flags
 import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
-from rnnlab.axes import Grid, product
+from rnnlab.axes import Grid, Settings, parse, product
 from rnnlab.batches import epoch_steps
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences, imdb, text_sequences
@@ -90,12 +90,12 @@ def torch_epoch(cell: str, data: Split) -> Epoch:
 
 CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch}
 BENCH_CELLS = ('elman', 'lstm', 'gru')
-AXES = [  # of README's first sweep
-    Grid('cell', BENCH_CELLS),
-    Grid('lr', ('0.0001', '0.000398107', '0.00158489', '0.00630957', '0.0251189', '0.1')),
-    Grid('seed', ('0', '1', '2')),
-]
+AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 SWEEP = ('--dataset=digits', '--epochs=10')
+
+
+def all_settings() -> list[Settings]:
+    return list(product([axis for axis in map(parse, AXES) if isinstance(axis, Grid)]))
 
 
 def torch_sweep() -> None:
@@ -105,7 +105,7 @@ def torch_sweep() -> None:
     data = image_sequences(IMAGES['digits']())
     splits = [(torch.from_numpy(part.inputs * np.float32(data.scale)), torch.from_numpy(part.labels).long()) for part in data[:3] if part]
     (inputs, labels), held_out, test = splits
-    for settings in product(AXES):
+    for settings in all_settings():
         torch.manual_seed(int(settings['seed']))
         make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[settings['cell']]
         layer, readout = make(8, 128, batch_first=True), torch.nn.Linear(128, 10)
@@ -154,8 +154,8 @@ def main() -> None:
 def time_sweeps() -> None:
     """Whole processes, start and compilation counted in."""
     mnist = [sys.executable, '-m', 'experiments.mnist', *SWEEP]
-    axes = [f'--sweep={axis.name}={",".join(axis.values)}' for axis in AXES]
-    trials = [[f'--{name}={value}' for name, value in settings.items()] for settings in product(AXES)]
+    axes = [f'--sweep={axis}' for axis in AXES]
+    trials = [[f'--{name}={value}' for name, value in settings.items()] for settings in all_settings()]
     ways: dict[str, Callable[[str], list[list[str]]]] = {
         'one sweep': lambda out: [[*mnist, *axes, f'--out={out}/sweep']],
         'a process a trial': lambda out: [[*mnist, *trial, f'--out={out}/{number}'] for number, trial in enumerate(trials)],

@@ -70,7 +70,7 @@ def prediction_table(model: Model, params, test: Split) -> str:
 
 
 @contextmanager
-def sweep_progress(groups: list[Any], finished: dict[int, dict[str, Any]]) -> Iterator[Callable]:
+def sweep_progress(groups: list[Any], sweep: Any) -> Iterator[Callable]:
     """A bar with the spread of all trials so far where there is a terminal, and a line at each wave's end and now and then."""
     columns = TextColumn('{task.description}'), BarColumn(), TextColumn('{task.percentage:3.0f} %'), TimeRemainingColumn()
     began = shown_at = time.perf_counter()
@@ -80,9 +80,9 @@ def sweep_progress(groups: list[Any], finished: dict[int, dict[str, Any]]) -> It
 
         def show(group: Any, wave: list[Any], step: int, scores: np.ndarray | None) -> None:
             nonlocal shown_at
-            before = [trial for number, trial in finished.items() if number in steps_of]
+            before = [trial for number, trial in sweep.finished.items() if number in steps_of]
             done = sum(steps_of[trial['trial']] for trial in before) + step * len(wave)
-            alive = trials.Setting({}, before).values(trials.metric(before))
+            alive = trials.Setting({}, before).values(sweep.metric)
             alive += [] if scores is None else scores[np.isfinite(scores)].tolist()
             diverged = sum(trial['status'] == DIVERGED for trial in before) + (0 if scores is None else int(np.isnan(scores).sum()))
             spread = f'best {max(alive):.4f}  median {np.median(alive):.4f}  diverged {diverged}' if alive else 'no evaluation yet'
@@ -90,7 +90,8 @@ def sweep_progress(groups: list[Any], finished: dict[int, dict[str, Any]]) -> It
             now = time.perf_counter()
             if step == group.steps or (not console.is_terminal and now - shown_at > 5):
                 shown_at = now
-                parts = f'{len(before) + len(wave)} of {len(steps_of)}', group.label, f'step {step} of {group.steps}', spread
+                ended = len(before) + (len(wave) if step == group.steps else 0)
+                parts = f'{ended} of {len(steps_of)} trials', group.label, f'step {step} of {group.steps}', spread
                 console.print('   '.join(part for part in parts if part) + f'   {now - began:.1f} s')
 
         yield show
@@ -101,9 +102,9 @@ def groups_table(groups: list[Any]) -> str:
     columns = 'trials', 'lanes', 'waves', 'steps', 'MB a wave'
     table = new_table('program', *columns, right=columns)
     for number, group in enumerate(groups, 1):
-        waves = -(-group.total // group.lanes)
-        megabytes = group.lanes * group.lane_bytes / 1e6
-        table.add_row(group.label or str(number), *(f'{value:,.0f}' for value in (group.total, group.lanes, waves, group.steps, megabytes)))
+        trials, waves = len(group.numbers), -(-len(group.numbers) // group.lanes)
+        figures = trials, group.lanes, waves, group.steps, group.wave_bytes / 1e6
+        table.add_row(group.label or str(number), *(f'{value:,.0f}' for value in figures))
     return render(table)
 
 
@@ -141,19 +142,19 @@ def mean_and_deviation(setting: Setting, field: str) -> str:
 def sweep_report(folder: Path) -> None:
     """Merges what is finished of a sweep, draws it, and prints the best settings."""
     record = runs.read_json(folder / trials.SWEEP)
-    if not record.keys() >= {'names', 'structure', 'trials'}:
+    if not record.keys() >= {'names', 'structure', 'trials', 'metric'}:
         raise InputError(f'{folder / trials.SWEEP} is not what a sweep writes')
-    results, rows = trials.merge(folder)
+    results, rows = trials.merge(folder, record['metric'])
     if not results:
         raise InputError(f'{folder} holds no finished trial yet')
-    names, field = [name for name in record['names'] if name != 'seed'], trials.metric(results)
-    settings = trials.by_setting(results)
+    names, metric = [name for name in record['names'] if name != 'seed'], record['metric']
+    settings = trials.by_setting(results, metric)
     console.print(f'\n{best_table(settings[:BEST_SETTINGS], names)}\n')
     diverged, chance = (sum(trial['status'] == status for trial in results) for status in (DIVERGED, CHANCE))
     console.print(f'{len(results)} of {record["trials"]} trials, {diverged} diverged, {chance} no better than chance')
-    if field == 'test_accuracy':
-        console.print('ranked by test accuracy, since nothing was held out for validation: not a fair estimate of the best')
-    if winner := trials.best(results):
+    if metric == 'test_accuracy':
+        console.print('ranked by test accuracy, since not every trial validates: no fair estimate of the best')
+    if winner := trials.best(results, metric):
         chosen = ' '.join(f'{name}={shown(value)}' for name, value in winner['settings'].items())
         figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in FIGURES.items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
@@ -162,8 +163,8 @@ def sweep_report(folder: Path) -> None:
 
 def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: list[dict]) -> list[str]:
     """Draws the pictures of a sweep into its folder; the result is their names."""
-    field, structure = trials.metric(results), record['structure']
-    settings = sorted(trials.by_setting(results), key=lambda setting: setting.trials[0]['trial'])
+    field, structure = record['metric'], record['structure']
+    settings = sorted(trials.by_setting(results, field), key=lambda setting: setting.trials[0]['trial'])
     title = f'{record.get("dataset", record["experiment"])}, {len(results)} trials'
     pictures = []
     if rows:

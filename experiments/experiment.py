@@ -1,5 +1,6 @@
 """What the flags make of an experiment, for a run alone and for a lane of a sweep."""
 
+import contextlib
 import datetime
 import signal
 import time
@@ -169,6 +170,14 @@ def watched(states: Iterable[TrainState], save: Callable[[], None], asked: list[
         if time.perf_counter() - saved_at >= FLAGS.checkpoint_every:
             save()
             saved_at = time.perf_counter()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C does not cut short what is done in here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def watch_signals() -> list[int]:

@@ -1,7 +1,6 @@
 """A run alone: train in chunks; between them show, evaluate, save and stop when asked."""
 
 import math
-import signal
 import time
 from pathlib import Path
 
@@ -9,7 +8,19 @@ import jax
 import numpy as np
 
 from experiments.display import console, prediction_table, progress, summary_table
-from experiments.experiment import Best, Experiment, copied, measure, new_folder, plan, saved_tree, summarise, watch_signals, watched
+from experiments.experiment import (
+    Best,
+    Experiment,
+    copied,
+    measure,
+    new_folder,
+    plan,
+    saved_tree,
+    summarise,
+    undisturbed,
+    watch_signals,
+    watched,
+)
 from experiments.flags import FLAGS, config, devices
 from rnnlab import checkpoint, plots, runs
 from rnnlab.describe import count, describe
@@ -23,7 +34,7 @@ def train(experiment: Experiment) -> None:
     Raises InputError for what the user can mend, before anything compiles; but a loss that is not finite, when it comes.
     """
     began = time.perf_counter()
-    if alien := [name for name in ('trials', 'search', 'dry_run', 'shard', 'max_lanes') if FLAGS[name].present]:
+    if alien := [name for name in ('trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard') if FLAGS[name].present]:
         raise InputError(f'--{alien[0]} goes with --sweep')
     experiment.settle()
     folder, settings = Path(FLAGS.out or new_folder(experiment.name)), config(experiment.name)
@@ -71,10 +82,9 @@ def train(experiment: Experiment) -> None:
                 rows.append(row)
                 runs.append_row(folder, row)
                 show(step, means, row)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not cut the saving short
-    save()
-    checkpoints.close()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with undisturbed():
+        save()
+        checkpoints.close()
     if not state.finite:
         raise not_finite(f'the loss or gradient of step {int(state.taken) + 1}', folder)
     if int(state.step) < stop:

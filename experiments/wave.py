@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.experiment import Best, Plan, Row, measure, saved_tree, summarise, watched
+from experiments.experiment import Best, Plan, Row, measure, saved_tree, summarise, undisturbed, watched
 from experiments.flags import FLAGS, devices
 from rnnlab import checkpoint, runs, trials
 from rnnlab.axes import Settings
@@ -24,13 +24,32 @@ from rnnlab.sweep import better, evaluation_over_lanes, lane_mesh, one_lane, ove
 from rnnlab.train import Run, TrainState, everywhere, fit
 
 
-class Trial(NamedTuple):
-    """A run of a sweep as its flags describe it."""
+class Member(NamedTuple):
+    """A trial that is still to be trained, as its flags describe it."""
 
     number: int
     flags: Settings  # the swept ones
     config: dict[str, Any]  # all of them, as of a run alone
     hyper: Hyper
+
+
+class Sweep(NamedTuple):
+    """What all waves of a sweep share."""
+
+    folder: Path
+    names: list[str]  # of the settings that are noted with a trial
+    metric: str  # by which trials are ranked
+    finished: dict[int, trials.Trial]
+    asked: list[int]  # the signals that asked to stop
+
+
+class Trained(NamedTuple):
+    """A wave at its end; all but `seconds` have an entry a lane."""
+
+    state: TrainState
+    best: Best | None
+    history: dict[str, np.ndarray]
+    seconds: float
 
 
 class Lanes(NamedTuple):
@@ -56,15 +75,35 @@ def make_lanes(plan: Plan, number: int) -> Lanes:
     return Lanes(plan, number, mesh, over_lanes(plan.make_run(), mesh), evaluate, test, *data)
 
 
-def train_wave(lanes: Lanes, wave: list[Trial], names: list[str], folder: Path, asked: list[int], show: Callable) -> list[trials.Trial]:
-    """Trains the trials and writes what came out, with the settings of these names; the result is that too.
+def train_wave(lanes: Lanes, wave: list[Member], sweep: Sweep, show: Callable) -> bool:
+    """Trains what is a wave and writes what came out, also into `sweep.finished`; False where a signal asked to stop before the end.
 
-    It is empty where a signal `asked` to stop before the end: a checkpoint keeps what there is. After every chunk of steps `show` is
-    called with the step and each trial's highest accuracy so far, NaN where it diverged, None before the first evaluation.
+    After every chunk of steps `show` is called with the step and each trial's highest accuracy so far, NaN where it diverged, None
+    before the first evaluation.
     """
+    place = trials.wave_path(sweep.folder, wave[0].number)
+    own = zlib.crc32(str([(member.number, member.flags) for member in wave]).encode())  # no other wave takes it for its own
+    with checkpoint.open_checkpoints(place.with_suffix(f'.{own:08x}')) as checkpoints:
+        trained = train(lanes, wave, checkpoints, sweep.asked, show)
+        if trained is None:
+            return False
+        results, curves = judge(lanes, wave, trained, sweep.names)
+        winner = trials.best(results, sweep.metric)
+        if winner and trials.best([*trials.read_waves(sweep.folder)[0], winner], sweep.metric) is winner:
+            lane = results.index(winner)
+            write_run(place.with_suffix(''), wave[lane], lanes.plan, curves[lane], winner, trained, lane)
+        rows = [{'trial': member.number} | row for member, curve in zip(wave, curves, strict=True) for row in curve]
+        trials.write_wave(sweep.folder, results, rows)
+    shutil.rmtree(checkpoints.directory)
+    sweep.finished.update({result['trial']: result for result in results})
+    return True
+
+
+def train(lanes: Lanes, wave: list[Member], checkpoints: Any, asked: list[int], show: Callable) -> Trained | None:
+    """To the last step, from the checkpoint if there is one; None where a signal asked to stop before, after a checkpoint."""
     plan, number, began = lanes.plan, lanes.number, time.perf_counter()
     members = wave + wave[-1:] * (number - len(wave))  # a smaller wave is filled up, so that it compiles nothing new
-    hypers, keys = stacked([trial.hyper for trial in members], [jax.random.key(trial.config['seed']) for trial in members])
+    hypers, keys = stacked([member.hyper for member in members], [jax.random.key(member.config['seed']) for member in members])
     state, spent = lanes.run.start(hypers, keys), 0.0
     history = new_history(plan, number)
     best = None
@@ -78,16 +117,12 @@ def train_wave(lanes: Lanes, wave: list[Trial], names: list[str], folder: Path, 
         parts = {'state': state, 'history': history, 'seconds': np.float64(seconds())}
         return parts | {'best': best._asdict()} if best else parts
 
-    place = trials.wave_path(folder, wave[0].number)
-    own = zlib.crc32(str([trial.number for trial in members]).encode())  # waves cut otherwise do not take it for theirs
-    checkpoints = checkpoint.open_checkpoints(place.with_suffix(f'.{own:08x}'))
-    if saved := checkpoint.restore(checkpoints, tree()):
-        state, history, spent = placed(saved['state'], lanes.mesh), saved['history'], float(saved['seconds'])
-        best = Best(**saved['best']) if best else None
-
     def save() -> None:
         checkpoint.save(checkpoints, int(state.step), tree())
 
+    if saved := checkpoint.restore(checkpoints, tree()):
+        state, history, spent = placed(saved['state'], lanes.mesh), saved['history'], float(saved['seconds'])
+        best = Best(**saved['best']) if best else None
     states = fit(lanes.run, hypers, keys, lanes.train_data, state, stop=plan.steps, every=plan.every)
     for state in watched(states, save, asked):
         step = int(state.step)
@@ -99,31 +134,29 @@ def train_wave(lanes: Lanes, wave: list[Trial], names: list[str], folder: Path, 
                 best = improved(best, state, row['validation_accuracy'])
         show(step, scores(history, state)[: len(wave)] if step >= min(plan.every, plan.steps) else None)
     if asked and int(state.step) < plan.steps and np.any(state.finite):
-        save()
-        checkpoints.close()
-        return []
+        with undisturbed():
+            save()
+            checkpoints.close()
+        return None
+    return Trained(state, best, history, seconds())
 
+
+def judge(lanes: Lanes, wave: list[Member], trained: Trained, names: list[str]) -> tuple[list[trials.Trial], list[list[Row]]]:
+    """Tests the parameters that are kept: what came out of each trial, and the rows of its curve."""
+    state, best, plan = trained.state, trained.best, lanes.plan
     tested = lanes.test(best.params if best else state.params, lanes.test_data)
     results, curves = [], []
-    for lane, trial in enumerate(wave):
-        curves.append(rows_of(history, lane, plan))
+    for lane, member in enumerate(wave):
+        curves.append(rows_of(trained.history, lane, plan))
         loss, accuracy = (float(figure[lane]) for figure in tested)
         figures = (loss, accuracy) if state.finite[lane] and math.isfinite(loss) else (None, None)
         kept_step = int((best.step if best else state.taken)[lane])
-        summary = summarise(curves[-1], figures, kept_step, plan.steps, count(state.params) // number, seconds() / len(wave))
-        settings = {name: trial.config[name] for name in names}
-        figures_of = {name.replace('wall_', ''): value for name, value in summary.items()}
-        results.append({'trial': trial.number, 'settings': settings, 'status': status(summary, plan)} | figures_of)
-    winner = trials.best(results)
-    if winner and trials.best([*trials.read_waves(folder)[0], winner]) is winner:
-        lane = results.index(winner)
-        kept = best and Best(one_lane(best.params, lane), best.step[lane], best.accuracy[lane])
-        write_run(place.with_suffix(''), wave[lane], plan, curves[lane], winner, one_lane(state, lane), kept)
-    rows = [{'trial': trial.number} | row for trial, curve in zip(wave, curves, strict=True) for row in curve]
-    trials.write_wave(folder, results, rows)
-    checkpoints.close()
-    shutil.rmtree(checkpoints.directory)
-    return results
+        parameters, share = count(state.params) // lanes.number, trained.seconds / len(wave)
+        summary = summarise(curves[-1], figures, kept_step, plan.steps, parameters, share)
+        summary['seconds'] = summary.pop('wall_seconds')
+        settings = {name: member.config[name] for name in names}
+        results.append({'trial': member.number, 'settings': settings, 'status': status(summary, plan)} | summary)
+    return results, curves
 
 
 def new_history(plan: Plan, number: int) -> dict[str, np.ndarray]:
@@ -166,23 +199,25 @@ def status(summary: Row, plan: Plan) -> str:
     """Whether a trial diverged, or ended no better than chance: than always naming the most frequent label, by two standard errors."""
     if summary['test_loss'] is None:
         return trials.DIVERGED
-    accuracy, split = summary['test_accuracy'], plan.data.test
+    accuracy, labels, examples = summary['test_accuracy'], plan.data.test.labels, len(plan.data.test.labels)
     if plan.held_out and 'validation_accuracy' in summary:
-        accuracy, split = summary['validation_accuracy'], plan.held_out
-    share = np.max(np.bincount(np.asarray(split.labels))) / len(split.labels)
-    limit = share + 2 * math.sqrt(share * (1 - share) / len(split.labels))
+        accuracy, labels, examples = summary['validation_accuracy'], plan.held_out.labels, plan.window
+    share = np.max(np.bincount(np.asarray(labels))) / len(labels)
+    limit = share + 2 * math.sqrt(share * (1 - share) / examples)
     return trials.CHANCE if accuracy <= limit else trials.FINISHED
 
 
-def write_run(folder: Path, trial: Trial, plan: Plan, rows: list[Row], result: Row, state: TrainState, best: Best | None) -> None:
-    """The folder of a trial as a run alone would have left it."""
+def write_run(folder: Path, member: Member, plan: Plan, rows: list[Row], result: trials.Trial, trained: Trained, lane: int) -> None:
+    """The folder of a trial as a run alone would have left it, but for its picture."""
+    state, best = one_lane(trained.state, lane), trained.best
+    kept = best and Best(one_lane(best.params, lane), best.step[lane], best.accuracy[lane])
     shutil.rmtree(folder, ignore_errors=True)
-    runs.write_json(folder / runs.CONFIG, trial.config)
+    runs.write_json(folder / runs.CONFIG, member.config)
     if plan.data.vocabulary:
         runs.write_json(folder / runs.VOCABULARY, plan.data.vocabulary)
     for row in rows:
         runs.append_row(folder, row)
     with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:
-        checkpoint.save(checkpoints, int(state.taken), saved_tree(runs.fingerprint(folder), state, best, result['seconds']))
+        checkpoint.save(checkpoints, int(state.taken), saved_tree(runs.fingerprint(folder), state, kept, result['seconds']))
     summary = {name: value for name, value in result.items() if name not in ('settings', 'status', 'seconds')}
     runs.write_json(folder / runs.SUMMARY, summary | {'wall_seconds': result['seconds']})

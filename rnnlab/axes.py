@@ -15,6 +15,7 @@ import itertools
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -75,9 +76,8 @@ def parse(spec: str, whole: Collection[str] = ()) -> Grid | Drawn:
     if sign == '~':
         return drawn(spec, name, items, name in whole)
     values = [value for item in items for value in listed(spec, item, name in whole)]
-    repeated = [value for value in values if values.count(value) > 1]
-    if repeated:
-        raise InputError(f'{spec!r} has {repeated[0]} twice')
+    if len(set(values)) < len(values):
+        raise InputError(f'{spec!r} has {Counter(values).most_common(1)[0][0]} twice')
     return Grid(name, tuple(values))
 
 
@@ -99,6 +99,8 @@ def listed(spec: str, item: str, rounded: bool) -> list[str]:
     if found is None:
         return [item]
     scale, low, high, count = found
+    if (high - low if scale == 'whole' else count or 0) > MOST:
+        raise InputError(f'{spec!r}: {item} has more than {MOST} values')
     if scale == 'whole':
         return [str(value) for value in range(int(low), int(high) + 1)]
     if count is None:
@@ -129,8 +131,6 @@ def ranged(spec: str, item: str) -> tuple[str, float, float, int | None] | None:
         raise InputError(f'{spec!r}: a range of log must lie above zero')
     if low > high or (scale != 'whole' and low == high) or (count is not None and count < 2):
         raise InputError(f'{spec!r}: {item} is empty; a range goes from a lower to a higher number, with a count of 2 or more')
-    if (high - low if scale == 'whole' else count or 0) > MOST:
-        raise InputError(f'{spec!r}: {item} has more than {MOST} values')
     return scale, low, high, count
 
 

@@ -20,11 +20,12 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name
 
     `name` is the file that the settings are noted in; a sweep has one of its own.
     """
-    path, kind = folder / name, Path(name).stem.replace('config', 'run')
+    path, kind = folder / name, 'run' if name == CONFIG else 'sweep'
     if not path.exists():
         if resume:
             raise InputError(f'{folder} holds no {kind} to resume; leave resume out to start one there')
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # A file of that name may be about to be there, or a writer of it was killed.
+        if folder.exists() and (not folder.is_dir() or not all(other.name.startswith(name) for other in folder.iterdir())):
             raise InputError(f'{folder} holds something that is no {kind}; name a new folder')
         return
     if resume is False:

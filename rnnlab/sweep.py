@@ -1,4 +1,4 @@
-"""A sweep is one program: the vmap of a run over lanes, each with settings and a key of its own, shared out over devices."""
+"""A sweep is one program: a run over lanes, each with settings and a key of its own, shared out over devices."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,10 +17,8 @@ from rnnlab.models import Model
 from rnnlab.optim import Hyper
 from rnnlab.train import Batch, Run, TrainState, everywhere, sums
 
-EACH: Any = 0  # of a TrainState every lane has its own, along axis 0, but for the step, which they share
-SHARED: Any = None
-MAPPED = TrainState(step=SHARED, taken=EACH, params=EACH, opt_state=EACH, totals=EACH)
-WHOLE, PART = PartitionSpec(), PartitionSpec('lane')
+WHOLE: Any = PartitionSpec()
+PART: Any = PartitionSpec('lane')
 
 
 def lanes_per_wave(trials: int, most: int, devices: int) -> int:
@@ -41,25 +39,51 @@ def stacked(hypers: Sequence[Hyper], keys: Sequence[Array]) -> tuple[Hyper, Arra
     return jax.tree.map(lambda *values: jnp.asarray(values, float), *hypers), jnp.stack(keys)
 
 
-def over_lanes(run: Run, mesh: Mesh) -> Run:
+def in_turn(function: Callable) -> Callable:
+    """As jax.vmap, but one lane after the other, so that each computes as a run alone does."""
+    return lambda *args: jax.lax.map(lambda lane: function(*lane), args)
+
+
+def each_on(device: Any) -> Callable:
+    """How lanes of one device are run best: on a core in turn, where each stays in the cache; an accelerator takes all at once."""
+    return in_turn if device.platform == 'cpu' else jax.vmap
+
+
+def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
     """That run for many settings and keys at once (see `stacked`): a TrainState with an entry a lane, but for `step`.
 
     A lane is the run that its settings and key give alone. One whose loss or gradient is not finite stays as it was before.
+    `each` is jax.vmap or in_turn; None takes what suits the device.
     """
-    state = jax.tree.map(lambda axis: WHOLE if axis is None else PART, MAPPED, is_leaf=lambda axis: axis is None)
-    start = jax.vmap(run.start, out_axes=MAPPED)
-    advance = jax.vmap(run.advance, in_axes=(0, 0, None, MAPPED, None), out_axes=MAPPED)
+    each = each or each_on(mesh.devices.flat[0])
+    lanes = TrainState(step=WHOLE, taken=PART, params=PART, opt_state=PART, totals=PART)  # they share the step
+
+    def start(hypers: Hyper, keys: Array) -> TrainState:
+        states = each(lambda hyper, key: run.start(hyper, key).replace(step=None))(hypers, keys)
+        return states.replace(step=jnp.int32(0))
+
+    def advance(hypers: Hyper, keys: Array, data: Split, states: TrainState, steps: int) -> TrainState:
+        def lane(hyper, key, state):
+            return run.advance(hyper, key, data, state.replace(step=states.step), steps).replace(step=None)
+
+        after = each(lane)(hypers, keys, states.replace(step=None))
+        return after.replace(step=states.step + jnp.asarray(steps, jnp.int32))
+
     return Run(
-        jax.jit(shared_out(start, mesh, (PART, PART), state)),
-        jax.jit(shared_out(advance, mesh, (PART, PART, WHOLE, state, WHOLE), state), donate_argnums=3),
+        jax.jit(shared_out(start, mesh, (PART, PART), lanes)),
+        jax.jit(shared_out(advance, mesh, (PART, PART, WHOLE, lanes, WHOLE), lanes), donate_argnums=3),
     )
 
 
-def evaluation_over_lanes(mesh: Mesh) -> Callable:
+def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
     """The `program` of make_evaluate for params with an entry a lane; loss and accuracy have one too."""
+    each = each or each_on(mesh.devices.flat[0])
 
     def program(totals: Callable) -> Callable:
-        return jax.jit(shared_out(jax.vmap(totals, in_axes=(0, None, None, None)), mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
+        def of_lanes(params, *rest):
+            return each(lambda params: totals(params, *rest))(params)
+
+        return jax.jit(shared_out(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
 
     return program
 
@@ -86,21 +110,24 @@ def better(best: Any, new: Any, improved: Array) -> Any:
     return jax.tree.map(lambda old, leaf: jnp.where(jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old), best, new)
 
 
-def lane_bytes(run: Run, model: Model, hyper: Hyper, data: Split, batch_size: int, buckets: Buckets | None = None) -> int:
-    """About how much memory a lane takes on its device, in bytes, without compiling anything.
+def lane_bytes(
+    run: Run, model: Model, hyper: Hyper, data: Split, batch_size: int, buckets: Buckets | None, each: Callable
+) -> tuple[int, int]:
+    """(what each lane adds on its device, what its lanes share) in bytes, about, without compiling anything.
 
-    Parameters and optimizer state count twice (a step makes new ones beside the old), gradients and updates once each, and
-    what the gradient of a batch keeps of the forward pass twice, for what flows back through it.
+    Parameters and optimizer state count twice, before and after a step. While a lane runs it has gradients and updates too, and
+    twice what the gradient of a batch keeps of the forward pass, for what flows back; lanes that run in turn share that.
     """
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(run.start, hyper, key)
     time_steps = max(buckets.time_steps) if buckets else data.inputs.shape[1]
     batch = jax.eval_shape(lambda: Batch(jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, bool)))
 
-    def kept(params, data, batch):
+    def forward(params, data, batch):
         return jax.vjp(lambda params: sums(model, time_steps)(params, data, batch)[0], params)[1]
 
-    return 2 * size(state) + 2 * size(state.params) + 2 * size(jax.eval_shape(kept, state.params, data, batch))
+    kept, working = 2 * size(state), 2 * size(state.params) + 2 * size(jax.eval_shape(forward, state.params, data, batch))
+    return (kept, working) if each is in_turn else (kept + working, 0)
 
 
 def size(tree: Any) -> int:
@@ -108,10 +135,14 @@ def size(tree: Any) -> int:
 
 
 def device_memory(device: Any) -> int:
-    """Bytes that programs may use on a device; of the host's, what the machine or its container has, for all CPU devices."""
+    """Bytes that programs may use on a device; of a CPU what the machine, or the process's control group, has for all of them."""
     if stats := device.memory_stats():
         return stats['bytes_limit']
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    limit = Path('/sys/fs/cgroup/memory.max')
-    text = limit.read_text().strip() if limit.exists() else 'max'
-    return memory if text == 'max' else min(memory, int(text))
+    limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
+    groups = Path('/proc/self/cgroup')
+    own = groups.read_text().rpartition('::')[2].strip().lstrip('/') if groups.exists() else ''
+    for folder in (Path('/sys/fs/cgroup', own), *Path('/sys/fs/cgroup', own).parents):
+        limit = folder / 'memory.max'
+        if limit.exists() and (text := limit.read_text().strip()).isdecimal():
+            limits.append(int(text))
+    return min(limits)

@@ -66,44 +66,36 @@ def read_waves(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
     return [trials[number] for number in sorted(trials)], [row for number in sorted(rows) for row in rows[number]]
 
 
-def metric(trials: list[Trial]) -> str:
-    """What trials are ranked by: validation where there is one."""
-    validated = any(trial.get('best_validation_accuracy') is not None for trial in trials)
-    return 'best_validation_accuracy' if validated else 'test_accuracy'
-
-
-def best(trials: list[Trial]) -> Trial | None:
+def best(trials: list[Trial], metric: str) -> Trial | None:
     """The finished trial with the greatest metric, of equals the first."""
-    field = metric(trials)
-    alive = [trial for trial in trials if trial['status'] != DIVERGED and trial.get(field) is not None]
-    return max(alive, key=lambda trial: (trial[field], -trial['trial']), default=None)
+    alive = [trial for trial in trials if trial['status'] != DIVERGED and trial.get(metric) is not None]
+    return max(alive, key=lambda trial: (trial[metric], -trial['trial']), default=None)
 
 
-def by_setting(trials: list[Trial]) -> list[Setting]:
+def by_setting(trials: list[Trial], metric: str) -> list[Setting]:
     """The settings with the trials of all their seeds, the best settings first."""
     groups: dict[str, Setting] = {}
     for trial in trials:
         settings = {name: value for name, value in trial['settings'].items() if name != 'seed'}
         groups.setdefault(json.dumps(settings), Setting(settings, [])).trials.append(trial)
-    field = metric(trials)
-    return sorted(groups.values(), key=lambda setting: -setting.score(field))
+    return sorted(groups.values(), key=lambda setting: -setting.score(metric))
 
 
-def merge(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
+def merge(folder: Path, metric: str) -> tuple[list[Trial], list[dict[str, Any]]]:
     """Writes trials.csv, metrics.jsonl and the best trial's run from the waves finished so far; the result is what they hold."""
     trials, rows = read_waves(folder)
     runs.write_text(folder / TRIALS, table(trials))
     runs.write_text(folder / runs.METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
-    if winner := best(trials):
-        candidates = (folder / WAVES).glob('*/' + runs.CONFIG)
-        source = next((path.parent for path in candidates if trial_of(path.parent) == winner['trial']), None)
-        if source and trial_of(folder / BEST) != winner['trial']:
-            copy_folder(source, folder / BEST)
+    winner = best(trials, metric)
+    for path in sorted((folder / WAVES).glob('*/' + runs.CONFIG)):
+        number = trial_of(path.parent)
+        if winner and number == winner['trial'] and trial_of(folder / BEST) != number:
+            copy_folder(path.parent, folder / BEST)
     return trials, rows
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Whole or not at all; of two processes that merge at once either may win, since they copy the same."""
+    """Never half of it; of two processes that do so at once either may win, since they copy the same."""
     beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
     shutil.copytree(source, beside)
     shutil.rmtree(target, ignore_errors=True)
@@ -115,8 +107,10 @@ def copy_folder(source: Path, target: Path) -> None:
 
 def trial_of(folder: Path) -> int | None:
     """Which trial's run a folder holds."""
-    path = folder / runs.SUMMARY
-    return runs.read_json(path).get('trial') if path.exists() else None
+    try:
+        return runs.read_json(folder / runs.SUMMARY).get('trial')
+    except InputError:  # none, or not whole yet
+        return None
 
 
 def table(trials: list[Trial]) -> str:

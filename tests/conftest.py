@@ -1,5 +1,6 @@
 """Strict settings for all tests: float64, no silent broadcast or promotion, two CPU devices."""
 
+import json
 import os
 import subprocess
 import sys
@@ -52,6 +53,19 @@ def launch(experiment, *flags, cwd=ROOT, stdin=''):
     """An experiment as a process of its own; what it is given and prints is text, or bytes as text that is not UTF-8."""
     options = {'capture_output': True, 'text': True, 'errors': 'surrogateescape', 'timeout': 300}
     return subprocess.run(command(experiment, *flags), input=stdin, cwd=cwd, **options)
+
+
+def refused(experiment, cases, folder):
+    """Runs the experiment in an empty folder with each case's flags: one line on stderr that has the case's words, exit code 1,
+    and nothing else said or written."""
+    stdin = json.dumps([list(flags) for flags, _ in cases])
+    options = {'capture_output': True, 'text': True, 'timeout': 300, 'cwd': folder}
+    result = subprocess.run([sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options)
+    assert result.returncode == 0, result.stderr
+    for (flags, words), (code, out, err) in zip(cases, json.loads(result.stdout), strict=True):
+        assert (code, out, err.startswith('error: '), err.count('\n')) == (1, '', True, 1), (flags, out, err)
+        assert [word for word in words if word not in err] == [], (flags, err)
+    assert not list(folder.iterdir())
 
 
 @pytest.fixture(scope='module')

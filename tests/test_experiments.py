@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.conftest import ROOT, command, launch, same
+from tests.conftest import ROOT, command, launch, refused, same
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
@@ -137,53 +137,42 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
     assert all(np.isfinite(leaf).all() for layer in final(folder)['layer_1'].values() for leaf in layer.values())
 
 
-@pytest.mark.parametrize(
-    ('flags', 'words'),
-    [
-        (['--cell=lstmm'], ['--cell', 'elman|irnn|lstm|gru|gru_reset_before']),
-        (['--dataset=cifar'], ['--dataset', 'digits|mnist']),
-        (['--optimizer=lion'], ['--optimizer', 'adam|adamw|rmsprop|sgd']),
-        (['--hiden_size=3'], ['hiden_size', 'hidden_size']),
-        (['--hidden_size=0'], ['--hidden_size']),
-        (['--hidden_size=many'], ['--hidden_size']),
-        (['--lr=0'], ['--lr', 'above zero']),
-        (['--lr=nan'], ['--lr', 'above zero']),
-        (['--clip=-1'], ['--clip', 'inf is off']),
-        (['--batch_size=2000'], ['--batch_size=2000', '1290']),
-        (['--validation=1433'], ['validation=1433', '1433']),
-        (['--momentum=0.9'], ['--momentum', '--optimizer=sgd']),
-        (['--weight_decay=0.1'], ['--weight_decay', '--optimizer=adamw']),
-        (['--optimizer=adamw', '--optimizer_constants=tf1'], ['TF1 has no adamw']),
-        (['--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
-        (['--eval_examples=144'], ['--eval_examples=144', '143']),
-        (['--keep=best', '--validation=0'], ['--keep=best', '--validation']),
-        (['--keep=best', '--eval_split=test'], ['--keep=best', '--eval_split']),
-        (['--layers=0'], ['--layers=0', '--pool=mean']),
-        (['--dropout=1'], ['--dropout', 'below 1']),
-        (['--vocab_size=100'], ['vocab_size']),
-        (['--eval_next'], ['--eval_next', '--eval_examples']),
-        (['--resume'], ['--resume', '--out']),
-        (['--resume', '--out=nowhere'], ['nowhere', 'holds no run']),
-        (['--flagfile=nowhere.flags'], ['nowhere.flags']),
-        (['--jax_platforms=abacus'], ['abacus']),
-        (['steps=3'], ['steps=3', '--']),
-        (['--out=/dev/null/run'], ['/dev/null/run', 'Not a directory']),
-        (['--out=/dev/null'], ['/dev/null', 'no run']),
-        (['--dataset=mnist', '--data_dir=nowhere'], ['mnist/3.0.1 is not in nowhere', 'downloads/manual']),
-    ],
-    ids=lambda value: ' '.join(value) if isinstance(value, list) and value[0].startswith('-') else '',
-)
-def test_bad_input_is_one_line(flags, words, tmp_path):
-    began = time.time()
-    result = launch('mnist', '--dataset=digits', *flags, cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.startswith('error: ')
-    assert result.stderr.count('\n') == 1
-    for word in words:
-        assert word in result.stderr
-    assert not result.stdout
-    assert not list(tmp_path.iterdir())
-    assert time.time() - began < 60  # no DNS retries for minutes; a bound on hanging, not a timing
+BAD_FLAGS = [
+    (['--cell=lstmm'], ['--cell', 'elman|irnn|lstm|gru|gru_reset_before']),
+    (['--dataset=cifar'], ['--dataset', 'digits|mnist']),
+    (['--optimizer=lion'], ['--optimizer', 'adam|adamw|rmsprop|sgd']),
+    (['--hiden_size=3'], ['hiden_size', 'hidden_size']),
+    (['--hidden_size=0'], ['--hidden_size']),
+    (['--hidden_size=many'], ['--hidden_size']),
+    (['--lr=0'], ['--lr', 'above zero']),
+    (['--lr=nan'], ['--lr', 'above zero']),
+    (['--clip=-1'], ['--clip', 'inf is off']),
+    (['--batch_size=2000'], ['--batch_size=2000', '1290']),
+    (['--validation=1433'], ['validation=1433', '1433']),
+    (['--momentum=0.9'], ['--momentum', '--optimizer=sgd']),
+    (['--weight_decay=0.1'], ['--weight_decay', '--optimizer=adamw']),
+    (['--optimizer=adamw', '--optimizer_constants=tf1'], ['TF1 has no adamw']),
+    (['--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
+    (['--eval_examples=144'], ['--eval_examples=144', '143']),
+    (['--keep=best', '--validation=0'], ['--keep=best', '--validation']),
+    (['--keep=best', '--eval_split=test'], ['--keep=best', '--eval_split']),
+    (['--layers=0'], ['--layers=0', '--pool=mean']),
+    (['--dropout=1'], ['--dropout', 'below 1']),
+    (['--vocab_size=100'], ['vocab_size']),
+    (['--eval_next'], ['--eval_next', '--eval_examples']),
+    (['--resume'], ['--resume', '--out']),
+    (['--resume', '--out=nowhere'], ['nowhere', 'holds no run']),
+    (['--flagfile=nowhere.flags'], ['nowhere.flags']),
+    (['--jax_platforms=abacus'], ['abacus']),
+    (['steps=3'], ['steps=3', '--']),
+    (['--out=/dev/null/run'], ['/dev/null/run', 'Not a directory']),
+    (['--out=/dev/null'], ['/dev/null', 'no run']),
+    (['--dataset=mnist', '--data_dir=nowhere'], ['mnist/3.0.1 is not in nowhere', 'downloads/manual']),
+]
+
+
+def test_bad_input_is_one_line(tmp_path):
+    refused('mnist', [(['--dataset=digits', *flags], words) for flags, words in BAD_FLAGS], tmp_path)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole):
@@ -240,4 +229,4 @@ def test_the_readmes_code_runs():
     loss, accuracy = map(float, re.search(r'^\((.*), (.*)\)$', result.stdout, re.MULTILINE).groups())
     assert loss < 0.3
     assert accuracy > 0.93
-    assert len(re.findall(r'\d\.\d+', result.stdout.splitlines()[-1])) == 8
+    assert len(re.findall(r'\d\.\d+', result.stdout.rpartition('[')[2])) == 8

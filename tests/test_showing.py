@@ -128,7 +128,7 @@ def sweep_results():
 
 def test_pictures_of_a_sweep_have_a_colour_for_each_structure(tmp_path):
     results, rows = sweep_results()
-    settings = trials.by_setting(results)
+    settings = trials.by_setting(results, 'best_validation_accuracy')
     paths = [tmp_path / name for name in ('axes.png', 'curves.png', 'map.png', 'dots.png')]
     plots.sweep_axes(settings, 'best_validation_accuracy', ['cell'], paths[0], 'axes')
     plots.sweep_curves(results, rows, 'validation_accuracy', ['cell'], paths[1], 'curves')

@@ -15,7 +15,18 @@ from rnnlab.initializers import scaled
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer, schedule
 from rnnlab.recurrence import recurrent
-from rnnlab.sweep import better, evaluation_over_lanes, lane_bytes, lane_mesh, lanes_per_wave, one_lane, over_lanes, placed, stacked
+from rnnlab.sweep import (
+    better,
+    evaluation_over_lanes,
+    in_turn,
+    lane_bytes,
+    lane_mesh,
+    lanes_per_wave,
+    one_lane,
+    over_lanes,
+    placed,
+    stacked,
+)
 from rnnlab.train import everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
 from tests.test_train import BATCH, EVERY, D, K, data, length_buckets
@@ -51,9 +62,9 @@ def alone(run, hyper, key, steps):
     return run.advance(hyper, key, data(), run.start(hyper, key), steps)
 
 
-def side_by_side(run, hypers, keys, steps, devices=2):
-    mesh = lane_mesh(len(keys), jax.devices()[:devices])
-    lanes = over_lanes(run, mesh)
+def side_by_side(run, hypers, keys, steps, each):
+    mesh = lane_mesh(len(keys), jax.devices())
+    lanes = over_lanes(run, mesh, each)
     settings = stacked(hypers, keys)
     return lanes.advance(*settings, jax.device_put(data(), everywhere(mesh)), lanes.start(*settings), steps)
 
@@ -66,18 +77,22 @@ CASES += [
 ]
 
 
+both_ways = pytest.mark.parametrize('each', [jax.vmap, in_turn], ids=['vmap', 'in_turn'])
+
+
+@both_ways
 @pytest.mark.parametrize(('name', 'hyper', 'options'), CASES)
 @jax.numpy_dtype_promotion('standard')  # optax's schedules promote their step count
-def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
+def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options, each):
     hypers, keys = lanes_of(hyper)
-    lanes = side_by_side(run(name, **options), hypers, keys, 1)
+    lanes = side_by_side(run(name, **options), hypers, keys, 1, each)
     for lane in range(LANES):
         close(one_lane(lanes, lane), alone(run(name, **options), hypers[lane], keys[lane], 1), 1e-12)
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize(('name', 'each'), [(name, in_turn) for name in CELLS] + [('lstm', jax.vmap)])
 @jax.numpy_dtype_promotion('standard')  # labels are of 32 bits
-def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name):
+def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
     digits = image_sequences(IMAGES['digits']())
 
     def network(hyper):
@@ -89,32 +104,34 @@ def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name):
     hypers, keys = [PLAIN, PLAIN._replace(lr=1e-3)], [jax.random.key(0), jax.random.key(1)]
     examples = jax.device_put((digits.train, digits.validation), everywhere(mesh))
     evaluate = make_evaluate(network(PLAIN), batch_size=100)
-    evaluate_lanes = make_evaluate(network(PLAIN), batch_size=100, program=evaluation_over_lanes(mesh))
+    evaluate_lanes = make_evaluate(network(PLAIN), batch_size=100, program=evaluation_over_lanes(mesh, each))
 
     def curve(run, hyper, key, evaluate, train, held_out):
         states = fit(run, hyper, key, train, run.start(hyper, key), stop=steps, every=every)
         states = [(state.totals.means(), evaluate(state.params, held_out)) for state in states if int(state.step) % every == 0]
         return [[*means.values(), *evaluated] for means, evaluated in states]
 
-    lanes = np.array(curve(over_lanes(run, mesh), *stacked(hypers, keys), evaluate_lanes, *examples))
+    lanes = np.array(curve(over_lanes(run, mesh, each), *stacked(hypers, keys), evaluate_lanes, *examples))
     for lane, (hyper, key) in enumerate(zip(hypers, keys, strict=True)):
         close(lanes[:, :, lane], np.array(curve(run, hyper, key, evaluate, digits.train, digits.validation)), 1e-9)
 
 
-def test_a_lane_that_is_not_finite_leaves_the_others_bit_for_bit():
+@both_ways
+def test_a_lane_that_is_not_finite_leaves_the_others_bit_for_bit(each):
     hypers, keys = lanes_of(PLAIN)
     broken = [*hypers[:2], hypers[2]._replace(lr=float('nan')), hypers[3]]
-    before, after = side_by_side(run(), hypers, keys, 12), side_by_side(run(), broken, keys, 12)
+    before, after = (side_by_side(run(), settings, keys, 12, each) for settings in (hypers, broken))
     for lane in (0, 1, 3):
         same(one_lane(after, lane), one_lane(before, lane))
     assert np.asarray(after.finite).tolist() == [True, True, False, True]
     assert int(after.taken[2]) == 1
 
 
-def test_lanes_share_the_bucket_of_a_step():
+@both_ways
+def test_lanes_share_the_bucket_of_a_step(each):
     """The branch of a bucket stays a branch under vmap, and does not become all of them."""
     hypers, keys = lanes_of(PLAIN)
-    lanes = over_lanes(run(buckets=2), lane_mesh(LANES, jax.devices()))
+    lanes = over_lanes(run(buckets=2), lane_mesh(LANES, jax.devices()), each)
     state = jax.eval_shape(lanes.start, *stacked(hypers, keys))
     assert ' cond[' in str(jax.make_jaxpr(lanes.advance)(*stacked(hypers, keys), data(), state, 1))
 
@@ -149,8 +166,9 @@ def test_waves_are_few_and_hardly_padded(trials, most, devices):
     assert waves * lanes - trials < waves * used
 
 
-@pytest.mark.parametrize('name', CELLS)
-def test_the_memory_of_a_lane_is_about_what_its_program_takes(name):
+@both_ways
+@pytest.mark.parametrize('name', ['elman', 'lstm', 'gru_reset_before'])
+def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     examples, size = Split(np.zeros((64, 50, 4), np.float32), np.zeros(64, int)), 32
 
     def network(hyper):
@@ -158,8 +176,8 @@ def test_the_memory_of_a_lane_is_about_what_its_program_takes(name):
 
     alone = make_run(network, optimizer('adam'), batch_size=size, every=EVERY)
     hypers, keys = lanes_of(PLAIN)
-    lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]))
+    lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]), each)
     program = lanes.advance.lower(*stacked(hypers, keys), examples, jax.eval_shape(lanes.start, *stacked(hypers, keys)), 1).compile()
     taken = program.memory_analysis()
-    measured = (taken.temp_size_in_bytes + taken.argument_size_in_bytes) / LANES
-    assert 0.5 < lane_bytes(alone, network(PLAIN), PLAIN, examples, size) / measured < 3
+    own, shared = lane_bytes(alone, network(PLAIN), PLAIN, examples, size, None, each)
+    assert 0.5 < (LANES * own + shared) / (taken.temp_size_in_bytes + taken.argument_size_in_bytes) < 3

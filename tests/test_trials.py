@@ -7,6 +7,8 @@ import pytest
 from rnnlab import runs, trials
 from rnnlab.errors import InputError
 
+FIELD = 'best_validation_accuracy'
+
 
 def trial(number, accuracy, seed=0, lr=0.1, status='finished'):
     return {'trial': number, 'settings': {'lr': lr, 'seed': seed}, 'status': status, 'best_validation_accuracy': accuracy, 'seconds': 1.0}
@@ -19,7 +21,7 @@ def row(number, step):
 def test_waves_come_together_in_the_order_of_their_trials(tmp_path):
     trials.write_wave(tmp_path, [trial(2, 0.5), trial(3, 0.6)], [row(2, 1), row(2, 2), row(3, 1)])
     trials.write_wave(tmp_path, [trial(0, 0.7), trial(1, None, status='diverged')], [row(0, 1)])
-    results, rows = trials.merge(tmp_path)
+    results, rows = trials.merge(tmp_path, FIELD)
     assert [result['trial'] for result in results] == [0, 1, 2, 3]
     assert rows == [row(0, 1), row(2, 1), row(2, 2), row(3, 1)] == runs.read_rows(tmp_path)
     lines = (tmp_path / trials.TRIALS).read_text().splitlines()
@@ -28,20 +30,20 @@ def test_waves_come_together_in_the_order_of_their_trials(tmp_path):
 
 def test_the_best_is_the_first_of_the_highest_that_did_not_diverge():
     results = [trial(0, 0.5), trial(1, 0.8, status='diverged'), trial(2, 0.7), trial(3, 0.7)]
-    assert trials.best(results) is results[2]
-    assert trials.best(results[1:2]) is None
+    assert trials.best(results, FIELD) is results[2]
+    assert trials.best(results[1:2], FIELD) is None
     tested = [{'trial': 0, 'settings': {}, 'status': 'finished', 'test_accuracy': 0.4}]
-    assert (trials.metric(tested), trials.best(tested)) == ('test_accuracy', tested[0])
+    assert trials.best(tested, 'test_accuracy') is tested[0]
+    assert trials.best(tested, FIELD) is None
 
 
 def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_nothing():
     results = [trial(0, 0.9, 0, 0.1), trial(1, None, 1, 0.1, 'diverged'), trial(2, 0.6, 0, 0.2), trial(3, 0.5, 1, 0.2)]
-    first, second = trials.by_setting(results)
-    field = 'best_validation_accuracy'
+    first, second = trials.by_setting(results, FIELD)
     assert (first.settings, second.settings) == ({'lr': 0.2}, {'lr': 0.1})
-    assert (first.mean(field), second.mean(field), second.deviation(field)) == (pytest.approx(0.55), 0.9, None)
-    assert first.deviation(field) == pytest.approx(0.1 / 2**0.5)
-    assert (first.score(field), second.score(field)) == (pytest.approx(0.55), 0.45)
+    assert (first.mean(FIELD), second.mean(FIELD), second.deviation(FIELD)) == (pytest.approx(0.55), 0.9, None)
+    assert first.deviation(FIELD) == pytest.approx(0.1 / 2**0.5)
+    assert (first.score(FIELD), second.score(FIELD)) == (pytest.approx(0.55), 0.45)
 
 
 def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):
@@ -50,7 +52,7 @@ def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):
         runs.write_json(run / runs.CONFIG, {'seed': number})
         runs.write_json(run / runs.SUMMARY, {'trial': number})
         trials.write_wave(tmp_path, [trial(number, accuracy)], [])
-        trials.merge(tmp_path)
+        trials.merge(tmp_path, FIELD)
         assert json.loads((tmp_path / trials.BEST / runs.CONFIG).read_text()) == {'seed': min(number, 1)}
     assert not list(tmp_path.glob('*.part'))
 
