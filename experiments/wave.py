@@ -82,7 +82,8 @@ def train_wave(lanes: Lanes, wave: list[Member], sweep: Sweep, show: Callable) -
     before the first evaluation.
     """
     place = trials.wave_path(sweep.folder, wave[0].number)
-    own = zlib.crc32(str([(member.number, member.flags) for member in wave]).encode())  # no other wave takes it for its own
+    who = [lanes.number, *((member.number, member.flags) for member in wave)]
+    own = zlib.crc32(str(who).encode())  # a wave that is cut otherwise does not take the checkpoint for its own
     with checkpoint.open_checkpoints(place.with_suffix(f'.{own:08x}')) as checkpoints:
         trained = train(lanes, wave, checkpoints, sweep.asked, show)
         if trained is None:

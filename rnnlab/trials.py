@@ -87,10 +87,13 @@ def merge(folder: Path, metric: str) -> tuple[list[Trial], list[dict[str, Any]]]
     runs.write_text(folder / TRIALS, table(trials))
     runs.write_text(folder / runs.METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
     winner = best(trials, metric)
-    for path in sorted((folder / WAVES).glob('*/' + runs.CONFIG)):
-        number = trial_of(path.parent)
-        if winner and number == winner['trial'] and trial_of(folder / BEST) != number:
-            copy_folder(path.parent, folder / BEST)
+    for path in sorted((folder / WAVES).glob('*/')):
+        number = trial_of(path)
+        if winner and number == winner['trial']:
+            if trial_of(folder / BEST) != number:
+                copy_folder(path, folder / BEST)
+        elif path.with_suffix('.json').exists():  # of a finished wave: a run that is not the best, or what a kill left
+            shutil.rmtree(path, ignore_errors=True)
     return trials, rows
 
 

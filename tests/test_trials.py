@@ -55,6 +55,7 @@ def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):
         trials.merge(tmp_path, FIELD)
         assert json.loads((tmp_path / trials.BEST / runs.CONFIG).read_text()) == {'seed': min(number, 1)}
     assert not list(tmp_path.glob('*.part'))
+    assert sorted(path.name for path in (tmp_path / trials.WAVES).iterdir()) == ['00000.json', '00001', '00001.json', '00002.json']
 
 
 @pytest.mark.parametrize('text', ['{', '[]', '{}', '{"trials": [1], "rows": []}', '{"trials": [], "rows": [{"trial": 5}]}'])
