@@ -80,14 +80,15 @@ CASES += [
 both_ways = pytest.mark.parametrize('each', [jax.vmap, in_turn], ids=['vmap', 'in_turn'])
 
 
-@both_ways
 @pytest.mark.parametrize(('name', 'hyper', 'options'), CASES)
 @jax.numpy_dtype_promotion('standard')  # optax's schedules promote their step count
-def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options, each):
+def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
     hypers, keys = lanes_of(hyper)
-    lanes = side_by_side(run(name, **options), hypers, keys, 1, each)
-    for lane in range(LANES):
-        close(one_lane(lanes, lane), alone(run(name, **options), hypers[lane], keys[lane], 1), 1e-12)
+    expected = [alone(run(name, **options), *settings, 1) for settings in zip(hypers, keys, strict=True)]
+    for each in (jax.vmap, in_turn) if options else (jax.vmap,):  # the curves below are in turn
+        lanes = side_by_side(run(name, **options), hypers, keys, 1, each)
+        for lane in range(LANES):
+            close(one_lane(lanes, lane), expected[lane], 1e-12)
 
 
 @pytest.mark.parametrize(('name', 'each'), [(name, in_turn) for name in CELLS] + [('lstm', jax.vmap)])
