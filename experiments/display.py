@@ -1,6 +1,7 @@
 """What a run or a sweep shows on the terminal: its progress, and the tables at its end."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -150,6 +151,8 @@ def sweep_report(folder: Path) -> None:
     names, metric = [name for name in record['names'] if name != 'seed'], record['metric']
     settings = trials.by_setting(results, metric)
     console.print(f'\n{best_table(settings[:BEST_SETTINGS], names)}\n')
+    if len(settings) > BEST_SETTINGS:
+        console.print(f'the best {BEST_SETTINGS} of {len(settings)} settings')
     diverged, chance = (sum(trial['status'] == status for trial in results) for status in (DIVERGED, CHANCE))
     console.print(f'{len(results)} of {record["trials"]} trials, {diverged} diverged, {chance} no better than chance')
     if metric == 'test_accuracy':
@@ -166,18 +169,21 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
     field, structure = record['metric'], record['structure']
     settings = sorted(trials.by_setting(results, field), key=lambda setting: setting.trials[0]['trial'])
     title = f'{record.get("dataset", record["experiment"])}, {len(results)} trials'
+    linear = {name for spec in record['sweep'] for name, _, values in [re.split('([=~])', spec, maxsplit=1)] if 'lin(' in values}
+    seeds = max(len(setting.trials) for setting in settings) > 1
     pictures = []
     if rows:
         metric = next((name for name in ('validation_accuracy', 'test_accuracy') if name in rows[0]), 'train_accuracy')
-        plots.sweep_curves(results, rows, metric, structure, folder / runs.CURVES, title)
+        plots.sweep_curves(results, rows, metric, structure, linear, folder / runs.CURVES, title)
         pictures.append(runs.CURVES)
     sizes = {name: len({str(setting.settings[name]) for setting in settings}) for name in settings[0].settings}
     if sizes:
-        which = 'mean ± sd over seeds' + (' of the best that the other axes allow' if len(sizes) > 1 else '')
-        plots.sweep_axes(settings, field, structure, folder / 'axes.png', f'{title}: {which}')
+        words = ', the best of the other axes' * (len(sizes) > 1) + ', mean ± sd over seeds' * seeds
+        plots.sweep_axes(settings, field, structure, linear, folder / 'axes.png', title + words)
         pictures.append('axes.png')
     if len(sizes) > 1:
         first, second = sorted(sizes, key=lambda name: -sizes[name])[:2]
-        plots.sweep_map(settings, field, (first, second), folder / 'map.png', f'{title}: mean over seeds')
+        words = ', the best of the other axes' * (len(sizes) > 2) + ', mean over seeds' * seeds
+        plots.sweep_map(settings, field, (first, second), linear, folder / 'map.png', title + words)
         pictures.append('map.png')
     return pictures

@@ -60,7 +60,7 @@ def sweep(experiment: Experiment) -> None:
     folder = Path(FLAGS.out or new_folder(experiment.name))
     record = {'sweep': FLAGS.sweep, 'draws': FLAGS.trials, 'sweep_seed': FLAGS.sweep_seed}
     record |= {'search': FLAGS.search and f'{FLAGS.search} of Optuna {search.optuna().__version__}', 'trials': total, 'metric': metric}
-    record |= {'names': names, 'structure': [name for name in names if name not in DYNAMIC]}
+    record |= {'parts': shard[1], 'names': names, 'structure': [name for name in names if name not in DYNAMIC]}
     record |= {name: value for name, value in everything[0].config.items() if name not in names} | {'devices': len(devices())}
     runs.check_folder(folder, record, None if FLAGS.shard else FLAGS.resume, trials.SWEEP)
     runs.write_json(folder / trials.SWEEP, record)
@@ -148,10 +148,12 @@ def read_axes() -> list[Grid | Drawn]:
         if axis.name in seen:
             raise InputError(f'--sweep has {axis.name} twice; write all its values into one')
         seen.add(axis.name)
-        try:
-            values = [known[axis.name].parser.parse(value) for value in axis.values]
-        except (ValueError, TypeError) as error:
-            raise InputError(f'--sweep={axis.name}: {" ".join(map(str, error.args))}') from error
+        values = []
+        for value in axis.values:
+            try:
+                values.append(known[axis.name].parser.parse(value))
+            except (ValueError, TypeError) as error:
+                raise InputError(f'--sweep={axis.name} has {value!r}: {" ".join(map(str, error.args))}') from error
         if len(set(values)) < len(values):
             raise InputError(f'--sweep={axis.name} has {Counter(values).most_common(1)[0][0]} twice')
     drawn = {axis.name: axis for axis in axes if isinstance(axis, Drawn)}

@@ -122,7 +122,8 @@ def train(lanes: Lanes, wave: list[Member], checkpoints: Any, asked: list[int], 
         checkpoint.save(checkpoints, int(state.step), tree())
 
     if saved := checkpoint.restore(checkpoints, tree()):
-        state, history, spent = placed(saved['state'], lanes.mesh), saved['history'], float(saved['seconds'])
+        state, spent = placed(saved['state'], lanes.mesh), float(saved['seconds'])
+        history = {name: saved['history'][name] for name in history}  # in their order, which a checkpoint does not keep
         best = Best(**saved['best']) if best else None
     states = fit(lanes.run, hypers, keys, lanes.train_data, state, stop=plan.steps, every=plan.every)
     for state in watched(states, save, asked):

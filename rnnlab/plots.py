@@ -125,15 +125,15 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
     figure.savefig(path, dpi=150)
 
 
-def sweep_axes(settings: list[Setting], field: str, structure: list[str], path: Path, title: str) -> None:
+def sweep_axes(settings: list[Setting], field: str, structure: list[str], linear: set[str], path: Path, title: str) -> None:
     """A panel for each axis: every trial a dot, crosses at the bottom for those that diverged, and at each value the best that the
-    other axes allow, mean and deviation over its seeds; a colour for each structure."""
+    other axes allow, mean and deviation over its seeds; a colour for each structure. `linear` names axes to draw as such."""
     names = list(settings[0].settings)
-    kinds = colours_of(label(setting.settings, structure) for setting in settings)
+    kinds = styles_of(label(setting.settings, structure) for setting in settings)
     figure, panels = panels_for(len(names), title, sharey=True)
     for axes, name in zip(panels, names, strict=False):
-        place = scale(axes, name, [setting.settings[name] for setting in settings])
-        for kind, colour in kinds.items():
+        place = scale(axes, name, [setting.settings[name] for setting in settings], name in linear)
+        for kind, (colour, style) in kinds.items():
             own = [setting for setting in settings if label(setting.settings, structure) == kind]
             dots = [(place(setting.settings[name]), value) for setting in own for value in setting.values(field)]
             lost = [(place(setting.settings[name]), 0) for setting in own if len(setting.values(field)) < len(setting.trials)]
@@ -146,15 +146,18 @@ def sweep_axes(settings: list[Setting], field: str, structure: list[str], path: 
             if len(best) < FEW:  # of values drawn at random each has a trial of its own, and a line through them says nothing
                 alive = [setting for setting in best.values() if setting.values(field)]
                 bars = sorted((place(s.settings[name]), s.mean(field) or 0, s.deviation(field) or 0) for s in alive)
-                axes.errorbar(*np.reshape(bars, (-1, 3)).T, color=colour, marker='o', markersize=4, capsize=3, linewidth=1.5)
+                axes.errorbar(
+                    *np.reshape(bars, (-1, 3)).T, color=colour, linestyle=style, marker='o', markersize=4, capsize=3, linewidth=1.5
+                )
     panels[0].set_ylabel(field.replace('_', ' '))
     if len(kinds) > 1:
-        handles = [panels[0].plot([], [], 'o-', color=colour, label=kind)[0] for kind, colour in list(kinds.items())[:FEW]]
-        figure.legend(handles=handles, loc='outside lower center', ncols=4, frameon=False)
+        handles = [panels[0].plot([], [], 'o', linestyle=style, color=colour, label=kind)[0] for kind, (colour, style) in kinds.items()]
+        width = int(13 * figure.get_figwidth()) // (10 + max(map(len, kinds)))  # columns that fit
+        figure.legend(handles=handles, loc='outside lower center', ncols=max(1, width), frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: list[str], path: Path, title: str) -> None:
+def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: list[str], linear: set[str], path: Path, title: str) -> None:
     """A panel for each structure, of many the best six: the metric over the epochs, a line for each trial, coloured by the first
     axis of numbers inside a structure; the best trial is thick."""
     from matplotlib import colormaps
@@ -171,7 +174,9 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
     first = sorted(list(groups.items())[:6], key=lambda item: min(trial['trial'] for trial in item[1]))
     inside = [name for name in trials[0]['settings'] if name not in (*structure, 'seed')]
     axis = next((name for name in inside if measured([trial['settings'][name] for trial in trials])), 'seed')
-    norm = norm_of([trial['settings'].get(axis, 0) for trial in trials])
+    norm = norm_of([trial['settings'].get(axis, 0) for trial in trials], axis in linear)
+    if len(groups) > len(first):
+        title += f', the best {len(first)} of {len(groups)} structures'
     figure, panels = panels_for(len(first), title, sharey=True, sharex=True)
     for axes, (kind, members) in zip(panels, first, strict=True):
         for trial in reversed(members):
@@ -186,7 +191,7 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
     figure.savefig(path, dpi=150)
 
 
-def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], path: Path, title: str) -> None:
+def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], linear: set[str], path: Path, title: str) -> None:
     """The best mean that the other axes allow, over two axes: coloured cells, or dots where most cells would be empty."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -211,7 +216,8 @@ def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], path:
         axes.set_yticks(range(len(up)), [shown(value) for value in up])
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
-        x, y = scale(axes, names[0], across), scale(axes, names[1], up, axis='y')
+        x = scale(axes, names[0], across, names[0] in linear)
+        y = scale(axes, names[1], up, names[1] in linear, axis='y')
         places = sorted((value, x(where[0]), y(where[1])) for where, value in best.items())  # the best on top
         values, xs, ys = zip(*places, strict=True)
         image = axes.scatter(xs, ys, c=values, cmap=SHADES, s=60, edgecolor='white')
@@ -223,8 +229,10 @@ def label(settings: dict[str, Any], names: list[str]) -> str:
     return ' '.join(f'{name}={settings[name]}' for name in names)
 
 
-def colours_of(kinds: Iterable[str]) -> dict[str, str]:
-    return dict(zip(dict.fromkeys(kinds), cycle(CYCLE), strict=False))
+def styles_of(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a line style for each."""
+    styles = ((colour, style) for style in ('-', '--', ':', '-.') for colour in CYCLE)
+    return dict(zip(dict.fromkeys(kinds), cycle(styles), strict=False))
 
 
 def panels_for(number: int, title: str, **share: Any) -> tuple[Any, list[Any]]:
@@ -246,12 +254,12 @@ def panels_for(number: int, title: str, **share: Any) -> tuple[Any, list[Any]]:
     return figure, panels[:number]
 
 
-def scale(axes: Any, name: str, values: Iterable[Any], axis: str = 'x') -> Callable[[Any], float]:
+def scale(axes: Any, name: str, values: Iterable[Any], linear: bool, axis: str = 'x') -> Callable[[Any], float]:
     """Where each value stands: numbers at their own place, of wide ranges on a logarithmic scale, others side by side."""
     values = ordered(values)
     axes.set(**{f'{axis}label': name})
     if measured(values):
-        if wide(values):
+        if wide(values) and not linear:
             axes.set(**{f'{axis}scale': 'log'})
         return float
     axes.set(**{f'{axis}ticks': range(len(values)), f'{axis}ticklabels': [shown(value) for value in values]})
@@ -271,13 +279,13 @@ def measured(values: list[Any]) -> bool:
 
 
 def wide(values: list[float]) -> bool:
-    return min(values) > 0 and max(values) / min(values) > 20
+    return min(values) > 0 and max(values) / min(values) >= 10
 
 
-def norm_of(values: list[float]) -> Any:
+def norm_of(values: list[float], linear: bool) -> Any:
     from matplotlib.colors import LogNorm, Normalize
 
-    return (LogNorm if wide(values) else Normalize)(min(values), max(values))
+    return (Normalize if linear or not wide(values) else LogNorm)(min(values), max(values))
 
 
 def shown(value: Any) -> str:

@@ -18,6 +18,11 @@ from rnnlab.errors import InputError
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
 FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'
 
+FIELDS = (  # of trials.csv, behind the settings
+    'status', 'best_validation_accuracy', 'validation_accuracy', 'validation_loss', 'test_accuracy', 'test_loss',
+    'train_accuracy', 'train_loss', 'kept_step', 'parameters', 'steps', 'seconds',
+)  # fmt: skip
+
 Trial = dict[str, Any]
 
 
@@ -119,7 +124,7 @@ def trial_of(folder: Path) -> int | None:
 def table(trials: list[Trial]) -> str:
     """The text of trials.csv: a row a trial; what it has not stays empty."""
     settings = list(dict.fromkeys(name for trial in trials for name in trial['settings']))
-    fields = list(dict.fromkeys(name for trial in trials for name in trial if name not in ('trial', 'settings')))
+    fields = [name for name in FIELDS if any(name in trial for trial in trials)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
     writer.writerow(['trial', *settings, *fields])

@@ -130,11 +130,11 @@ def test_pictures_of_a_sweep_have_a_colour_for_each_structure(tmp_path):
     results, rows = sweep_results()
     settings = trials.by_setting(results, 'best_validation_accuracy')
     paths = [tmp_path / name for name in ('axes.png', 'curves.png', 'map.png', 'dots.png')]
-    plots.sweep_axes(settings, 'best_validation_accuracy', ['cell'], paths[0], 'axes')
-    plots.sweep_curves(results, rows, 'validation_accuracy', ['cell'], paths[1], 'curves')
-    plots.sweep_map(settings, 'best_validation_accuracy', ('lr', 'cell'), paths[2], 'map')
+    plots.sweep_axes(settings, 'best_validation_accuracy', ['cell'], set(), paths[0], 'axes')
+    plots.sweep_curves(results, rows, 'validation_accuracy', ['cell'], set(), paths[1], 'curves')
+    plots.sweep_map(settings, 'best_validation_accuracy', ('lr', 'cell'), set(), paths[2], 'map')
     drawn = [trials.Setting({'lr': 0.1**n, 'clip': 0.3 + n}, [results[n]]) for n in range(3)]
-    plots.sweep_map(drawn, 'best_validation_accuracy', ('lr', 'clip'), paths[3], 'dots')
+    plots.sweep_map(drawn, 'best_validation_accuracy', ('lr', 'clip'), {'clip'}, paths[3], 'dots')
     assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(paths[0])
     ends = {(68, 1, 84), (253, 231, 37)}  # of the scale of shades
     assert all(ends <= colours(path) for path in paths[1:])
