@@ -146,7 +146,9 @@ def sweep_axes(settings: list[Setting], field: str, structure: list[str], linear
             if len(best) < FEW:  # of values drawn at random each has a trial of its own, and a line through them says nothing
                 alive = [setting for setting in best.values() if setting.values(field)]
                 bars = sorted((place(s.settings[name]), s.mean(field) or 0, s.deviation(field) or 0) for s in alive)
-                axes.errorbar(
+                x, mean, deviation = np.reshape(np.asarray(bars, float), (-1, 3)).T
+                style_of = {'color': colour, 'linestyle': style, 'marker': 'o', 'markersize': 4, 'capsize': 3}
+                axes.errorbar(x, mean, deviation if deviation.any() else None, **style_of)
                     *np.reshape(bars, (-1, 3)).T, color=colour, linestyle=style, marker='o', markersize=4, capsize=3, linewidth=1.5
                 )
     panels[0].set_ylabel(field.replace('_', ' '))
