@@ -149,8 +149,6 @@ def sweep_axes(settings: list[Setting], field: str, structure: list[str], linear
                 x, mean, deviation = np.reshape(np.asarray(bars, float), (-1, 3)).T
                 style_of = {'color': colour, 'linestyle': style, 'marker': 'o', 'markersize': 4, 'capsize': 3}
                 axes.errorbar(x, mean, deviation if deviation.any() else None, **style_of)
-                    *np.reshape(bars, (-1, 3)).T, color=colour, linestyle=style, marker='o', markersize=4, capsize=3, linewidth=1.5
-                )
     panels[0].set_ylabel(field.replace('_', ' '))
     if len(kinds) > 1:
         handles = [panels[0].plot([], [], 'o', linestyle=style, color=colour, label=kind)[0] for kind, (colour, style) in kinds.items()]
