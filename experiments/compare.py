@@ -50,7 +50,7 @@ def main(folders: list[str]) -> None:
     path = Path(FLAGS.out) / PICTURE
     path.parent.mkdir(parents=True, exist_ok=True)
     results = [read(Path(folder)) for folder in dict.fromkeys(folders)]
-    different = differing([result.config for result in results])
+    different = runs.differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
     finished = {label: [result for result in group if result.test is not None] for label, group in groups.items()}
@@ -83,12 +83,6 @@ def epoch_seconds(rows: list[dict[str, Any]]) -> float | None:
         return None
     last, first = rows[-1], rows[0] if len(rows) > 1 else {'step': 0, 'seconds': 0.0}
     return (last['seconds'] - first['seconds']) / (last['step'] - first['step']) * last['step'] / last['epoch']
-
-
-def differing(configs: list[dict[str, Any]]) -> list[str]:
-    """The settings that all have, but not all alike."""
-    names = [name for name in configs[0] if all(name in config for config in configs)]
-    return [name for name in names if any(config[name] != configs[0][name] for config in configs)]
 
 
 def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Result]]:

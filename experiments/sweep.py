@@ -49,7 +49,7 @@ def sweep(experiment: Experiment) -> None:
         raise InputError('--shard goes with --out, the folder that all parts share')
     axes, shard = read_axes(), read_shard()
     everything = [make_member(experiment, number, settings) for number, settings in enumerate(settings_of(axes))]
-    names = list(dict.fromkeys([*(axis.name for axis in axes), *differing(everything)]))
+    names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing([member.config for member in everything])]))
     groups, metric = make_groups(experiment, everything, names, *shard)
     total = len(everything) * (FLAGS.trials if FLAGS.search else 1)
     if FLAGS.dry_run:
@@ -205,11 +205,6 @@ def make_member(experiment: Experiment, number: int, settings: Settings) -> Memb
         return Member(number, settings, config(experiment.name) | {'devices': 1}, make_hyper())
 
 
-def differing(members: list[Member]) -> list[str]:
-    """The settings that are not the same in all trials."""
-    return [name for name, value in members[0].config.items() if any(member.config[name] != value for member in members)]
-
-
 def make_groups(experiment: Experiment, everything: list[Member], names: list[str], part: int, parts: int) -> tuple[list[Group], str]:
     """The trials of this part by structure, and what trials are ranked by; InputError for flags that do not fit the data."""
     structures: dict[tuple, list[Member]] = {}
@@ -237,7 +232,7 @@ def make_groups(experiment: Experiment, everything: list[Member], names: list[st
             free = MEMORY * device_memory(device) / sharing - size((data.train, todo.held_out, data.test)) - shared
             most = FLAGS.max_lanes or len(devices()) * max(1, int(free // own))
             lanes = lanes_per_wave(at_once, most, len(devices()))
-            label = ' '.join(f'{name}={members[0].config[name]}' for name in names if name not in DYNAMIC)
+            label = trials.label(members[0].config, [name for name in names if name not in DYNAMIC])
             groups.append(Group(label, mine, numbers, todo.steps, lanes, lanes * own + min(lanes, len(devices())) * shared))
     if FLAGS.search and not validated:
         raise InputError('--search goes by validation: it needs --validation above 0 and --eval_split=validation')

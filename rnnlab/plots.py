@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.trials import Setting, Trial
+from rnnlab.trials import Setting, Trial, label
 
 Row = dict[str, Any]
 
@@ -35,12 +35,12 @@ def compare(groups: dict[str, list[list[Row]]], path: Path) -> None:
     """Loss and accuracy over the epochs, a colour for each group of runs: what was evaluated on the way, and dashed training."""
     figure, panels = loss_and_accuracy('epoch')
     for axes, metric in panels:
-        for (label, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
+        for (name, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
             for rows in group:
                 held_out = 'validation' if any('validation_loss' in row for row in rows) else 'test'
                 line(axes, rows, 'epoch', f'train_{metric}', color=colour, linestyle='--', alpha=0.4)
                 line(axes, rows, 'epoch', f'{held_out}_{metric}', color=colour)
-            axes.plot([], [], color=colour, label=label)
+            axes.plot([], [], color=colour, label=name)
         axes.plot([], [], color='grey', linestyle='--', label='training')
     handles, labels = panels[0][0].get_legend_handles_labels()
     labels = [fill(label, 120) for label in labels]
@@ -223,10 +223,6 @@ def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], linea
         image = axes.scatter(xs, ys, c=values, cmap=SHADES, s=60, edgecolor='white')
     figure.colorbar(image, label=field.replace('_', ' '), format=PercentFormatter(1, decimals=0))
     figure.savefig(path, dpi=150)
-
-
-def label(settings: dict[str, Any], names: list[str]) -> str:
-    return ' '.join(f'{name}={settings[name]}' for name in names)
 
 
 def styles_of(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:

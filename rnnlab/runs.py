@@ -38,6 +38,12 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name
         raise InputError(f'the {kind} in {folder} was started otherwise ({words}); resume it as it was, or name a new folder')
 
 
+def differing(configs: list[dict[str, Any]]) -> list[str]:
+    """The settings that all have, but not all alike."""
+    names = [name for name in configs[0] if all(name in config for config in configs)]
+    return [name for name in names if any(config[name] != configs[0][name] for config in configs)]
+
+
 def read_json(path: Path, kind: type = dict) -> Any:
     """What write_json wrote, a dict or a list; InputError where that cannot be read."""
     try:

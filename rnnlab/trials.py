@@ -46,6 +46,10 @@ class Setting(NamedTuple):
         return sum(self.values(field)) / len(self.trials)
 
 
+def label(settings: dict[str, Any], names: list[str]) -> str:
+    return ' '.join(f'{name}={settings[name]}' for name in names)
+
+
 def wave_path(folder: Path, first: int) -> Path:
     """Where the wave whose first trial this is goes; beside it, without suffix, the run of its best trial."""
     return folder / WAVES / f'{first:05d}.json'
