@@ -145,6 +145,47 @@ def test_default_engine_equals_plain_differentiation(name):
     close(jax.jit(jax.value_and_grad(partial(total, cell, 'scan'), argnums=(0, 1, 2)))(params, xs, carry), expected)
 
 
+MASKS = {'lengths': LENGTHS, 'reset': RESET}
+
+
+@pytest.mark.parametrize('options', [{**MASKS, 'last': True}, {**MASKS, 'reverse': True}], ids=['last', 'reverse'])
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_computing_again_changes_no_value_and_no_gradient(name, engine, options):
+    cell, params, xs, carry = case(name)
+
+    def run(remat):
+        f = partial(total, cell, engine, remat=remat, noise=noise(name), bptt=4, **options)
+        return jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(params, xs, carry)
+
+    whole = run(None)
+    for remat in (4, 1, T + 1) if name == 'lstm' else (4,):  # 4 leaves some over
+        close(run(remat), whole)
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize(('name', 'engine'), RUNS)
+def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine, reverse):
+    cell, params, xs, carry = case(name)
+
+    def cut_by_hand(size, params, xs, carry):
+        ys, starts = [], range(0, T, size)
+        for number, start in enumerate(reversed(starts) if reverse else starts):
+            carry = jax.lax.stop_gradient(carry) if number else carry
+            carry, part = unroll(cell, params, xs[start : start + size], carry, engine=engine, reverse=reverse)
+            ys.append(part)
+        return weighted_sum((carry, jnp.concatenate(ys[::-1] if reverse else ys)))
+
+    def gradient(f):
+        return jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(params, xs, carry)
+
+    whole = gradient(partial(total, cell, engine, reverse=reverse))
+    grads = {}
+    for size in (4, 3, 1, T, T + 1) if name == 'lstm' else (4, T):
+        grads[size] = gradient(partial(total, cell, engine, reverse=reverse, bptt=size))
+        close(grads[size], gradient(partial(cut_by_hand, size)) if size < T else whole)
+    assert not np.allclose(jax.tree.leaves(grads[4][1])[0], jax.tree.leaves(whole[1])[0])
+
+
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
 def test_finite_differences(name, engine):
     cell, params, xs, carry = case(name)
@@ -251,8 +292,17 @@ def test_bidirectional_is_one_cell_each_way():
 
 
 def test_a_recurrent_layer_is_unroll():
-    cell, params, xs, _ = case('gru')
-    close(recurrent(cell).apply({'cell': params}, xs, lengths=LENGTHS), unroll(cell, params, xs, lengths=LENGTHS))
+    cell, params, xs, carry = case('gru')
+    layer = recurrent(cell, bptt=2, remat=3)
+    close(layer.carry({'cell': params}, (B,)), cell.carry(params, (B,)))
+    close(layer.apply({'cell': params}, xs, carry, lengths=LENGTHS), unroll(cell, params, xs, carry, lengths=LENGTHS))
+
+
+def test_a_layer_of_both_directions_cannot_go_on():
+    layer = bidirectional(lstm(H), lstm(H))
+    params = layer.init(jax.random.key(0), D)
+    with pytest.raises(InputError, match='cannot go on from a carry'):
+        layer.apply(params, case('lstm')[2], layer.carry(params, (B,)))
 
 
 @pytest.mark.parametrize(
@@ -265,6 +315,8 @@ def test_a_recurrent_layer_is_unroll():
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
         ({'reset': np.zeros((T, B))}, 'reset must be bool'),
         ({'noise': np.ones(H)}, r'noise .* must be \[3, 4\], not \[4\]'),
+        ({'bptt': 0}, 'bptt must be a whole number above zero'),
+        ({'remat': 2.5}, 'remat must be a whole number above zero'),
         ({'engine': 'warp'}, 'gated, scan'),
         ({'engine': 'gated'}, 'form Gated only'),
     ],

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnlab.cells.cell import Cell
+from rnnlab.errors import InputError
 from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_noise
 from rnnlab.recurrence.unroll import unroll
 
@@ -17,65 +18,86 @@ Rate = float | Array | None
 class Layer(NamedTuple):
     """init: (key, D, dtype=float) -> params, a dict with the params of each of the cells.
 
-    apply: (params, xs [T, *batch, D], *, lengths=None, last=False, keys=None) -> (carries, ys [T, *batch, H], [*batch, H]
-        with last). With keys [*batch], one a sequence, dropout is on.
+    carry: (params, batch_shape) -> the carry that a sequence starts from.
+    apply: (params, xs [T, *batch, D], carry=None, *, lengths=None, last=False, keys=None) -> (carry, ys [T, *batch, H],
+        [*batch, H] with last). With keys [*batch], one a sequence, dropout is on.
     cells: the cells inside, by the name of their params.
     """
 
     init: Callable
+    carry: Callable
     apply: Callable
     cells: dict[str, Cell]
 
 
-def recurrent(cell: Cell, *, dropout: Rate = None, recurrent_dropout: Rate = None) -> Layer:
+def recurrent(
+    cell: Cell, *, dropout: Rate = None, recurrent_dropout: Rate = None, bptt: int | None = None, remat: int | None = None
+) -> Layer:
     """The cell over time.
 
     dropout is the share of the inputs, recurrent_dropout that of the carry's h as the recurrent products read it, that are
-    left out of a sequence, the same ones at every step; None is off.
+    left out of a sequence, the same ones at every step; None is off. bptt and remat are those of `unroll`.
     """
 
-    run = with_dropout(dropout, recurrent_dropout)
+    run = with_dropout(dropout, recurrent_dropout, bptt=bptt, remat=remat)
 
     def init(key, inputs, dtype=float):
         return {'cell': cell.init(key, inputs, dtype)}
 
-    def apply(params, xs, *, lengths=None, last=False, keys=None):
-        return run(cell, params['cell'], xs, keys, lengths=lengths, last=last)
+    def carry(params, batch_shape):
+        return cell.carry(params['cell'], batch_shape)
 
-    return Layer(init, apply, {'cell': cell})
+    def apply(params, xs, carry=None, *, lengths=None, last=False, keys=None):
+        return run(cell, params['cell'], xs, carry, keys, lengths=lengths, last=last)
+
+    return Layer(init, carry, apply, {'cell': cell})
 
 
-def bidirectional(forward: Cell, backward: Cell, *, dropout: Rate = None, recurrent_dropout: Rate = None) -> Layer:
+def bidirectional(
+    forward: Cell,
+    backward: Cell,
+    *,
+    dropout: Rate = None,
+    recurrent_dropout: Rate = None,
+    bptt: int | None = None,
+    remat: int | None = None,
+) -> Layer:
     """One cell from the front and one from the back, outputs side by side [.., H_forward + H_backward].
 
     `last` joins what each cell put out last: the forward one at the end, the backward one at the beginning. Dropout as
-    in `recurrent`, each direction with masks of its own.
+    in `recurrent`, each direction with masks of its own. Raises InputError where it is to go on from a carry: the backward
+    cell begins at the end of the sequence.
     """
 
-    run = with_dropout(dropout, recurrent_dropout)
+    run = with_dropout(dropout, recurrent_dropout, bptt=bptt, remat=remat)
 
     def init(key, inputs, dtype=float):
         key_forward, key_backward = jax.random.split(key)
         return {'forward': forward.init(key_forward, inputs, dtype), 'backward': backward.init(key_backward, inputs, dtype)}
 
-    def apply(params, xs, *, lengths=None, last=False, keys=None):
+    def carry(params, batch_shape):
+        return forward.carry(params['forward'], batch_shape), backward.carry(params['backward'], batch_shape)
+
+    def apply(params, xs, carry=None, *, lengths=None, last=False, keys=None):
+        if carry is not None:
+            raise InputError('a bidirectional layer cannot go on from a carry: it needs the sequence to its end')
         ahead, back = (None, None) if keys is None else (fold(keys, 0), fold(keys, 1))
-        carry, ys = run(forward, params['forward'], xs, ahead, lengths=lengths, last=last)
-        carry_back, ys_back = run(backward, params['backward'], xs, back, lengths=lengths, last=last, reverse=True)
-        return (carry, carry_back), jnp.concatenate([ys, ys_back], axis=-1)
+        after, ys = run(forward, params['forward'], xs, None, ahead, lengths=lengths, last=last)
+        after_back, ys_back = run(backward, params['backward'], xs, None, back, lengths=lengths, last=last, reverse=True)
+        return (after, after_back), jnp.concatenate([ys, ys_back], axis=-1)
 
-    return Layer(init, apply, {'forward': forward, 'backward': backward})
+    return Layer(init, carry, apply, {'forward': forward, 'backward': backward})
 
 
-def with_dropout(dropout: Rate, recurrent_dropout: Rate) -> Callable:
+def with_dropout(dropout: Rate, recurrent_dropout: Rate, **always: int | None) -> Callable:
     """unroll that also takes keys [*batch], and with them leaves out these shares; without keys (None) nothing."""
 
-    def run(cell: Cell, params, xs: Array, keys: Array | None, **options):
+    def run(cell: Cell, params, xs: Array, carry, keys: Array | None, **options):
         noise = None
         if keys is not None and dropout is not None:
             xs = xs * jnp.expand_dims(dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype), 0)
         if keys is not None and recurrent_dropout is not None:
             noise = recurrent_noise(cell, params, fold(keys, 1), recurrent_dropout)
-        return unroll(cell, params, xs, noise=noise, **options)
+        return unroll(cell, params, xs, carry, noise=noise, **always, **options)
 
     return run

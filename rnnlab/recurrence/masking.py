@@ -1,7 +1,8 @@
-"""Padding, resets and noise, as one change to a cell, so that no engine has to know of them.
+"""Padding, resets, cuts and noise, as one change to a cell, so that no engine has to know of them.
 
 The masked cell eats Inputs instead of x. A step that is not valid sees x = 0 and leaves the carry as it was, both chosen
-with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry.
+with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry; no
+gradient flows back through the carry of a step at a cut.
 The noise is the same at every step, as the params are, and so it stands beside them.
 """
 
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from rnnlab.cells.cell import Carry, Cell, dropped, take_step
 
@@ -19,6 +20,7 @@ class Inputs(NamedTuple):
     x: Array  # [T, *batch, D]
     valid: Array | None = None  # bool [T, *batch]; None: every step is
     fresh: Array | None = None  # bool [T, *batch]; None: no step is
+    cut: Array | None = None  # bool [T]; None: no step is
 
 
 class Masked(NamedTuple):
@@ -50,6 +52,14 @@ def masks(time_steps: int, lengths: Array | None, reset: Array | None, reverse: 
     return valid, fresh
 
 
+def cuts(time_steps: int, bptt: int | None, reverse: bool) -> Array | None:
+    """bool [T]: the steps, every bptt-th, whose carry comes from beyond a cut; None where there are none."""
+    if bptt is None or bptt >= time_steps:
+        return None
+    before = jnp.arange(time_steps) + (1 if reverse else 0)  # the boundary that is crossed to get there
+    return (before % bptt == 0) & (before > 0) & (before < time_steps)
+
+
 def choose(mask: Array | None, yes: Carry, no: Carry) -> Carry:
     """`yes` where mask [*batch] holds, else `no`, for arrays [*batch, ...]; `yes` itself where there is no mask."""
     if mask is None:
@@ -68,6 +78,8 @@ def zeroed(mask: Array | None, x: Array) -> Array:
 
 def masked(cell: Cell) -> Masked:
     def enter(params, carry, inputs):
+        if inputs.cut is not None:
+            carry = jax.tree.map(lambda leaf: jnp.where(inputs.cut, lax.stop_gradient(leaf), leaf), carry)
         if inputs.fresh is not None:
             carry = choose(inputs.fresh, cell.carry(params, inputs.x.shape[:-1]), carry)
         return carry, zeroed(inputs.valid, inputs.x)
@@ -90,5 +102,25 @@ def masked(cell: Cell) -> Masked:
         carry, _ = enter(params, carry, inputs)
         after, y, _ = cell.form.pointwise(params, carry, z)
         return leave(inputs, carry, after, y)
+
+    return Masked(step, affine, pointwise)
+
+
+def holding(cell: Masked) -> Masked:
+    """The same cell, but the output of the last step taken is held beside the carry, and no step puts anything out."""
+
+    def hold(inputs, before, after, y):
+        return (after, choose(inputs.valid, y, before)), ()
+
+    def step(pair, state, inputs):
+        carry, y = state
+        return hold(inputs, y, *cell.step(pair, carry, inputs))
+
+    def affine(pair, state, inputs):
+        return cell.affine(pair, state[0], inputs)
+
+    def pointwise(pair, state, z, inputs):
+        carry, y = state
+        return hold(inputs, y, *cell.pointwise(pair, carry, z, inputs))
 
     return Masked(step, affine, pointwise)

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Params
-from rnnlab.errors import InputError, known
+from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Params, take_step
+from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence.gated import gated
-from rnnlab.recurrence.masking import Inputs, masked, masks, within, zeroed
+from rnnlab.recurrence.masking import Inputs, cuts, holding, masked, masks, within, zeroed
 from rnnlab.recurrence.scan import scan
 
 ENGINES: dict[str, Callable] = {'scan': scan, 'gated': gated}
@@ -27,6 +27,8 @@ def unroll(
     reverse: bool = False,
     last: bool = False,
     noise: Any = None,
+    bptt: int | None = None,
+    remat: int | None = None,
     engine: str | None = None,
 ) -> tuple[Carry, Array]:
     """Runs a cell over xs [T, *batch, D]; the result is (carry, ys [T, *batch, H]) of this loop:
@@ -49,11 +51,19 @@ def unroll(
         last: ys is instead [*batch, H], the output of the last step taken of each sequence; zero where length is 0.
         noise: what multiplies the carry before every recurrent product, the same at every step: [*batch, H], a tuple of
             them for a stack. `dropout_mask` draws it.
+        bptt: truncated backpropagation: the carry goes on, but no gradient crosses from step t - 1 to t where t is a
+            multiple of bptt. None, or T and more, is the whole gradient.
+        remat: keep for the gradient only the carry of every remat-th step, and compute what is between again: less memory,
+            more time, the same values. About the square root of T keeps least.
         engine: a name of ENGINES; None takes 'gated' for cells of that form (no forward mode) and else 'scan'.
 
     Raises:
-        InputError: a carry, lengths, reset or noise that do not fit xs, an unknown engine, one that cannot run this cell.
+        InputError: a carry, lengths, reset or noise that do not fit xs, an unknown engine, one that cannot run this cell,
+            bptt or remat that are no whole number above zero.
     """
+    for name, number in (('bptt', bptt), ('remat', remat)):
+        if number is not None:
+            positive(name, number)
     xs = jnp.asarray(xs)
     if xs.ndim < 2:
         raise InputError(f'unroll takes xs [T, ..., D], not an array of shape {list(xs.shape)}')
@@ -75,7 +85,8 @@ def unroll(
     if isinstance(cell.form, Chain):
         if noise is not None and (not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)):
             raise InputError(f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
-        return climb(cell.form, params, xs, carry, lengths, reset, reverse, last, noise, engine)
+        options = {'lengths': lengths, 'reset': reset, 'reverse': reverse, 'bptt': bptt, 'remat': remat, 'engine': engine}
+        return climb(cell.form, params, xs, carry, noise, last, options)
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
@@ -83,25 +94,52 @@ def unroll(
     known('engine', engine, ENGINES)
     if engine == 'gated' and not isinstance(cell.form, Gated):
         raise InputError("engine 'gated' runs cells of form Gated only; this cell runs on engine 'scan'")
-    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse))
-    carry, ys = ENGINES[engine](masked(cell), (params, noise), carry, inputs, reverse)
-    return carry, final(ys, lengths, reverse) if last else ys
+    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse))
+    state, over_time = carry, masked(cell)
+    if last:
+        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, xs[0], noise)
+        state, over_time = (carry, jnp.zeros(y.shape, y.dtype)), holding(over_time)
+
+    def run(state, inputs):
+        return ENGINES[engine](over_time, (params, noise), state, inputs, reverse)
+
+    state, ys = run(state, inputs) if remat is None else in_parts(run, remat, state, inputs, reverse)
+    return state if last else (state, ys)
+
+
+def in_parts(run: Callable, size: int, state: Any, inputs: Inputs, reverse: bool) -> tuple[Any, Any]:
+    """run(state, inputs) in parts of that many steps (and one of what is left over at the end of time), each of which is computed
+    again for the gradient, so that only the states between them are kept."""
+    run = jax.checkpoint(run, prevent_cse=False)
+    time_steps = len(inputs.x)
+    size = min(size, time_steps)
+    whole = time_steps - time_steps % size
+    parts = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), inputs)
+    rest = jax.tree.map(lambda leaf: leaf[whole:], inputs)
+    ys_rest = None
+    if whole < time_steps and reverse:
+        state, ys_rest = run(state, rest)
+    state, ys = lax.scan(run, state, parts, reverse=reverse)
+    ys = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), ys)
+    if whole < time_steps and not reverse:
+        state, ys_rest = run(state, rest)
+    return state, ys if ys_rest is None else jax.tree.map(lambda *ends: jnp.concatenate(ends), ys, ys_rest)
 
 
 def shapes(carry: Carry) -> str:
     return ', '.join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(carry))
 
 
-def climb(form: Chain, params, xs, carries, lengths, reset, reverse, last, noise, engine):
+def climb(form: Chain, params, xs, carries, noise, last: bool, options: dict[str, Any]):
     """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
     after = []
     for cell, p, before, part in zip(form.cells, params, carries, noise or [None] * len(form.cells), strict=True):
-        new, ys = unroll(cell, p, xs, before, lengths=lengths, reset=reset, reverse=reverse, noise=part, engine=engine)
+        new, ys = unroll(cell, p, xs, before, noise=part, **options)
         after.append(new)
         xs = form.join(xs, ys)
-    if lengths is not None:  # a join may have let the inputs' padding through
-        xs = zeroed(within(len(xs), lengths), xs)
-    return tuple(after), final(xs, lengths, reverse) if last else xs
+    if options['lengths'] is not None:  # a join may have let the inputs' padding through
+        xs = zeroed(within(len(xs), options['lengths']), xs)
+    return tuple(after), final(xs, options['lengths'], options['reverse']) if last else xs
 
 
 def final(ys: Array, lengths: Array | None, reverse: bool) -> Array:
