@@ -22,7 +22,7 @@ import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab.axes import Grid, Settings, parse, product
-from rnnlab.batches import epoch_steps
+from rnnlab.batches import epoch_steps, one_bucket, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences, imdb, text_sequences
 from rnnlab.errors import InputError, known
@@ -42,7 +42,8 @@ def rnnlab_epoch(cell: str, data: Split) -> Epoch:
         return classifier([recurrent(CELLS[cell](UNITS))], inputs=FEATURES, classes=2, vocabulary=WORDS)
 
     hyper, key, steps = Hyper(lr=LR), jax.random.key(0), epoch_steps(len(data.labels), BATCH)
-    run = make_run(model, optimizer('rmsprop'), batch_size=BATCH, every=steps, mesh=batch_mesh(BATCH))
+    batches = shuffled(one_bucket(len(data.labels), LENGTH, BATCH), BATCH)
+    run = make_run(model, optimizer('rmsprop'), batches, every=steps, mesh=batch_mesh(BATCH))
     state, examples = run.start(hyper, key), jax.device_put(data)
 
     def epoch():

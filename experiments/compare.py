@@ -4,6 +4,7 @@ python -m experiments.compare runs/elman runs/lstm runs/gru
 """
 
 import statistics
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from experiments.flags import FLAGS
 from rnnlab import plots, runs
 from rnnlab.errors import InputError
 from rnnlab.tables import new_table, render
+from rnnlab.trials import score
 
 experiments.flags.pictures()
 flags.adopt_module_key_flags(experiments.flags)
@@ -28,7 +30,7 @@ class Result(NamedTuple):
     name: str
     config: dict[str, Any]
     rows: list[dict[str, Any]]
-    best: float | None  # validation accuracy
+    best: float | None  # of validation: its accuracy, or its loss
     last: float | None
     test: float | None
     parameters: int | None
@@ -64,14 +66,16 @@ def main(folders: list[str]) -> None:
 def read(folder: Path) -> Result:
     config, rows = runs.read_json(folder / runs.CONFIG), runs.read_rows(folder)
     summary = runs.read_json(folder / runs.SUMMARY) if (folder / runs.SUMMARY).exists() else {}
-    validation = [row['validation_accuracy'] for row in rows if 'validation_accuracy' in row]
+    goal = config.get('goal', 'accuracy')
+    field = f'validation_{goal}'
+    validation = [row[field] for row in rows if field in row]
     return Result(
         name=str(folder),
         config=config,
         rows=rows,
-        best=max(validation, default=None),
+        best=max(validation, key=partial(score, field), default=None),
         last=validation[-1] if validation else None,
-        test=summary.get('test_accuracy'),
+        test=summary.get(f'test_{goal}'),
         parameters=summary.get('parameters'),
         epoch_seconds=epoch_seconds(rows),
     )

@@ -5,6 +5,8 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,8 @@ from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.tables import new_table, render
-from rnnlab.trials import CHANCE, DIVERGED, Setting
+from rnnlab.trials import CHANCE, DIVERGED, Setting, score
 
-FIGURES = {'best_validation_accuracy': 'validation: best', 'validation_accuracy': 'last', 'test_accuracy': 'test'}
 BEST_SETTINGS = 10  # in the table of a sweep
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
@@ -35,22 +36,36 @@ def progress(stop: int, step: int) -> Iterator[Callable]:
 
         def show(step: int, means: dict[str, float], row: dict[str, Any] | None = None) -> None:
             nonlocal shown_at
-            bar.update(task, completed=step, description=f'loss {means["loss"]:.4f}  accuracy {means["accuracy"]:.4f}')
+            words = '  '.join(f'{name} {value:.4f}' for name, value in means.items() if name != 'grad_norm')
+            bar.update(task, completed=step, description=words)
             now = time.perf_counter()
             if row and (row['epoch'] == int(row['epoch']) or step == stop or now - shown_at > 1):
                 shown_at = now
                 parts = [part for part in ('train', 'validation', 'test') if f'{part}_loss' in row]
-                figures = '   '.join(f'{part} loss {row[f"{part}_loss"]:.4f} accuracy {row[f"{part}_accuracy"]:.4f}' for part in parts)
+                named = ({name: f'{value:.4f}' for name, value in of_part(row, part).items()} for part in parts)
+                figures = '   '.join(' '.join([part, *chain(*own.items())]) for part, own in zip(parts, named, strict=True))
                 console.print(f'epoch {row["epoch"]:5.2f}  step {step:6d}   {figures}   {row["seconds"]:.1f} s')
 
         yield show
 
 
-def summary_table(summary: dict[str, Any]) -> str:
-    columns = {'test accuracy': f'{summary["test_accuracy"]:.4f}', 'test loss': f'{summary["test_loss"]:.4f}'}
-    if 'best_validation_accuracy' in summary:
-        columns['validation: best'] = f'{summary["best_validation_accuracy"]:.4f}'
-        columns['last'] = f'{summary["validation_accuracy"]:.4f}'
+def of_part(row: dict[str, Any], part: str) -> dict[str, Any]:
+    """The figures that a row or a summary has for a part of the data, by name."""
+    return {name.removeprefix(f'{part}_'): value for name, value in row.items() if name.startswith(f'{part}_')}
+
+
+def figures_of(goal: str) -> dict[str, str]:
+    """The fields of a summary that are compared, with their headings."""
+    return {f'best_validation_{goal}': 'validation: best', f'validation_{goal}': 'last', f'test_{goal}': 'test'}
+
+
+def summary_table(summary: dict[str, Any], goal: str) -> str:
+    columns = {f'test {name}': f'{value:.4f}' for name, value in of_part(summary, 'test').items()}
+    best, last, _ = figures_of(goal)
+    if best in summary:
+        columns |= {f'validation {goal}: best': f'{summary[best]:.4f}', 'last': f'{summary[last]:.4f}'}
+    if 'baseline' in summary:
+        columns['memoryless'] = f'{summary["baseline"]:.4f}'
     if summary['kept_step'] != summary['steps']:
         columns['tested: step'] = f'{summary["kept_step"]:,}'
     columns |= {'parameters': f'{summary["parameters"]:,}', 'steps': f'{summary["steps"]:,}', 'seconds': f'{summary["wall_seconds"]:.1f}'}
@@ -86,7 +101,11 @@ def sweep_progress(groups: list[Any], sweep: Any) -> Iterator[Callable]:
             alive = trials.Setting({}, before).values(sweep.metric)
             alive += [] if scores is None else scores[np.isfinite(scores)].tolist()
             diverged = sum(trial['status'] == DIVERGED for trial in before) + (0 if scores is None else int(np.isnan(scores).sum()))
-            spread = f'best {max(alive):.4f}  median {np.median(alive):.4f}  diverged {diverged}' if alive else 'no evaluation yet'
+            spread = (
+                f'best {max(alive, key=partial(score, sweep.metric)):.4f}  median {np.median(alive):.4f}  diverged {diverged}'
+                if alive
+                else 'no evaluation yet'
+            )
             bar.update(task, completed=done, description=f'{group.label}  {spread}')
             now = time.perf_counter()
             if step == group.steps or (not console.is_terminal and now - shown_at > 5):
@@ -121,9 +140,9 @@ def shown(setting: Any) -> str:
     return f'{setting:g}' if isinstance(setting, float) else str(setting)
 
 
-def best_table(settings: list[Setting], names: list[str]) -> str:
+def best_table(settings: list[Setting], names: list[str], goal: str) -> str:
     """Settings with the mean and standard deviation over their seeds, the best first."""
-    figures = {name: heading for name, heading in FIGURES.items() if any(setting.values(name) for setting in settings)}
+    figures = {name: heading for name, heading in figures_of(goal).items() if any(setting.values(name) for setting in settings)}
     columns = [*names, 'seeds', *figures.values(), 'diverged', 'chance']
     table = new_table(*columns, right=tuple(columns))
     for setting in settings:
@@ -149,17 +168,18 @@ def sweep_report(folder: Path) -> None:
     if not results:
         raise InputError(f'{folder} holds no finished trial yet')
     names, metric = [name for name in record['names'] if name != 'seed'], record['metric']
+    goal = metric.rpartition('_')[2]
     settings = trials.by_setting(results, metric)
-    console.print(f'\n{best_table(settings[:BEST_SETTINGS], names)}\n')
+    console.print(f'\n{best_table(settings[:BEST_SETTINGS], names, goal)}\n')
     if len(settings) > BEST_SETTINGS:
         console.print(f'the best {BEST_SETTINGS} of {len(settings)} settings')
     diverged, chance = (sum(trial['status'] == status for trial in results) for status in (DIVERGED, CHANCE))
     console.print(f'{len(results)} of {record["trials"]} trials, {diverged} diverged, {chance} no better than chance')
-    if metric == 'test_accuracy':
-        console.print('ranked by test accuracy, since not every trial validates: no fair estimate of the best')
+    if metric == f'test_{goal}':
+        console.print(f'ranked by test {goal}, since not every trial validates: no fair estimate of the best')
     if winner := trials.best(results, metric):
         chosen = ' '.join(f'{name}={shown(value)}' for name, value in winner['settings'].items())
-        figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in FIGURES.items() if winner.get(name) is not None)
+        figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in figures_of(goal).items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
     console.print(f'{folder / trials.TRIALS} has every trial; drawn: {", ".join(draw_sweep(folder, record, results, rows))}')
 
@@ -173,7 +193,8 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
     seeds = max(len(setting.trials) for setting in settings) > 1
     pictures = []
     if rows:
-        metric = next((name for name in ('validation_accuracy', 'test_accuracy') if name in rows[0]), 'train_accuracy')
+        goal = field.rpartition('_')[2]
+        metric = next((name for name in (f'validation_{goal}', f'test_{goal}') if name in rows[0]), f'train_{goal}')
         plots.sweep_curves(results, rows, metric, structure, linear, folder / runs.CURVES, title)
         pictures.append(runs.CURVES)
     sizes = {name: len({str(setting.settings[name]) for setting in settings}) for name in settings[0].settings}

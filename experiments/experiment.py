@@ -5,19 +5,24 @@ import datetime
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.flags import FLAGS
-from rnnlab.batches import Buckets, epoch_steps, length_buckets
+from experiments.display import console, prediction_table
+from experiments.flags import FLAGS, config
+from rnnlab.batches import Batches, Buckets, in_order, length_buckets, one_bucket, shuffled
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
+from rnnlab.losses import Loss
 from rnnlab.models import Model
 from rnnlab.optim import WEIGHT_DECAY, Hyper, optimizer, schedule
-from rnnlab.train import Run, TrainState, make_evaluate, make_run
+from rnnlab.train import Run, TrainState, classification, make_evaluate, make_run
+from rnnlab.trials import score
 
 EVAL_BATCH = 500
 OWN_OPTIMIZERS = {'momentum': ['sgd'], 'weight_decay': ['adamw'], 'beta1': ['adam', 'adamw'], 'beta2': ['adam', 'adamw']}
@@ -26,22 +31,15 @@ OWN_OPTIMIZERS = {'momentum': ['sgd'], 'weight_decay': ['adamw'], 'beta1': ['ada
 Row = dict[str, Any]  # of metrics.jsonl, or what summary.json holds
 
 
-class Experiment(NamedTuple):
-    name: str
-    settle: Callable[[], None]  # gives flags that are open their values; InputError for flags that do not go together
-    load: Callable[[], Dataset]
-    build: Callable[[Dataset, Hyper], Model]
-    buckets: Callable[[], int] = lambda: 1  # at most so many groups of like length that batches are taken from
-
-
 class Plan(NamedTuple):
     """A training as the flags describe it; it holds while they stay as they are."""
 
     data: Dataset
     hyper: Hyper
     model: Model
+    loss: Callable[[Hyper], Loss]
+    batches: Batches
     make_run: Callable[..., Run]  # (mesh=None) -> the run
-    buckets: Buckets | None
     steps: int
     every: int  # steps between evaluations
     held_out: Split | None  # what is evaluated on the way
@@ -49,29 +47,67 @@ class Plan(NamedTuple):
     make_evaluate: Callable  # (split, window, mesh=None, **options of rnnlab's make_evaluate) -> rnnlab's evaluate
 
     def epoch(self, step: int) -> float:
-        return round(step / epoch_steps(len(self.data.train.labels), FLAGS.batch_size), 4)
+        return round(step / self.batches.steps, 4)
+
+
+def shuffled_examples(data: Split, buckets: int = 1) -> Batches:
+    """Batches of the training examples, from at most so many groups of like length."""
+    if FLAGS.batch_size > len(data.labels):
+        raise InputError(f'--batch_size={FLAGS.batch_size} is more than the {len(data.labels)} training examples')
+    return shuffled(grouped(data, FLAGS.batch_size, buckets), FLAGS.batch_size)
+
+
+def examples_in_order(data: Split, size: int, whole: bool, buckets: int = 1) -> Batches:
+    """Batches of that size to evaluate; `whole`: always all examples."""
+    return in_order(grouped(data, size, buckets if whole else 1), size)
+
+
+def grouped(data: Split, batch_size: int, number: int) -> Buckets:
+    if data.lengths is None or number == 1:
+        return one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
+    return length_buckets(np.asarray(data.lengths), batch_size, number)
+
+
+def show_predictions(plan: Plan, params: Any, folder: Path) -> None:
+    assert plan.data.test
+    console.print(f'\n{prediction_table(plan.model, params, plan.data.test)}')
+
+
+class Experiment(NamedTuple):
+    name: str
+    settle: Callable[[], None]  # gives flags that are open their values; InputError for flags that do not go together
+    load: Callable[[], Dataset]
+    build: Callable[[Dataset, Hyper], Model]
+    goal: str = 'accuracy'  # the figure of validation by which the best is chosen: accuracy, or loss
+    loss: Callable[[Hyper], Loss] = classification
+    batches: Callable[[Any], Batches] = shuffled_examples  # (training part) -> its batches
+    rounds: Callable[[Split, int, bool], Batches] = examples_in_order  # (part, size, whole) -> the batches that evaluate it
+    finish: Callable[[Plan, Any, Path], None] = show_predictions  # (plan, parameters, folder): what else the end of a run shows
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides what a run of it computes, as the flags are."""
+        return config(self.name, self.goal)
 
 
 def plan(experiment: Experiment) -> Plan:
     """Loads the data; InputError for flags that do not fit it or each other. Nothing compiles."""
     hyper, data = make_hyper(), experiment.load()
-    every, steps, held_out = plan_steps(data)
+    batches = experiment.batches(data.train)
+    every, steps, held_out = plan_steps(data, batches)
     make_optimizer = optimizer(FLAGS.optimizer, FLAGS.optimizer_constants, schedule(FLAGS.schedule, steps, FLAGS.warmup))
     model = experiment.build(data, hyper)
-    number = experiment.buckets()
-    buckets = grouped(data.train, FLAGS.batch_size, number)
 
     def run(mesh: Mesh | None = None) -> Run:
-        options: dict[str, Any] = {'batch_size': FLAGS.batch_size, 'every': every, 'buckets': buckets, 'mesh': mesh}
-        return make_run(lambda hyper: experiment.build(data, hyper), make_optimizer, **options)
+        return make_run(lambda hyper: experiment.build(data, hyper), make_optimizer, batches, every=every, loss=experiment.loss, mesh=mesh)
 
     def evaluate(split: Split, window: int, mesh: Mesh | None = None, **options: Any) -> Callable:
-        size = eval_batch(window, mesh)
-        groups = grouped(split, size, number) if window == len(split.labels) else None
-        return make_evaluate(model, batch_size=size, buckets=groups, mesh=mesh, **options)
+        rounds = experiment.rounds(split, eval_batch(window, mesh), window == len(split.labels))
+        if mesh and rounds.size % mesh.size:
+            mesh = None
+        return make_evaluate(model, rounds, loss=experiment.loss(Hyper()), mesh=mesh, **options)
 
     window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
-    return Plan(data, hyper, model, run, buckets, steps, every, held_out, window, evaluate)
+    return Plan(data, hyper, model, experiment.loss, batches, run, steps, every, held_out, window, evaluate)
 
 
 def make_hyper() -> Hyper:
@@ -85,11 +121,8 @@ def make_hyper() -> Hyper:
     return Hyper(**values)
 
 
-def plan_steps(data: Dataset) -> tuple[int, int, Split | None]:
+def plan_steps(data: Dataset, batches: Batches) -> tuple[int, int, Split | None]:
     """(steps between evaluations, steps in all, what is evaluated on the way)."""
-    examples = len(data.train.labels)
-    if FLAGS.batch_size > examples:
-        raise InputError(f'--batch_size={FLAGS.batch_size} is more than the {examples} training examples')
     held_out = getattr(data, FLAGS.eval_split)
     if FLAGS.eval_next and FLAGS.eval_examples is None:
         raise InputError('--eval_next goes with --eval_examples, how many to take each time')
@@ -98,25 +131,22 @@ def plan_steps(data: Dataset) -> tuple[int, int, Split | None]:
         raise InputError(f'--eval_examples={FLAGS.eval_examples} is more than the {there} of --eval_split={FLAGS.eval_split}')
     if FLAGS.keep == 'best' and (held_out is None or FLAGS.eval_split != 'validation'):
         raise InputError('--keep=best goes by validation: it needs --validation above 0 and --eval_split=validation')
-    epoch = epoch_steps(examples, FLAGS.batch_size)
-    return FLAGS.eval_every or epoch, FLAGS.steps or FLAGS.epochs * epoch, held_out
+    return FLAGS.eval_every or batches.steps, FLAGS.steps or FLAGS.epochs * batches.steps, held_out
 
 
 def measure(state: TrainState, plan: Plan, evaluate: Callable | None, held_out: Split | None) -> Row:
     """A row of metrics.jsonl: the totals since the row before, and an evaluation. Of lanes the figures are arrays."""
     step, means = int(state.step), state.totals.means()
-    row = {'step': step, 'epoch': plan.epoch(step)}
-    row |= {'train_loss': means['loss'], 'train_accuracy': means['accuracy'], 'grad_norm': means['grad_norm']}
+    norm = means.pop('grad_norm')
+    row = {'step': step, 'epoch': plan.epoch(step)} | named('train', means) | {'grad_norm': norm}
     if evaluate and held_out:
         start = (-(-step // plan.every) - 1) * plan.window % len(held_out.labels) if FLAGS.eval_next else 0
-        loss, accuracy = evaluate(state.params, held_out, start, plan.window)
-        row |= {f'{FLAGS.eval_split}_loss': loss, f'{FLAGS.eval_split}_accuracy': accuracy}
+        row |= named(FLAGS.eval_split, evaluate(state.params, held_out, start, plan.window))
     return row
 
 
-def grouped(split: Split, batch_size: int, number: int) -> Buckets | None:
-    """The buckets of a split whose sequences have lengths."""
-    return None if split.lengths is None or number == 1 else length_buckets(np.asarray(split.lengths), batch_size, number)
+def named(part: str, figures: dict[str, Any]) -> Row:
+    return {f'{part}_{name}': value for name, value in figures.items()}
 
 
 def eval_batch(examples: int, mesh: Mesh | None) -> int:
@@ -129,8 +159,8 @@ class Best(NamedTuple):
     """What --keep=best keeps: the first of the best evaluations so far."""
 
     params: Any
-    step: Any  # of lanes this and the accuracy are arrays
-    accuracy: Any  # of validation
+    step: Any  # of lanes this and the score are arrays
+    score: Any  # of validation, the greater the better
 
 
 def saved_tree(fingerprint: np.uint32, state: TrainState, best: Best | None, seconds: float) -> dict[str, Any]:
@@ -139,14 +169,14 @@ def saved_tree(fingerprint: np.uint32, state: TrainState, best: Best | None, sec
     return tree | {'best': best._asdict()} if best else tree
 
 
-def summarise(rows: list[Row], tested: tuple[Any, Any], kept_step: int, steps: int, parameters: int, seconds: float) -> Row:
-    """What came out of a run: its best row, its last one, the loss and accuracy of the test."""
+def summarise(rows: list[Row], tested: Row, kept_step: int, goal: str, plan: Plan, parameters: int, seconds: float) -> Row:
+    """What came out of a run: its best row, its last one, the figures of the test."""
     summary: Row = {}
-    if rows and 'validation_accuracy' in rows[-1]:
-        summary['best_validation_accuracy'] = max(row['validation_accuracy'] for row in rows)
+    if rows and (field := f'validation_{goal}') in rows[-1]:
+        summary[f'best_{field}'] = max((row[field] for row in rows), key=partial(score, field))
     summary |= {name: value for name, value in rows[-1].items() if name.startswith(('validation', 'train_'))} if rows else {}
-    summary |= {'test_accuracy': tested[1], 'test_loss': tested[0], 'kept_step': kept_step}
-    return summary | {'parameters': parameters, 'steps': steps, 'wall_seconds': round(seconds, 3)}
+    summary |= tested | {'kept_step': kept_step} | ({} if plan.data.baseline is None else {'baseline': plan.data.baseline})
+    return summary | {'parameters': parameters, 'steps': plan.steps, 'wall_seconds': round(seconds, 3)}
 
 
 def new_folder(experiment: str) -> str:

@@ -55,15 +55,24 @@ def cell() -> None:
     flags.register_validator('init_scale', lambda scale: scale is None or 0 < scale < INF, 'must be a number above zero')
 
 
-def model() -> None:
+def layers() -> None:
     cell()
     flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean or max: none.', lower_bound=0)
-    flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
-    flags.DEFINE_enum('pool', 'last', list(POOLS), "What of the highest layer's outputs is read out.")
+    flags.DEFINE_integer('bptt', None, 'Steps that a gradient goes back at most; by default all that a sequence has.', lower_bound=1)
+    flags.DEFINE_integer(
+        'remat', None, 'Keep only every N-th carry for the gradient, compute the rest again: less memory, the same result.', lower_bound=1
+    )
     flags.DEFINE_float('dropout', None, "Share of each layer's and the readout's inputs left out in training, the same ones at every step.")
     flags.DEFINE_float('recurrent_dropout', None, 'Share of the units left out of the recurrent products in training, likewise.')
     for name in ('dropout', 'recurrent_dropout'):
         flags.register_validator(name, lambda rate: rate is None or 0 <= rate < 1, 'must be at least 0 and below 1')
+
+
+def classifier() -> None:
+    layers()
+    flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
+    flags.DEFINE_enum('pool', 'last', list(POOLS), "What of the highest layer's outputs is read out.")
+    flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, of digits a tenth.', lower_bound=0)
 
 
 def data_dir() -> None:
@@ -79,10 +88,6 @@ def pictures() -> None:
 
 
 def training() -> None:
-    # data
-    data_dir()
-    flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, of digits a tenth.', lower_bound=0)
-
     # steps
     flags.DEFINE_integer('batch_size', 128, 'Examples a step.', lower_bound=1)
     flags.DEFINE_integer('epochs', 5, 'Passes over the training part.', lower_bound=1)
@@ -113,7 +118,7 @@ def training() -> None:
     flags.DEFINE_enum('eval_split', 'validation', ['validation', 'test'], 'What is evaluated on the way.')
     flags.DEFINE_integer('eval_examples', None, 'Examples of an evaluation on the way, the first ones; by default all.', lower_bound=1)
     flags.DEFINE_boolean('eval_next', False, 'Take the next --eval_examples each time, not the first ones.')
-    flags.DEFINE_enum('keep', 'last', ['last', 'best'], 'Whose parameters are tested: the last, or those of the best validation accuracy.')
+    flags.DEFINE_enum('keep', 'last', ['last', 'best'], 'Whose parameters are tested: the last, or those that validated best.')
 
     # sweeps
     flags.DEFINE_multi_string(
@@ -149,12 +154,13 @@ NUMERICS = {  # these of JAX do, and the environment sets them too
 }  # fmt: skip
 
 
-def config(experiment: str) -> dict[str, Any]:
-    """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices."""
+def config(experiment: str, goal: str) -> dict[str, Any]:
+    """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices; and by which
+    figure it is judged."""
     ours = {name: flag.value for name, flag in sweepable().items()}
     of_jax = {name: getattr(jax.config, name) for name in FLAGS if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present)}
     machine = {'jax': jax.__version__, 'platform': devices()[0].platform, 'devices': len(devices())}
-    settings = {'experiment': experiment, **ours, **of_jax, **machine}
+    settings = {'experiment': experiment, 'goal': goal, **ours, **of_jax, **machine}
     return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity
 
 

@@ -7,7 +7,6 @@ python -m experiments.imdb --predict='A wonderful film.' --out=runs/gru      (a 
 import sys
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,18 +14,21 @@ from absl import flags
 
 import experiments.flags
 from experiments import model
-from experiments.experiment import Experiment, make_hyper
+from experiments.experiment import Experiment, examples_in_order, make_hyper, shuffled_examples
 from experiments.flags import FLAGS
 from experiments.sweep import sweep
+from experiments.trained import recall_run, restore_params
 from experiments.training import train
-from rnnlab import checkpoint, runs
-from rnnlab.data import Dataset, imdb, text, text_sequences
+from rnnlab import runs
+from rnnlab.batches import Batches
+from rnnlab.data import Dataset, Split, imdb, text, text_sequences
 from rnnlab.errors import InputError
 from rnnlab.models import Model, classifier
 from rnnlab.optim import Hyper
 
 experiments.flags.texts()
-experiments.flags.model()
+experiments.flags.classifier()
+experiments.flags.data_dir()
 experiments.flags.training()
 flags.DEFINE_string('predict', None, "A review to judge by the run in --out; '-': those of standard input, one a line.")
 experiments.flags.set_defaults({'hidden_size': 32, 'epochs': 10, 'optimizer': 'rmsprop', 'clip': float('inf'), 'keep': 'best'})
@@ -39,7 +41,7 @@ def main() -> None:
     if FLAGS.predict is not None:
         predict()
     else:
-        (sweep if FLAGS.sweep else train)(Experiment('imdb', settle, load, build, buckets=lambda: FLAGS.buckets))
+        (sweep if FLAGS.sweep else train)(Experiment('imdb', settle, load, build, batches=batches, rounds=rounds))
 
 
 def settle() -> None:
@@ -68,15 +70,17 @@ def network(vocabulary, hyper: Hyper) -> Model:
     return classifier(model.layers(hyper), inputs=FLAGS.embedding, classes=classes, vocabulary=size, **model.readout(hyper))
 
 
+def batches(data: Split) -> Batches:
+    return shuffled_examples(data, FLAGS.buckets)
+
+
+def rounds(data: Split, size: int, whole: bool) -> Batches:
+    return examples_in_order(data, size, whole, FLAGS.buckets)
+
+
 def predict() -> None:
     """Prints the probability of the likelier label, and the label, for each review."""
-    if not FLAGS.out:
-        raise InputError('--predict=TEXT goes with --out=DIR, the folder of the run that judges')
-    folder = Path(FLAGS.out)
-    settings = runs.read_json(folder / runs.CONFIG)
-    if settings.get('experiment') != 'imdb':
-        raise InputError(f'{folder} holds a run of {settings.get("experiment")}, not of imdb')
-    experiments.flags.recall(settings, f'the run in {folder}')
+    folder = recall_run('imdb', '--predict=TEXT')
     vocabulary = runs.read_json(folder / runs.VOCABULARY, list) if FLAGS.tokens == 'words' else None
     reviews = list(read_reviews(FLAGS.predict))
     net = network(vocabulary, make_hyper())
@@ -94,22 +98,6 @@ def predict() -> None:
         for probabilities in np.asarray(jax.nn.softmax(logits))[: len(reviews) - begin]:
             label = int(np.argmax(probabilities))
             print(f'{probabilities[label]:.4f} {imdb.CLASSES[label]}')
-
-
-def restore_params(folder: Path, like):
-    """The parameters in the run's checkpoint, those of its best evaluation where there was one; `like` has their shapes."""
-    where = folder / runs.CHECKPOINT
-    saved = None
-    if where.is_dir():
-        with checkpoint.open_checkpoints(where) as checkpoints:
-            saved = checkpoint.restore(checkpoints)
-    if saved is None:
-        raise InputError(f'there is no checkpoint in {folder} yet; train first')
-    evaluated = 'best' in saved and saved['best']['step'] > 0
-    params = saved['best']['params'] if evaluated else saved['state']['params']
-    checkpoint.check_shapes(params, like, where)
-    runs.check_fingerprint(folder, saved['fingerprint'])
-    return params
 
 
 def read_reviews(given: str) -> Iterator[tuple[str, str]]:

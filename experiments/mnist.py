@@ -19,7 +19,8 @@ from rnnlab.models import Model, classifier
 from rnnlab.optim import Hyper
 
 experiments.flags.images()
-experiments.flags.model()
+experiments.flags.classifier()
+experiments.flags.data_dir()
 experiments.flags.training()
 flags.adopt_module_key_flags(experiments.flags)
 
@@ -46,7 +47,7 @@ def sequences(dataset: str, data_dir: str | None, view: str, validation: int | N
 
 def build(data: Dataset, hyper: Hyper) -> Model:
     inputs = data.train.inputs.shape[-1]
-    return classifier(model.layers(hyper), inputs=inputs, classes=data.classes, scale=data.scale, **model.readout(hyper))
+    return classifier(model.layers(hyper), inputs=inputs, classes=data.outputs, scale=data.scale, **model.readout(hyper))
 
 
 if __name__ == '__main__':

@@ -37,10 +37,11 @@ def cell(hyper: Hyper) -> Cell:
 
 
 def layers(hyper: Hyper) -> list[Layer]:
-    rates = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout}
+    options: dict = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout, 'bptt': FLAGS.bptt, 'remat': FLAGS.remat}
 
     def layer() -> Layer:
-        return bidirectional(cell(hyper), cell(hyper), **rates) if FLAGS.bidirectional else recurrent(cell(hyper), **rates)
+        both = 'bidirectional' in FLAGS and FLAGS.bidirectional
+        return bidirectional(cell(hyper), cell(hyper), **options) if both else recurrent(cell(hyper), **options)
 
     return [layer() for _ in range(FLAGS.layers)]
 

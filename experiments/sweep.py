@@ -14,7 +14,7 @@ from absl import flags
 
 from experiments.display import console, groups_table, settings_table, sweep_progress, sweep_report
 from experiments.experiment import Experiment, make_hyper, new_folder, plan, watch_signals
-from experiments.flags import FLAGS, assigned, config, devices, sweepable
+from experiments.flags import FLAGS, assigned, devices, sweepable
 from experiments.wave import Member, Sweep, make_lanes, train_wave
 from rnnlab import runs, search, trials
 from rnnlab.axes import Drawn, Grid, Settings, draws, parse, product
@@ -91,7 +91,7 @@ def train_group(experiment: Experiment, group: Group, axes: list[Grid | Drawn], 
     lanes = None
     for wave in searched(experiment, group, axes, sweep) if FLAGS.search else unfinished(group.members, group.lanes, sweep):
         try:
-            lanes = lanes or make_lanes(plan(experiment), group.lanes)
+            lanes = lanes or make_lanes(plan(experiment), group.lanes, experiment.goal)
             train_wave(lanes, wave, sweep, partial(show, group, wave))
         except jax.errors.JaxRuntimeError as error:
             if 'RESOURCE_EXHAUSTED' not in str(error):
@@ -202,7 +202,7 @@ def make_member(experiment: Experiment, number: int, settings: Settings) -> Memb
     """The trial with these flags; InputError (or absl's) for flags that a run alone would refuse."""
     with assigned(settings):
         experiment.settle()
-        return Member(number, settings, config(experiment.name) | {'devices': 1}, make_hyper())
+        return Member(number, settings, experiment.settings() | {'devices': 1}, make_hyper())
 
 
 def make_groups(experiment: Experiment, everything: list[Member], names: list[str], part: int, parts: int) -> tuple[list[Group], str]:
@@ -219,7 +219,7 @@ def make_groups(experiment: Experiment, everything: list[Member], names: list[st
             todo = plan(experiment)
             validated &= todo.held_out is not None and FLAGS.eval_split == 'validation'
             run, hyper, data = todo.make_run(), todo.hyper, todo.data
-            own, shared = lane_bytes(run, todo.model, hyper, data.train, FLAGS.batch_size, todo.buckets, each_on(device))
+            own, shared = lane_bytes(run, todo.model, todo.loss(hyper), hyper, data.train, todo.batches, each_on(device))
         mine = members[(part - dealt) % parts :: parts]
         if FLAGS.search:
             numbers = list(range(dealt * FLAGS.trials, (dealt + len(members)) * FLAGS.trials))
@@ -236,4 +236,4 @@ def make_groups(experiment: Experiment, everything: list[Member], names: list[st
             groups.append(Group(label, mine, numbers, todo.steps, lanes, lanes * own + min(lanes, len(devices())) * shared))
     if FLAGS.search and not validated:
         raise InputError('--search goes by validation: it needs --validation above 0 and --eval_split=validation')
-    return groups, 'best_validation_accuracy' if validated else 'test_accuracy'
+    return groups, f'best_validation_{experiment.goal}' if validated else f'test_{experiment.goal}'

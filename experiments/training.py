@@ -7,12 +7,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments.display import console, prediction_table, progress, summary_table
+from experiments.display import console, progress, summary_table
 from experiments.experiment import (
     Best,
     Experiment,
     copied,
     measure,
+    named,
     new_folder,
     plan,
     saved_tree,
@@ -21,11 +22,12 @@ from experiments.experiment import (
     watch_signals,
     watched,
 )
-from experiments.flags import FLAGS, config, devices
-from rnnlab import checkpoint, plots, runs
+from experiments.flags import FLAGS, devices
+from rnnlab import checkpoint, plots, runs, trials
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
 from rnnlab.train import batch_mesh, everywhere, fit
+from rnnlab.trials import score
 
 
 def train(experiment: Experiment) -> None:
@@ -37,10 +39,10 @@ def train(experiment: Experiment) -> None:
     if alien := [name for name in ('trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard') if FLAGS[name].present]:
         raise InputError(f'--{alien[0]} goes with --sweep')
     experiment.settle()
-    folder, settings = Path(FLAGS.out or new_folder(experiment.name)), config(experiment.name)
+    folder, settings = Path(FLAGS.out or new_folder(experiment.name)), experiment.settings()
     runs.check_folder(folder, settings, FLAGS.resume)
     todo = plan(experiment)
-    data, model, every, stop = todo.data, todo.model, todo.every, todo.steps
+    data, model, every, stop, goal = todo.data, todo.model, todo.every, todo.steps, experiment.goal
     runs.write_json(folder / runs.CONFIG, settings)
     if data.vocabulary:
         runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
@@ -51,7 +53,7 @@ def train(experiment: Experiment) -> None:
     console.print(f'\n{describe(model)}\n')
     run, key = todo.make_run(mesh), jax.random.key(FLAGS.seed)
     state, spent = run.start(todo.hyper, key), 0.0
-    best = Best(copied(state.params), np.int32(0), np.float64(-1)) if FLAGS.keep == 'best' else None
+    best = Best(copied(state.params), np.int32(0), np.float64(-np.inf)) if FLAGS.keep == 'best' else None
     checkpoints = checkpoint.open_checkpoints(folder / runs.CHECKPOINT)
     if saved := checkpoint.restore(checkpoints, saved_tree(fingerprint, state, best, spent)):
         runs.check_fingerprint(folder, saved['fingerprint'])
@@ -77,8 +79,8 @@ def train(experiment: Experiment) -> None:
             show(step, means)
             if step % every == 0 or step == stop:
                 row = measure(state, todo, evaluate, held_out) | {'seconds': round(seconds(), 3)}
-                if best and row['validation_accuracy'] > best.accuracy:
-                    best = Best(copied(state.params), np.int32(step), np.float64(row['validation_accuracy']))
+                if best and (now := score(goal, row[f'validation_{goal}'])) > best.score:
+                    best = Best(copied(state.params), np.int32(step), np.float64(now))
                 rows.append(row)
                 runs.append_row(folder, row)
                 show(step, means, row)
@@ -92,14 +94,18 @@ def train(experiment: Experiment) -> None:
         raise SystemExit(128 + asked[0])
 
     kept = best.params if best else copied(state.params)
-    loss, accuracy = todo.make_evaluate(test, len(test.labels), mesh)(kept, test)
-    if not math.isfinite(loss):
+    tested = named('test', todo.make_evaluate(test, len(test.labels), mesh)(kept, test)) if test else {}
+    if not all(map(math.isfinite, tested.values())):
         raise not_finite('the test loss', folder)
-    summary = summarise(rows, (loss, accuracy), int(best.step) if best else stop, stop, count(kept), seconds())
+    summary = summarise(rows, tested, int(best.step) if best else stop, goal, todo, count(kept), seconds())
     runs.write_json(folder / runs.SUMMARY, summary)
     net = f'{FLAGS.cell}, {FLAGS.hidden_size} units' if FLAGS.cell else 'no recurrence'
-    plots.curves(rows, folder / runs.CURVES, f'{experiment.name}: {net}, test accuracy {accuracy:.2%} at step {summary["kept_step"]:,}')
-    console.print(f'\n{summary_table(summary)}\n\n{prediction_table(model, kept, data.test)}')
+    figure = next(name for name in (f'test_{goal}', f'best_validation_{goal}') if name in summary)
+    value = format(summary[figure], '.2%' if trials.is_share(figure) else '.4g')
+    title = f'{experiment.name}: {net}, {figure.replace("_", " ")} {value} at step {summary["kept_step"]:,}'
+    plots.curves(rows, folder / runs.CURVES, title, data.baseline)
+    console.print(f'\n{summary_table(summary, goal)}')
+    experiment.finish(todo, kept, folder)
 
 
 def not_finite(what: str, folder: Path) -> InputError:

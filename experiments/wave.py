@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.experiment import Best, Plan, Row, measure, saved_tree, summarise, undisturbed, watched
+from experiments.experiment import Best, Plan, Row, measure, named, saved_tree, summarise, undisturbed, watched
 from experiments.flags import FLAGS, devices
 from rnnlab import checkpoint, runs, trials
 from rnnlab.axes import Settings
@@ -57,22 +57,23 @@ class Lanes(NamedTuple):
 
     plan: Plan
     number: int
+    goal: str
     mesh: Mesh
     run: Run
     evaluate: Callable | None
-    test: Callable
-    train_data: Split
+    test: Callable | None
+    train_data: Split | None
     held_out: Split | None
-    test_data: Split
+    test_data: Split | None
 
 
-def make_lanes(plan: Plan, number: int) -> Lanes:
+def make_lanes(plan: Plan, number: int, goal: str) -> Lanes:
     mesh = lane_mesh(number, devices())
     program = evaluation_over_lanes(mesh)
     evaluate = plan.make_evaluate(plan.held_out, plan.window, program=program) if plan.held_out else None
-    test = plan.make_evaluate(plan.data.test, len(plan.data.test.labels), program=program)
+    test = plan.make_evaluate(plan.data.test, len(plan.data.test.labels), program=program) if plan.data.test else None
     data = jax.device_put((plan.data.train, plan.held_out, plan.data.test), everywhere(mesh))
-    return Lanes(plan, number, mesh, over_lanes(plan.make_run(), mesh), evaluate, test, *data)
+    return Lanes(plan, number, goal, mesh, over_lanes(plan.make_run(), mesh), evaluate, test, *data)
 
 
 def train_wave(lanes: Lanes, wave: list[Member], sweep: Sweep, show: Callable) -> bool:
@@ -109,7 +110,7 @@ def train(lanes: Lanes, wave: list[Member], checkpoints: Any, asked: list[int], 
     history = new_history(plan, number)
     best = None
     if FLAGS.keep == 'best':
-        best = Best(jax.tree.map(jnp.copy, state.params), np.zeros(number, np.int32), np.full(number, -1.0))
+        best = Best(jax.tree.map(jnp.copy, state.params), np.zeros(number, np.int32), np.full(number, -np.inf))
 
     def seconds() -> float:
         return spent + time.perf_counter() - began
@@ -133,8 +134,9 @@ def train(lanes: Lanes, wave: list[Member], checkpoints: Any, asked: list[int], 
             for name, values in history.items():
                 values[evaluations(step, plan) - 1] = row[name]
             if best:
-                best = improved(best, state, row['validation_accuracy'])
-        show(step, scores(history, state)[: len(wave)] if step >= min(plan.every, plan.steps) else None)
+                best = improved(best, state, trials.score(lanes.goal, row[f'validation_{lanes.goal}']))
+        done = step // plan.every + (step == plan.steps and step % plan.every > 0)
+        show(step, figures(history, state, lanes.goal, done)[: len(wave)] if done else None)
     if asked and int(state.step) < plan.steps and np.any(state.finite):
         with undisturbed():
             save()
@@ -146,25 +148,27 @@ def train(lanes: Lanes, wave: list[Member], checkpoints: Any, asked: list[int], 
 def judge(lanes: Lanes, wave: list[Member], trained: Trained, names: list[str]) -> tuple[list[trials.Trial], list[list[Row]]]:
     """Tests the parameters that are kept: what came out of each trial, and the rows of its curve."""
     state, best, plan = trained.state, trained.best, lanes.plan
-    tested = lanes.test(best.params if best else state.params, lanes.test_data)
+    tested = lanes.test(best.params if best else state.params, lanes.test_data) if lanes.test else {}
     results, curves = [], []
     for lane, member in enumerate(wave):
         curves.append(rows_of(trained.history, lane, plan))
-        loss, accuracy = (float(figure[lane]) for figure in tested)
-        figures = (loss, accuracy) if state.finite[lane] and math.isfinite(loss) else (None, None)
+        figures = {name: float(values[lane]) for name, values in tested.items()}
+        sound = bool(state.finite[lane]) and all(map(math.isfinite, figures.values()))
         kept_step = int((best.step if best else state.taken)[lane])
         parameters, share = count(state.params) // lanes.number, trained.seconds / len(wave)
-        summary = summarise(curves[-1], figures, kept_step, plan.steps, parameters, share)
+        lost = {name: value if sound else None for name, value in named('test', figures).items()}
+        summary = summarise(curves[-1], lost, kept_step, lanes.goal, plan, parameters, share)
         summary['seconds'] = summary.pop('wall_seconds')
         settings = {name: member.config[name] for name in names}
-        results.append({'trial': member.number, 'settings': settings, 'status': status(summary, plan)} | summary)
+        ended = status(summary, plan) if sound else trials.DIVERGED
+        results.append({'trial': member.number, 'settings': settings, 'status': ended} | summary)
     return results, curves
 
 
 def new_history(plan: Plan, number: int) -> dict[str, np.ndarray]:
     """Room for the figures of every evaluation [evaluations, lanes]."""
-    names = ['train_loss', 'train_accuracy', 'grad_norm', 'finite', 'seconds']
-    names += [f'{FLAGS.eval_split}_loss', f'{FLAGS.eval_split}_accuracy'] if plan.held_out else []
+    own = dict.fromkeys(plan.loss(Hyper()).figures)
+    names = [*named('train', own), 'grad_norm', 'finite', 'seconds', *(named(FLAGS.eval_split, own) if plan.held_out else {})]
     return {name: np.zeros((evaluations(plan.steps, plan), number)) for name in names}
 
 
@@ -184,23 +188,27 @@ def rows_of(history: dict[str, np.ndarray], lane: int, plan: Plan) -> list[Row]:
     return rows
 
 
-def scores(history: dict[str, np.ndarray], state: TrainState) -> np.ndarray:
-    """Each lane's highest accuracy so far, NaN where it diverged."""
-    name = f'{FLAGS.eval_split}_accuracy'
-    return np.where(state.finite, np.max(history.get(name, history['train_accuracy']), axis=0), np.nan)
+def figures(history: dict[str, np.ndarray], state: TrainState, goal: str, evaluated: int) -> np.ndarray:
+    """The best that each lane has reached in so many evaluations, NaN where it diverged."""
+    field = next(name for name in (f'{FLAGS.eval_split}_{goal}', f'train_{goal}') if name in history)
+    best = np.max(trials.score(field, history[field][:evaluated]), axis=0)
+    return np.where(state.finite, trials.score(field, best), np.nan)
 
 
-def improved(best: Best, state: TrainState, accuracy: np.ndarray) -> Best:
+def improved(best: Best, state: TrainState, scores: np.ndarray) -> Best:
     """What --keep=best keeps, in each lane."""
-    higher = np.asarray(state.finite) & (accuracy > best.accuracy)
+    higher = np.asarray(state.finite) & (scores > best.score)
     params = better(best.params, state.params, higher)
-    return Best(params, np.where(higher, np.int32(state.step), best.step), np.where(higher, accuracy, best.accuracy))
+    return Best(params, np.where(higher, np.int32(state.step), best.step), np.where(higher, scores, best.score))
 
 
 def status(summary: Row, plan: Plan) -> str:
-    """Whether a trial diverged, or ended no better than chance: than always naming the most frequent label, by two standard errors."""
-    if summary['test_loss'] is None:
-        return trials.DIVERGED
+    """Whether a trial that did not diverge ended no better than chance: its loss hardly below that of what knows nothing, or its
+    accuracy not above that of always naming the most frequent label by two standard errors."""
+    if plan.data.baseline is not None:
+        loss = summary.get('validation_loss', summary.get('test_loss'))
+        return trials.CHANCE if loss is not None and loss > 0.99 * plan.data.baseline else trials.FINISHED
+    assert plan.data.test is not None
     accuracy, labels, examples = summary['test_accuracy'], plan.data.test.labels, len(plan.data.test.labels)
     if plan.held_out and 'validation_accuracy' in summary:
         accuracy, labels, examples = summary['validation_accuracy'], plan.held_out.labels, plan.window
@@ -212,7 +220,7 @@ def status(summary: Row, plan: Plan) -> str:
 def write_run(folder: Path, member: Member, plan: Plan, rows: list[Row], result: trials.Trial, trained: Trained, lane: int) -> None:
     """The folder of a trial as a run alone would have left it, but for its picture."""
     state, best = one_lane(trained.state, lane), trained.best
-    kept = best and Best(one_lane(best.params, lane), best.step[lane], best.accuracy[lane])
+    kept = best and Best(one_lane(best.params, lane), best.step[lane], best.score[lane])
     shutil.rmtree(folder, ignore_errors=True)
     runs.write_json(folder / runs.CONFIG, member.config)
     if plan.data.vocabulary:

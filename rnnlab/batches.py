@@ -1,15 +1,93 @@
-"""Which examples each step of an epoch takes, and how long its sequences are: pure functions of the key and the step."""
+"""Where the batches of a run come from: examples that are shuffled or taken in order, long streams, or made on the spot.
 
-from typing import NamedTuple
+All pure functions of the key and the step.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
+from rnnlab.data import Split
 from rnnlab.errors import positive
 
 SCHEDULE_SEED = 0  # names the one order that mixes long and short batches
+
+
+class Batch(NamedTuple):
+    examples: Array  # int [B], their places in the data; -1 only fills the batch up
+    keys: Array | None = None  # [B], for dropout; None: it is off
+    draws: Any = None  # keys [B], for examples that are made
+
+
+class Batches(NamedTuple):
+    """What the batches of an epoch are.
+
+    size: examples a batch.
+    steps: batches an epoch.
+    order: what an epoch begins with: (key) -> anything that `pick` needs.
+    pick: (that, at) -> (examples int [size], the number of one of `takes`) for the batch `at` of the epoch.
+    takes: (data, batch, at) -> Split, the examples of a Batch; several, where batches differ in their time steps.
+    carried: whether the next batch goes on where this one's sequences end, until the epoch ends.
+    """
+
+    size: int
+    steps: int
+    order: Callable[[Any], Any]
+    pick: Callable[[Any, Array], tuple[Array, Array]]
+    takes: tuple[Callable[[Any, Batch, Array], Split], ...]
+    carried: bool = False
+
+
+def shuffled(buckets: 'Buckets', size: int) -> Batches:
+    """Each example once an epoch, in an order that is new in each; one batch may be smaller."""
+    schedule, bucket_of = np.asarray(buckets.schedule, np.int32), np.asarray(buckets.of_batch)
+
+    def pick(order, at):
+        number = jnp.asarray(schedule)[at]
+        return order[number], jnp.asarray(bucket_of)[number]
+
+    return Batches(size, len(schedule), lambda key: epoch_order(key, buckets, size), pick, gathers(buckets))
+
+
+def in_order(buckets: 'Buckets', size: int) -> Batches:
+    """`count` examples from `start` on, those of a bucket side by side; behind the last stands the first. An epoch begins with both."""
+    order, bucket_of = np.argsort(buckets.of_example, kind='stable').astype(np.int32), np.asarray(buckets.of_batch)
+
+    def pick(part, at):
+        start, count = part
+        place = at * size + jnp.arange(size, dtype=jnp.int32)
+        return jnp.where(place < count, jnp.asarray(order)[(start + place) % len(order)], -1), jnp.asarray(bucket_of)[at]
+
+    return Batches(size, len(buckets.schedule), lambda part: part, pick, gathers(buckets))
+
+
+def streams(number: int, time_steps: int, window: int) -> Batches:
+    """Every batch has the next `window` steps of each of `number` long sequences, which are `time_steps` long."""
+    positive('window', window)
+
+    def take(data: Split, batch: Batch, at: Array) -> Split:
+        def cut(leaf):
+            return lax.dynamic_slice_in_dim(leaf[batch.examples], at * window, window, axis=1)
+
+        lengths = None if data.lengths is None else jnp.clip(data.lengths[batch.examples] - at * window, 0, window)
+        return Split(cut(data.inputs), cut(data.labels), lengths)
+
+    everyone = np.arange(number, dtype=np.int32)
+    return Batches(number, time_steps // window, lambda key: None, lambda _, at: (jnp.asarray(everyone), jnp.int32(0)), (take,), True)
+
+
+def generated(sample: Callable[[Array], tuple[Array, Array]], size: int, steps: int) -> Batches:
+    """Examples that nobody has seen before, each made from a key: (key) -> (inputs, labels). An epoch is `steps` batches."""
+
+    def take(data: None, batch: Batch, at: Array) -> Split:
+        return Split(*jax.vmap(sample)(batch.draws))
+
+    everyone = np.arange(size, dtype=np.int32)
+    return Batches(size, steps, lambda key: None, lambda _, at: (jnp.asarray(everyone), jnp.int32(0)), (take,))
 
 
 class Buckets(NamedTuple):
@@ -49,6 +127,19 @@ def length_buckets(lengths: np.ndarray, batch_size: int, number: int) -> Buckets
     of_example[order] = np.repeat(of_batch, batch_size)[: len(lengths)]
     schedule = np.random.RandomState(SCHEDULE_SEED).permutation(steps)
     return Buckets(tuple(time_steps.tolist()), of_example, of_batch, schedule)
+
+
+def gathers(buckets: Buckets) -> tuple[Callable, ...]:
+    """What takes the examples of a batch, for each bucket as many time steps as it has."""
+
+    def gather(time_steps):
+        def take(data: Split, batch: Batch, at: Array) -> Split:
+            inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.examples], data)
+            return Split(inputs[:, :time_steps], labels, lengths)
+
+        return take
+
+    return tuple(gather(time_steps) for time_steps in buckets.time_steps)
 
 
 def epoch_order(key: Array, buckets: Buckets, batch_size: int) -> Array:

@@ -1,4 +1,4 @@
-"""Models: an optional embedding, recurrent layers, pooling over time, and a dense readout."""
+"""Models: an embedding or a dense map of the inputs, recurrent layers, and a dense readout at every step or of what is pooled."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,16 +18,22 @@ from rnnlab.recurrence.masking import choose, within, zeroed
 class Model(NamedTuple):
     """init: (key, dtype=float) -> params, a dict by layer.
 
-    apply: (params, inputs, lengths=None, keys=None) -> logits [B, K], for inputs [B, T, D], or ids [B, T] with an
-        embedding. With keys [B], one a sequence, dropout is on.
+    run: (params, inputs, lengths=None, keys=None, carry=None) -> (carry, outputs [B, K] or [B, T, K]), for inputs [B, T, D],
+        or ids [B, T] with an embedding. With keys [B], one a sequence, dropout is on. It goes on from a carry that it gave.
+    carry: (params, B) -> the carry that sequences start from.
     layers: the recurrent layers, by the name of their params.
     inputs: D of the first recurrent layer.
     """
 
     init: Callable
-    apply: Callable
+    run: Callable
+    carry: Callable
     layers: dict[str, Layer]
     inputs: int
+
+    def apply(self, params, inputs, lengths=None, keys=None) -> Array:
+        """The outputs of whole sequences."""
+        return self.run(params, inputs, lengths, keys)[1]
 
 
 def classifier(
@@ -41,33 +47,65 @@ def classifier(
     dropout: float | Array | None = None,
     init: str | Preset = 'keras',
 ) -> Model:
-    """A sequence in, the logits of its class out.
+    """A sequence in, the logits of its class out: a network with `classes` outputs, and a pool.
 
-    Args:
-        layers: recurrent layers, the lowest first; none of them is a bag of words, with pool mean or max.
-        inputs: D, the values of one time step; with a vocabulary, the features that an id is embedded in.
-        classes: K. Of two, the readout has the logit of the second alone; that of the first is 0.
-        vocabulary: V, the number of ids; None takes numbers [B, T, D] as they are.
-        scale: what numbers are multiplied by, so that bytes can stay bytes until they are used.
-        pool: what of the highest layer's outputs is read out: a name of POOLS.
-        dropout: the share of it that is left out in training; None is off. Layers have their own.
-        init: the start of embedding and readout; cells have their own.
+    Of two classes, the readout has the logit of the second alone; that of the first is 0.
     """
-    positive('inputs', inputs)
     positive('classes', classes)
     known('pool', pool, POOLS)
     if not layers and pool == 'last':
         raise InputError('without a recurrent layer the last output is that of the last input alone; pool mean or max')
-    start = preset(init)
     outputs = 1 if classes == 2 else classes
+    options: dict = {'vocabulary': vocabulary, 'scale': scale, 'pool': pool, 'dropout': dropout, 'init': init}
+    net = network(layers, inputs=inputs, outputs=outputs, **options)
+
+    def run(params, inputs, lengths=None, keys=None, carry=None):
+        carry, logits = net.run(params, inputs, lengths, keys, carry)
+        return carry, jnp.pad(logits, ((0, 0), (1, 0)))
+
+    return net._replace(run=run) if classes == 2 else net
+
+
+def network(
+    layers: Sequence[Layer],
+    *,
+    inputs: int,
+    outputs: int,
+    vocabulary: int | None = None,
+    projection: int | None = None,
+    scale: float = 1.0,
+    pool: str | None = None,
+    dropout: float | Array | None = None,
+    init: str | Preset = 'keras',
+) -> Model:
+    """A sequence in, and numbers or logits out: at every step, or with a pool once.
+
+    Args:
+        layers: recurrent layers, the lowest first; none of them is a bag of words, with pool mean or max.
+        inputs: D, the values of one time step; with a vocabulary, the features that an id is embedded in.
+        outputs: K.
+        vocabulary: V, the number of ids; None takes numbers [B, T, D] as they are.
+        projection: P, what a dense map makes of the inputs of each step; None: there is none.
+        scale: what numbers are multiplied by, so that bytes can stay bytes until they are used.
+        pool: what of the highest layer's outputs is read out: a name of POOLS; None: those of every step.
+        dropout: the share of it that is left out in training, the same at every step; None is off. Layers have their own.
+        init: the start of embedding, projection and readout; cells have their own.
+    """
+    positive('inputs', inputs)
+    positive('outputs', outputs)
+    start = preset(init)
     named = {f'layer_{number}': layer for number, layer in enumerate(layers, 1)}
 
     def init_params(key, dtype=float):
         embedding_key, readout_key, *keys = jax.random.split(key, len(layers) + 2)
+        projection_key = jax.random.fold_in(embedding_key, 0)
         params = {}
         if vocabulary is not None:
             params['embedding'] = {'table': start.embedding(embedding_key, vocabulary, inputs, dtype)}
         width = inputs
+        if projection is not None:
+            kernel, bias = start.dense(projection_key, width, projection, dtype)
+            params['projection'], width = {'kernel': kernel, 'bias': bias}, projection
         for layer_key, (name, layer) in zip(keys, named.items(), strict=True):
             params[name] = layer.init(layer_key, width, dtype)
             width = output_size(layer, params[name], width)
@@ -75,19 +113,30 @@ def classifier(
         params['readout'] = {'kernel': kernel, 'bias': bias}
         return params
 
-    def apply(params, inputs, lengths=None, keys=None):
+    def run(params, inputs, lengths=None, keys=None, carry=None):
         embedded = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
         ys = jnp.moveaxis(embedded, 0, 1)
+        if projection is not None:
+            ys = dense(params['projection'], ys)
+        after = {}
         for number, (name, layer) in enumerate(named.items(), 1):
-            last = pool == 'last' and number == len(named)
-            _, ys = layer.apply(params[name], ys, lengths=lengths, last=last, keys=None if keys is None else fold(keys, number))
-        y = POOLS[pool](ys, lengths)
+            options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
+            after[name], ys = layer.apply(params[name], ys, None if carry is None else carry[name], lengths=lengths, **options)
+        y = ys if pool is None else POOLS[pool](ys, lengths)
         if keys is not None and dropout is not None:
-            y = y * dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
-        logits = biased(y @ params['readout']['kernel'], params['readout']['bias'])
-        return jnp.pad(logits, ((0, 0), (1, 0))) if classes == 2 else logits
+            mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
+            y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
+        outputs = dense(params['readout'], y)
+        return after, jnp.moveaxis(outputs, 0, 1) if pool is None else outputs
 
-    return Model(init_params, apply, named, inputs)
+    def carry(params, batch: int):
+        return {name: layer.carry(params[name], (batch,)) for name, layer in named.items()}
+
+    return Model(init_params, run, carry, named, projection or inputs)
+
+
+def dense(params, x: Array) -> Array:
+    return biased(x @ params['kernel'], params['bias'])
 
 
 def mean(ys: Array, lengths: Array | None) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.trials import Setting, Trial, label
+from rnnlab.trials import Setting, Trial, is_share, label, score
 
 Row = dict[str, Any]
 
@@ -19,11 +19,14 @@ SHADES = 'viridis'
 FEW = 13  # values of an axis that can be told apart as such
 
 
-def curves(rows: list[Row], path: Path, title: str) -> None:
-    """Loss and accuracy over the steps, a line for each part of the data that the rows of metrics.jsonl have."""
-    figure, panels = loss_and_accuracy('step')
+def curves(rows: list[Row], path: Path, title: str, baseline: float | None = None) -> None:
+    """The loss and the figure beside it over the steps, a line for each part of the data that the rows of metrics.jsonl have; and
+    the loss of what knows nothing."""
+    figure, panels = loss_and_figure('step', rows)
     figure.suptitle(title, fontsize=11)
     for axes, metric in panels:
+        if baseline is not None and metric == 'loss':
+            axes.axhline(baseline, color='black', linestyle=':', linewidth=1, label='memoryless')
         for part, colour in COLOURS.items():
             line(axes, rows, 'step', f'{part}_{metric}', color=colour, label=part)
         if axes.lines:
@@ -32,8 +35,9 @@ def curves(rows: list[Row], path: Path, title: str) -> None:
 
 
 def compare(groups: dict[str, list[list[Row]]], path: Path) -> None:
-    """Loss and accuracy over the epochs, a colour for each group of runs: what was evaluated on the way, and dashed training."""
-    figure, panels = loss_and_accuracy('epoch')
+    """The loss and the figure beside it over the epochs, a colour for each group of runs: what was evaluated on the way, and dashed
+    training."""
+    figure, panels = loss_and_figure('epoch', [row for group in groups.values() for rows in group for row in rows])
     for axes, metric in panels:
         for (name, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
             for rows in group:
@@ -49,20 +53,26 @@ def compare(groups: dict[str, list[list[Row]]], path: Path) -> None:
     finish(figure, panels, path)
 
 
-def loss_and_accuracy(xlabel: str) -> tuple[Any, list[tuple[Any, str]]]:
-    """A figure with its two panels, each with its metric."""
+UNITS = {'accuracy': 'nats', 'mae': 'mean squared error'}  # of the loss beside that figure
+
+
+def loss_and_figure(xlabel: str, rows: list[Row]) -> tuple[Any, list[tuple[Any, str]]]:
+    """A picture with its two panels, each with its metric."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
     figure = Figure(figsize=(10, 4), layout='constrained')
-    panels = list(zip(figure.subplots(1, 2), ('loss', 'accuracy'), strict=True))
+    second = next((name for name in UNITS if any(f'train_{name}' in row for row in rows)), 'accuracy')
+    panels = list(zip(figure.subplots(1, 2), ('loss', second), strict=True))
     for axes, metric in panels:
-        axes.set(xlabel=xlabel, ylabel='loss (nats)' if metric == 'loss' else 'accuracy')
+        words = {'loss': f'loss ({UNITS[second]})', 'mae': 'mean absolute error'}
+        axes.set(xlabel=xlabel, ylabel=words.get(metric, metric))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=''))
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
-    panels[1][0].yaxis.set_major_formatter(PercentFormatter(1))
+    if is_share(second):
+        panels[1][0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure, panels
 
 
@@ -130,13 +140,14 @@ def sweep_axes(settings: list[Setting], field: str, structure: list[str], linear
     other axes allow, mean and deviation over its seeds; a colour for each structure. `linear` names axes to draw as such."""
     names = list(settings[0].settings)
     kinds = styles_of(label(setting.settings, structure) for setting in settings)
-    figure, panels = panels_for(len(names), title, sharey=True)
+    figure, panels = panels_for(len(names), title, field, sharey=True)
+    worst = 0.0 if is_share(field) else max((value for setting in settings for value in setting.values(field)), default=0.0)
     for axes, name in zip(panels, names, strict=False):
         place = scale(axes, name, [setting.settings[name] for setting in settings], name in linear)
         for kind, (colour, style) in kinds.items():
             own = [setting for setting in settings if label(setting.settings, structure) == kind]
             dots = [(place(setting.settings[name]), value) for setting in own for value in setting.values(field)]
-            lost = [(place(setting.settings[name]), 0) for setting in own if len(setting.values(field)) < len(setting.trials)]
+            lost = [(place(setting.settings[name]), worst) for setting in own if len(setting.values(field)) < len(setting.trials)]
             axes.plot(*np.reshape(dots, (-1, 2)).T, '.', color=colour, alpha=0.3, markeredgewidth=0)
             axes.plot(*np.reshape(lost, (-1, 2)).T, 'x', color=colour, markersize=5, clip_on=not lost)
             best: dict[Any, Setting] = {}
@@ -169,7 +180,8 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
         if row.get(metric) is not None:
             curves[row['trial']].append(row)
     groups: dict[str, list[Trial]] = {}
-    for trial in sorted(trials, key=lambda trial: -max((row[metric] for row in curves[trial['trial']]), default=0)):
+    best = {number: max((score(metric, row[metric]) for row in own), default=-np.inf) for number, own in curves.items()}
+    for trial in sorted(trials, key=lambda trial: -best[trial['trial']]):
         groups.setdefault(label(trial['settings'], structure), []).append(trial)
     first = sorted(list(groups.items())[:6], key=lambda item: min(trial['trial'] for trial in item[1]))
     inside = [name for name in trials[0]['settings'] if name not in (*structure, 'seed')]
@@ -177,7 +189,7 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
     norm = norm_of([trial['settings'].get(axis, 0) for trial in trials], axis in linear)
     if len(groups) > len(first):
         title += f', the best {len(first)} of {len(groups)} structures'
-    figure, panels = panels_for(len(first), title, sharey=True, sharex=True)
+    figure, panels = panels_for(len(first), title, metric, sharey=True, sharex=True)
     for axes, (kind, members) in zip(panels, first, strict=True):
         for trial in reversed(members):
             style = {'linewidth': 2.5} if trial is members[0] else {'linewidth': 0.9, 'alpha': 0.8}
@@ -199,29 +211,34 @@ def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], linea
     best: dict[tuple, float] = {}
     for setting in settings:
         where = setting.settings[names[0]], setting.settings[names[1]]
-        best[where] = max(best.get(where, 0.0), setting.score(field))
+        best[where] = max(best.get(where, -np.inf), setting.score(field))
+    best = {where: abs(value) if np.isfinite(value) else np.nan for where, value in best.items()}
     across, up = (ordered(where[n] for where in best) for n in range(2))
+    shades = SHADES if is_share(field) else f'{SHADES}_r'  # the best is light
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
     axes.set_title(title, fontsize=11)
     image: Any
     if 2 * len(best) >= len(across) * len(up):
         cells = np.array([[best.get((x, y), np.nan) for x in across] for y in up])
-        image = axes.imshow(cells, aspect='auto', origin='lower', cmap=SHADES)
+        image = axes.imshow(cells, aspect='auto', origin='lower', cmap=shades)
         middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+        form = '.1%' if is_share(field) else '.3g'
         for (row, column), value in np.ndenumerate(cells):
             if len(across) <= FEW and len(up) <= FEW and np.isfinite(value):
-                axes.text(column, row, f'{value:.1%}', ha='center', va='center', fontsize=9, color='white' if value < middle else 'black')
+                axes.text(
+                    column, row, f'{value:{form}}', ha='center', va='center', fontsize=9, color='white' if value < middle else 'black'
+                )
         axes.set_xticks(range(len(across)), [shown(value) for value in across], rotation=30 if len(across) > 6 else 0)
         axes.set_yticks(range(len(up)), [shown(value) for value in up])
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
         x = scale(axes, names[0], across, names[0] in linear)
         y = scale(axes, names[1], up, names[1] in linear, axis='y')
-        places = sorted((value, x(where[0]), y(where[1])) for where, value in best.items())  # the best on top
+        places = sorted((value, x(where[0]), y(where[1])) for where, value in best.items())  # the greatest on top
         values, xs, ys = zip(*places, strict=True)
-        image = axes.scatter(xs, ys, c=values, cmap=SHADES, s=60, edgecolor='white')
-    figure.colorbar(image, label=field.replace('_', ' '), format=PercentFormatter(1, decimals=0))
+        image = axes.scatter(xs, ys, c=values, cmap=shades, s=60, edgecolor='white')
+    figure.colorbar(image, label=field.replace('_', ' '), format=PercentFormatter(1, decimals=0) if is_share(field) else None)
     figure.savefig(path, dpi=150)
 
 
@@ -231,8 +248,8 @@ def styles_of(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
     return dict(zip(dict.fromkeys(kinds), cycle(styles), strict=False))
 
 
-def panels_for(number: int, title: str, **share: Any) -> tuple[Any, list[Any]]:
-    """A figure with that many panels for a share from 0 to 1 each, at most three side by side."""
+def panels_for(number: int, title: str, field: str, **share: Any) -> tuple[Any, list[Any]]:
+    """A picture with that many panels for a figure, at most three side by side."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -246,7 +263,8 @@ def panels_for(number: int, title: str, **share: Any) -> tuple[Any, list[Any]]:
         axes.spines[['top', 'right']].set_visible(False)
     for axes in panels[number:]:
         axes.remove()
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    if is_share(field):
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure, panels[:number]
 
 

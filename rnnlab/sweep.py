@@ -11,11 +11,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.batches import Buckets
+from rnnlab.batches import Batch, Batches
 from rnnlab.data import Split
+from rnnlab.losses import Loss
 from rnnlab.models import Model
 from rnnlab.optim import Hyper
-from rnnlab.train import Batch, Run, TrainState, everywhere, sums
+from rnnlab.train import Run, TrainState, everywhere, sums
 
 WHOLE: Any = PartitionSpec()
 PART: Any = PartitionSpec('lane')
@@ -56,7 +57,7 @@ def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
     `each` is jax.vmap or in_turn; None takes what suits the device.
     """
     each = each or each_on(mesh.devices.flat[0])
-    lanes = TrainState(step=WHOLE, taken=PART, params=PART, opt_state=PART, totals=PART)  # they share the step
+    lanes = TrainState(step=WHOLE, taken=PART, params=PART, opt_state=PART, totals=PART, carry=PART)  # they share the step
 
     def start(hypers: Hyper, keys: Array) -> TrainState:
         states = each(lambda hyper, key: run.start(hyper, key).replace(step=None))(hypers, keys)
@@ -110,9 +111,7 @@ def better(best: Any, new: Any, improved: Array) -> Any:
     return jax.tree.map(lambda old, leaf: jnp.where(jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old), best, new)
 
 
-def lane_bytes(
-    run: Run, model: Model, hyper: Hyper, data: Split, batch_size: int, buckets: Buckets | None, each: Callable
-) -> tuple[int, int]:
+def lane_bytes(run: Run, model: Model, loss: Loss, hyper: Hyper, data: Split | None, batches: Batches, each: Callable) -> tuple[int, int]:
     """(what each lane adds on its device, what its lanes share) in bytes, about, without compiling anything.
 
     Parameters and optimizer state count twice, before and after a step. While a lane runs it has gradients and updates too, and
@@ -120,13 +119,14 @@ def lane_bytes(
     """
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(run.start, hyper, key)
-    time_steps = max(buckets.time_steps) if buckets else data.inputs.shape[1]
-    batch = jax.eval_shape(lambda: Batch(jnp.zeros(batch_size, jnp.int32), jnp.zeros(batch_size, bool)))
+    keys = jax.eval_shape(lambda key: jax.random.split(key, batches.size), key)
+    longest = sums(model, loss, batches)[-1]
 
-    def forward(params, data, batch):
-        return jax.vjp(lambda params: sums(model, time_steps)(params, data, batch)[0], params)[1]
+    def forward(params, carry, data, keys):
+        batch = Batch(jnp.zeros(batches.size, jnp.int32), None, keys)
+        return jax.vjp(lambda params: longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss'], params)[1]
 
-    kept, working = 2 * size(state), 2 * size(state.params) + 2 * size(jax.eval_shape(forward, state.params, data, batch))
+    kept, working = 2 * size(state), 2 * size(state.params) + 2 * size(jax.eval_shape(forward, state.params, state.carry, data, keys))
     return (kept, working) if each is in_turn else (kept + working, 0)
 
 

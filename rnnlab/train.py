@@ -5,7 +5,6 @@ advance takes as many steps as asked on the device, without the host. How a run 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,33 +15,38 @@ from flax import struct
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.batches import Buckets, epoch_order, one_bucket
+from rnnlab.batches import Batch, Batches
 from rnnlab.data import Split
 from rnnlab.errors import InputError, positive
+from rnnlab.losses import Loss, cross_entropy
 from rnnlab.models import Model
 from rnnlab.optim import Hyper
+from rnnlab.recurrence.masking import within
 
 # What a run's key is folded with to give each use of chance its own; a new use takes a new number.
-PARAMS, ORDER, DROPOUT = 0, 1, 2
+PARAMS, ORDER, DROPOUT, EXAMPLES = 0, 1, 2, 3
+
+NATS = cross_entropy()
+USES = DROPOUT, EXAMPLES
+
+
+def classification(hyper: Hyper) -> Loss:
+    return cross_entropy(hyper.label_smoothing)
 
 
 class Totals(NamedTuple):
     """Sums over the steps since the last multiple of `every`."""
 
-    loss: Array  # nats, over examples
-    correct: Array  # examples
-    examples: Array
+    figures: dict[str, Array]  # those of the loss, over all that was asked for
+    asked: Array  # how many those were
     grad_norm: Array  # global norms before clipping, over steps
     steps: Array
 
     def means(self) -> dict[str, Any]:
-        """loss (nats an example), accuracy (a share) and the gradient's norm (a step); a number each, or an array for lanes."""
-        examples = np.maximum(self.examples, 1)  # a lane whose first step was not finite has none
-        return {
-            'loss': mean(self.loss, examples),
-            'accuracy': mean(self.correct, examples),
-            'grad_norm': mean(self.grad_norm, np.maximum(self.steps, 1)),
-        }
+        """Each figure (the loss first) and the gradient's norm (a step); a number each, or an array for lanes."""
+        names = dict.fromkeys(['loss', *self.figures])  # JAX sorts them
+        means = {name: mean(self.figures[name], np.maximum(self.asked, 1)) for name in names}  # a lane that took no step has none
+        return means | {'grad_norm': mean(self.grad_norm, np.maximum(self.steps, 1))}
 
 
 def mean(total: Any, count: Any) -> Any:
@@ -62,6 +66,7 @@ class TrainState(struct.PyTreeNode):
     params: Any
     opt_state: Any
     totals: Totals
+    carry: Any = None  # what the next batch goes on from, where batches do
 
     @property
     def finite(self) -> Array:
@@ -76,62 +81,59 @@ class Run(NamedTuple):
     """
 
     start: Callable[[Hyper, Array], TrainState]
-    advance: Callable[[Hyper, Array, Split, TrainState, int], TrainState]
+    advance: Callable[[Hyper, Array, Split | None, TrainState, int], TrainState]
 
 
 def make_run(
     model: Callable[[Hyper], Model],
     optimizer: Callable[[Hyper], optax.GradientTransformation],
+    batches: Batches,
     *,
-    batch_size: int,
     every: int,
-    buckets: Buckets | None = None,
+    loss: Callable[[Hyper], Loss] = classification,
     mesh: Mesh | None = None,
 ) -> Run:
-    """A run of a classifier on batches of an order that each epoch shuffles anew; one batch of an epoch may be smaller.
+    """A run that minimises the mean loss of each batch over all that is asked for in it.
 
     Args:
-        model, optimizer: made from the run's continuous settings, which may be arrays.
-        batch_size: examples a step.
+        model, optimizer, loss: made from the run's continuous settings, which may be arrays.
+        batches: where its examples come from.
         every: steps over which the totals are summed, then begun anew.
-        buckets: of the training examples by length, for batches of that size; None takes all time steps of everyone.
         mesh: devices (axis 'batch') that share each batch; None is one device.
     """
-    positive('batch_size', batch_size)
+    positive('batch_size', batches.size)
     positive('every', every)
+    zeros = no_totals(loss(Hyper()))
 
     def start(hyper: Hyper, key: Array) -> TrainState:
         hyper = as_arrays(hyper)
-        params = model(hyper).init(jax.random.fold_in(key, PARAMS))
-        opt_state = optimizer(hyper).init(params)
-        return TrainState(jnp.int32(0), jnp.int32(0), params, opt_state, no_totals())
+        net = model(hyper)
+        params = net.init(jax.random.fold_in(key, PARAMS))
+        carry = net.carry(params, batches.size) if batches.carried else None
+        return TrainState(jnp.int32(0), jnp.int32(0), params, optimizer(hyper).init(params), zeros, carry)
 
-    def advance(hyper: Hyper, key: Array, data: Split, state: TrainState, steps: int) -> TrainState:
+    def advance(hyper: Hyper, key: Array, data: Split | None, state: TrainState, steps: int) -> TrainState:
         hyper = as_arrays(hyper)
-        tx, loss = optimizer(hyper), partial(sums, model(hyper), smoothing=hyper.label_smoothing)
-        groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
-        gradient = over_devices(in_bucket([jax.value_and_grad(loss(t), has_aux=True) for t in groups.time_steps]), mesh)
-        schedule, bucket_of = jnp.asarray(groups.schedule, jnp.int32), jnp.asarray(groups.of_batch)
+        tx = optimizer(hyper)
+        gradient = over_devices([differentiated(part) for part in sums(model(hyper), loss(hyper), batches)], mesh)
         stop = state.step + jnp.asarray(steps, jnp.int32)
 
         def epoch(state: TrainState) -> TrainState:
-            number, offset = jnp.divmod(state.step, len(schedule))
-            order = epoch_order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number), groups, batch_size)
+            number, offset = jnp.divmod(state.step, batches.steps)
+            order = batches.order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number))
             begin = state.step - offset
-            end = jnp.minimum(stop, begin + len(schedule))
+            end = jnp.minimum(stop, begin + batches.steps)
 
             def take(state: TrainState) -> TrainState:
-                at = schedule[state.step - begin]
-                return train_step(state, order[at], bucket_of[at])
+                at = state.step - begin
+                return train_step(state, *batches.pick(order, at), at)
 
             return lax.while_loop(lambda s: s.step < end, take, state)
 
-        def train_step(state: TrainState, index: Array, bucket: Array) -> TrainState:
-            valid = index >= 0
-            size = jnp.sum(valid, dtype=jnp.int32)
-            keys = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, DROPOUT), state.step), batch_size)
-            (total_loss, correct), grads = gradient(state.params, data, bucket, Batch(index, valid, keys))
-            grads = jax.tree.map(lambda g: g / size.astype(g.dtype), grads)
+        def train_step(state: TrainState, examples: Array, which: Array, at: Array) -> TrainState:
+            keys, draws = (jax.random.split(jax.random.fold_in(jax.random.fold_in(key, use), state.step), batches.size) for use in USES)
+            (grads, figures, count), carry = gradient(which, state.params, state.carry, data, Batch(examples, keys, draws), at)
+            grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
             norm = optax.tree.norm(grads)
             updates, opt_state = tx.update(grads, state.opt_state, state.params)
             before = jax.tree.map(lambda total: jnp.where(state.step % every == 0, jnp.zeros_like(total), total), state.totals)
@@ -139,14 +141,16 @@ def make_run(
                 taken=state.taken + 1,
                 params=optax.apply_updates(state.params, updates),
                 opt_state=opt_state,
-                totals=jax.tree.map(jnp.add, before, Totals(total_loss, correct, size, norm, jnp.ones_like(size))),
+                totals=jax.tree.map(jnp.add, before, Totals(figures, count, norm, jnp.ones_like(count))),
+                carry=carry,
             )
-            finite = state.finite & jnp.isfinite(total_loss) & jnp.isfinite(norm)
+            finite = state.finite & jnp.isfinite(figures['loss']) & jnp.isfinite(norm)
             return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(step=state.step + 1)
 
         return lax.while_loop(lambda s: s.step < stop, epoch, state)
 
-    return Run(jax.jit(start), jax.jit(advance, donate_argnames='state'))
+    # Every state is everywhere, so that the next call compiles nothing new.
+    return Run(jax.jit(start), jax.jit(advance, donate_argnames='state', out_shardings=everywhere(mesh) if mesh else None))
 
 
 def as_arrays(hyper: Hyper) -> Hyper:
@@ -154,51 +158,69 @@ def as_arrays(hyper: Hyper) -> Hyper:
     return jax.tree.map(lambda value: jnp.asarray(value, float), hyper)
 
 
-def no_totals() -> Totals:
-    zero, none = jnp.zeros(()), jnp.int32(0)
-    return Totals(zero, none, none, zero, none)
+def no_totals(loss: Loss) -> Totals:
+    none = jnp.int32(0)
+    return Totals({name: jnp.zeros((), kind) for name, kind in loss.figures.items()}, none, jnp.zeros(()), none)
 
 
-class Batch(NamedTuple):
-    examples: Array  # int [B], their places in the data
-    valid: Array  # bool [B]; an example that is not only fills the batch up
-    keys: Array | None = None  # [B], for dropout; None: it is off
+def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
+    """For each of the `takes` (params, carry, data, batch, at) -> ((figures, count), carry): the sums over all that is asked for.
 
-
-def sums(model: Model, time_steps: int, smoothing: float | Array | None = None) -> Callable:
-    """(params, data, batch) -> (cross-entropy in nats, right answers), summed over the valid examples of that many time steps.
-
-    Smoothing is the share of each label that is spread evenly over all classes (Szegedy et al. 2016, section 7).
+    Padding and examples that only fill the batch up are not.
     """
 
-    def batch_sums(params, data: Split, batch: Batch) -> tuple[Array, Array]:
-        inputs, labels, lengths = jax.tree.map(lambda leaf: leaf[batch.examples], data)
-        logits = model.apply(params, inputs[:, :time_steps], lengths, batch.keys)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        if smoothing is not None:
-            even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
-            losses = losses + jnp.asarray(smoothing, losses.dtype) * (even - losses)
-        right = jnp.argmax(logits, axis=-1) == labels
-        return jnp.sum(jnp.where(batch.valid, losses, 0)), jnp.sum(right & batch.valid, dtype=jnp.int32)
+    def of(take: Callable) -> Callable:
+        def batch_sums(params, carry, data, batch: Batch, at: Array):
+            inputs, labels, lengths = take(data, batch, at)
+            if batches.carried:
+                fresh = model.carry(params, len(batch.examples))
+                carry = jax.tree.map(lambda first, before: jnp.where(at == 0, first, before), fresh, carry)
+            after, outputs = model.run(params, inputs, lengths, batch.keys, carry if batches.carried else None)
+            asked = batch.examples >= 0
+            if outputs.ndim == 3:
+                inside = jnp.ones(outputs.shape[1::-1], bool) if lengths is None else within(outputs.shape[1], lengths)
+                asked = (inside & jnp.expand_dims(asked, 0)).T
+            return loss.sums(outputs, labels, asked), after if batches.carried else None
 
-    return batch_sums
-
-
-def in_bucket(functions: list[Callable]) -> Callable:
-    """(params, data, bucket, batch) -> what the function of that bucket gives; only that one runs."""
-    return lambda params, data, bucket, batch: lax.switch(bucket, functions, params, data, batch)
-
-
-def over_devices(batch_sums: Callable, mesh: Mesh | None) -> Callable:
-    """The same sums, each device of the mesh taking its part of the batch."""
-    if mesh is None:
         return batch_sums
+
+    return [of(take) for take in batches.takes]
+
+
+def differentiated(batch_sums: Callable) -> Callable:
+    """(params, ...) -> ((gradient of the loss, figures, count), carry)."""
+
+    def total(params, *rest):
+        (figures, count), carry = batch_sums(params, *rest)
+        return figures['loss'], (figures, count, carry)
+
+    def gradient(params, *rest):
+        grads, (figures, count, carry) = jax.grad(total, has_aux=True)(params, *rest)
+        return (grads, figures, count), carry
+
+    return gradient
+
+
+def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
+    """(which, params, carry, data, batch, at) -> what that one of the functions gives, (sums, carry); only that one runs, and each
+    device of the mesh takes its part of the batch."""
+
+    def chosen(which, *rest):
+        return lax.switch(which, functions, *rest)
+
+    if mesh is None:
+        return chosen
+
+    def shared(*args):
+        totals, carry = chosen(*args)
+        return lax.psum(totals, 'batch'), carry
+
     whole, part = PartitionSpec(), PartitionSpec('batch')
     return jax.shard_map(
-        lambda *args: lax.psum(batch_sums(*args), 'batch'),
+        shared,
         mesh=mesh,
-        in_specs=(whole, whole, whole, part),
-        out_specs=whole,
+        in_specs=(whole, whole, part, whole, part, whole),
+        out_specs=(whole, part),
         check_vma=False,  # the scan's carry starts the same on every device and then differs
     )
 
@@ -217,44 +239,44 @@ def everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def make_evaluate(
-    model: Model, *, batch_size: int, buckets: Buckets | None = None, mesh: Mesh | None = None, program: Callable = jax.jit
-) -> Callable:
-    """(params, data, start=0, count=None) -> (loss in nats, accuracy), means over `count` examples from `start` on.
+def make_evaluate(model: Model, batches: Batches, *, loss: Loss = NATS, mesh: Mesh | None = None, program: Callable = jax.jit) -> Callable:
+    """(params, data, start=0, count=None) -> the figures of the loss, means over all that is asked for in `count` examples from
+    `start` on, or in all of streams.
 
-    Every one of them counts once: the last batch is filled up and masked. Past the last example it begins at the first.
-    Buckets of the examples by length, for batches of that size, save time; with them it is always all examples.
-    `program` makes what runs of the pure function.
+    Every one of them counts once: batches `in_order`, the last one filled up and masked. Past the last example it begins at the
+    first. With several buckets it is always all examples. `program` makes what runs of the pure function.
     """
 
     @program
     def totals(params, data: Split, start, count):
-        groups = buckets or one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
-        batch_sums = over_devices(in_bucket([sums(model, t) for t in groups.time_steps]), mesh)
-        order, bucket_of = jnp.asarray(np.argsort(groups.of_example, kind='stable'), jnp.int32), jnp.asarray(groups.of_batch)
+        batch_sums = over_devices(sums(model, loss, batches), mesh)
+        order = batches.order((start, count))
 
-        def add(number, total):
-            at = number * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-            index = order[(start + at) % len(order)]
-            return jax.tree.map(jnp.add, total, batch_sums(params, data, bucket_of[number], Batch(index, at < count)))
+        def add(at, before):
+            total, carry = before
+            examples, which = batches.pick(order, at)
+            more, carry = batch_sums(which, params, carry, data, Batch(examples), at)
+            return jax.tree.map(jnp.add, total, more), carry
 
-        zero = no_totals()
-        return lax.fori_loop(0, -(-count // batch_size), add, (zero.loss, zero.correct))
+        zero = no_totals(loss)
+        steps = batches.steps if batches.carried else -(-count // batches.size)
+        carry = model.carry(params, batches.size) if batches.carried else None
+        return lax.fori_loop(0, steps, add, ((zero.figures, zero.asked), carry))[0]
 
-    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> tuple[Any, Any]:
+    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> dict[str, Any]:
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
-        if buckets and (start, count) != (0, len(data.labels)):
-            raise InputError('with buckets all examples are evaluated, not some')
-        loss, correct = totals(params, data, jnp.int32(start), jnp.int32(count))
-        return mean(loss, count), mean(correct, count)
+        if (len(batches.takes) > 1 or batches.carried) and (start, count) != (0, len(data.labels)):
+            raise InputError('with buckets or streams all examples are evaluated, not some')
+        figures, asked = totals(params, data, jnp.int32(start), jnp.int32(count))
+        return {name: mean(figures[name], np.maximum(asked, 1)) for name in loss.figures}
 
     return evaluate
 
 
 def fit(
-    run: Run, hyper: Hyper, key: Array, data: Split, state: TrainState, *, stop: int, every: int, seconds: float = 1.0
+    run: Run, hyper: Hyper, key: Array, data: Split | None, state: TrainState, *, stop: int, every: int, seconds: float = 1.0
 ) -> Iterator[TrainState]:
     """Trains until step `stop`, giving back the state after each chunk of about `seconds`.
 

@@ -6,6 +6,7 @@ A trial is a dict: its number, `settings` (what sets it apart from the others), 
 import csv
 import io
 import json
+import math
 import shutil
 import statistics
 import uuid
@@ -17,11 +18,6 @@ from rnnlab.errors import InputError
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
 FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'
-
-FIELDS = (  # of trials.csv, behind the settings
-    'status', 'best_validation_accuracy', 'validation_accuracy', 'validation_loss', 'test_accuracy', 'test_loss',
-    'train_accuracy', 'train_loss', 'kept_step', 'parameters', 'steps', 'seconds',
-)  # fmt: skip
 
 Trial = dict[str, Any]
 
@@ -42,8 +38,22 @@ class Setting(NamedTuple):
         return statistics.stdev(values) if len(values := self.values(field)) > 1 else None
 
     def score(self, field: str) -> float:
-        """The mean in which a diverged trial counts as 0: settings that only sometimes work are not the best."""
-        return sum(self.values(field)) / len(self.trials)
+        """The mean of what is greater the better, in which a diverged trial counts as an accuracy of 0, or a loss without end:
+        settings that only sometimes work are not the best."""
+        values = self.values(field)
+        if len(values) < len(self.trials) and not is_share(field):
+            return -math.inf
+        return sum(score(field, value) for value in values) / len(self.trials)
+
+
+def is_share(field: str) -> bool:
+    """Whether a figure is from 0 to 1 and the greater the better, as accuracies are, or the smaller the better, as losses are."""
+    return field.endswith('accuracy')
+
+
+def score(field: str, value: Any) -> Any:
+    """The greater the better: an accuracy as it is, a loss with its sign turned."""
+    return value if is_share(field) else -value
 
 
 def label(settings: dict[str, Any], names: list[str]) -> str:
@@ -76,9 +86,9 @@ def read_waves(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
 
 
 def best(trials: list[Trial], metric: str) -> Trial | None:
-    """The finished trial with the greatest metric, of equals the first."""
+    """The finished trial with the best metric, of equals the first."""
     alive = [trial for trial in trials if trial['status'] != DIVERGED and trial.get(metric) is not None]
-    return max(alive, key=lambda trial: (trial[metric], -trial['trial']), default=None)
+    return max(alive, key=lambda trial: (score(metric, trial[metric]), -trial['trial']), default=None)
 
 
 def by_setting(trials: list[Trial], metric: str) -> list[Setting]:
@@ -128,7 +138,8 @@ def trial_of(folder: Path) -> int | None:
 def table(trials: list[Trial]) -> str:
     """The text of trials.csv: a row a trial; what it has not stays empty."""
     settings = list(dict.fromkeys(name for trial in trials for name in trial['settings']))
-    fields = [name for name in FIELDS if any(name in trial for trial in trials)]
+    fullest = max(trials, key=len, default={})  # a diverged trial has not all
+    fields = [name for name in dict.fromkeys(name for trial in (fullest, *trials) for name in trial) if name not in ('trial', 'settings')]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
     writer.writerow(['trial', *settings, *fields])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rnnlab.batches import in_order, one_bucket, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences
 from rnnlab.initializers import scaled
@@ -27,9 +28,9 @@ from rnnlab.sweep import (
     placed,
     stacked,
 )
-from rnnlab.train import everywhere, fit, make_evaluate, make_run
+from rnnlab.train import NATS, everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
-from tests.test_train import BATCH, EVERY, D, K, data, length_buckets
+from tests.test_train import BATCH, EVERY, D, K, data, groups
 
 PLAIN = Hyper(lr=0.01, clip=1.0)
 EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.5, 0.7)  # no setting is left out
@@ -53,9 +54,8 @@ def model(name, hyper):
 
 @cache
 def run(name='lstm', buckets=None, optimizer_name='adam', share=None):
-    groups = buckets and length_buckets(data().lengths, BATCH, buckets)
     make_optimizer = optimizer(optimizer_name, share=share and schedule(share, 20, 5))
-    return make_run(partial(model, name), make_optimizer, batch_size=BATCH, every=EVERY, buckets=groups)
+    return make_run(partial(model, name), make_optimizer, shuffled(groups(buckets), BATCH), every=EVERY)
 
 
 def alone(run, hyper, key, steps):
@@ -100,17 +100,18 @@ def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
         return classifier([recurrent(CELLS[name](8))], inputs=8, classes=10, scale=digits.scale)
 
     steps, every = 200, 41
-    run = make_run(network, optimizer('adam'), batch_size=32, every=every)
+    run = make_run(network, optimizer('adam'), shuffled(one_bucket(len(digits.train.labels), 8, 32), 32), every=every)
     mesh = lane_mesh(2, jax.devices())
     hypers, keys = [PLAIN, PLAIN._replace(lr=1e-3)], [jax.random.key(0), jax.random.key(1)]
     examples = jax.device_put((digits.train, digits.validation), everywhere(mesh))
-    evaluate = make_evaluate(network(PLAIN), batch_size=100)
-    evaluate_lanes = make_evaluate(network(PLAIN), batch_size=100, program=evaluation_over_lanes(mesh, each))
+    batches = in_order(one_bucket(len(digits.validation.labels), 8, 100), 100)
+    evaluate = make_evaluate(network(PLAIN), batches)
+    evaluate_lanes = make_evaluate(network(PLAIN), batches, program=evaluation_over_lanes(mesh, each))
 
     def curve(run, hyper, key, evaluate, train, held_out):
         states = fit(run, hyper, key, train, run.start(hyper, key), stop=steps, every=every)
         states = [(state.totals.means(), evaluate(state.params, held_out)) for state in states if int(state.step) % every == 0]
-        return [[*means.values(), *evaluated] for means, evaluated in states]
+        return [[*means.values(), *evaluated.values()] for means, evaluated in states]
 
     lanes = np.array(curve(over_lanes(run, mesh, each), *stacked(hypers, keys), evaluate_lanes, *examples))
     for lane, (hyper, key) in enumerate(zip(hypers, keys, strict=True)):
@@ -175,10 +176,11 @@ def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     def network(hyper):
         return classifier([recurrent(CELLS[name](48))], inputs=4, classes=K)
 
-    alone = make_run(network, optimizer('adam'), batch_size=size, every=EVERY)
+    batches = shuffled(one_bucket(64, 50, size), size)
+    alone = make_run(network, optimizer('adam'), batches, every=EVERY)
     hypers, keys = lanes_of(PLAIN)
     lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]), each)
     program = lanes.advance.lower(*stacked(hypers, keys), examples, jax.eval_shape(lanes.start, *stacked(hypers, keys)), 1).compile()
     taken = program.memory_analysis()
-    own, shared = lane_bytes(alone, network(PLAIN), PLAIN, examples, size, None, each)
+    own, shared = lane_bytes(alone, network(PLAIN), NATS, PLAIN, examples, batches, each)
     assert 0.5 < (LANES * own + shared) / (taken.temp_size_in_bytes + taken.argument_size_in_bytes) < 3

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.batches import epoch_order, length_buckets, one_bucket
+from rnnlab.batches import epoch_order, in_order, length_buckets, one_bucket, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import Split
 from rnnlab.errors import InputError
@@ -36,12 +36,15 @@ def model(name, hyper):
     return classifier([layer], inputs=D, classes=K, dropout=rates.get('dropout'))
 
 
+def groups(buckets=None, size=BATCH):
+    return length_buckets(data().lengths, size, buckets) if buckets else one_bucket(N, T, size)
+
+
 @cache
 def run(name='lstm', devices=1, buckets=None):
     mesh = batch_mesh(BATCH) if devices > 1 else None
     assert (mesh.size if mesh else 1) == devices
-    groups = buckets and length_buckets(data().lengths, BATCH, buckets)
-    return make_run(partial(model, name), optimizer('adam'), batch_size=BATCH, every=EVERY, buckets=groups, mesh=mesh)
+    return make_run(partial(model, name), optimizer('adam'), shuffled(groups(buckets), BATCH), every=EVERY, mesh=mesh)
 
 
 def after(chunks, hyper=HYPER, **options):
@@ -67,7 +70,7 @@ def test_dropout_draws_anew_each_step():
     for _ in range(2):
         states.append(run('dropout').advance(HYPER._replace(lr=0.0), KEY, examples, jax.tree.map(jnp.copy, states[-1]), 1))
     close(states[1].params, states[0].params)
-    losses = [float(state.totals.loss) for state in states]
+    losses = [float(state.totals.figures['loss']) for state in states]
     assert len({losses[1] - losses[0], losses[2] - losses[1]}) == 2
 
 
@@ -83,13 +86,12 @@ def test_fit_stops_at_every_multiple_and_at_the_end():
 @pytest.mark.parametrize('buckets', [None, 2])
 def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
     """The whole step written out with plain indexing and all time steps, over an epoch with a batch that is smaller."""
-    groups = length_buckets(data().lengths, BATCH, buckets) if buckets else one_bucket(N, T, BATCH)
-    assert len(groups.time_steps) == (buckets or 1)
+    assert len(groups(buckets).time_steps) == (buckets or 1)
     tx, net, examples = optimizer('adam')(HYPER), model('lstm', HYPER), data()
     params = run().start(HYPER, KEY).params
     opt_state, losses = tx.init(params), []
-    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups, BATCH)
-    for index in np.asarray(order)[groups.schedule]:
+    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups(buckets), BATCH)
+    for index in np.asarray(order)[groups(buckets).schedule]:
         index = index[index >= 0]
 
         def loss(params, index=index):
@@ -103,7 +105,7 @@ def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
     state = after([3], buckets=buckets)
     close(state.params, params)
     assert state.totals.means()['loss'] == pytest.approx(float(sum(losses)) / N, rel=1e-12)
-    assert int(state.totals.examples) == N
+    assert int(state.totals.asked) == N
 
 
 def test_label_smoothing_is_the_loss_against_smooth_labels():
@@ -117,7 +119,7 @@ def test_label_smoothing_is_the_loss_against_smooth_labels():
 
 def test_totals_begin_anew_at_every_multiple():
     state = after([EVERY + 1])
-    assert (int(state.totals.steps), int(state.totals.examples)) == (1, N - 2 * BATCH)
+    assert (int(state.totals.steps), int(state.totals.asked)) == (1, N - 2 * BATCH)
 
 
 @pytest.mark.parametrize('name', [*CELLS, 'dropout'])
@@ -144,14 +146,16 @@ def test_evaluation_counts_every_example_once(devices):
     logits = np.asarray(net.apply(params, examples.inputs, examples.lengths))
     losses = np.asarray(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), jnp.asarray(examples.labels)))
     right = logits.argmax(axis=-1) == examples.labels
-    evaluate = make_evaluate(net, batch_size=4, mesh=batch_mesh(4) if devices > 1 else None)
+    mesh = batch_mesh(4) if devices > 1 else None
+    evaluate = make_evaluate(net, in_order(groups(size=4), 4), mesh=mesh)
     for start, count in ((0, None), (0, 1), (0, 4), (3, 9), (20, 7)):
         taken = (start + np.arange(N if count is None else count)) % N
-        assert evaluate(params, examples, start, count) == pytest.approx((losses[taken].mean(), right[taken].mean()), rel=1e-12)
+        expected = {'loss': losses[taken].mean(), 'accuracy': right[taken].mean()}
+        assert evaluate(params, examples, start, count) == pytest.approx(expected, rel=1e-12)
     with pytest.raises(InputError, match='23 of 22'):
         evaluate(params, examples, 0, 23)
-    grouped = make_evaluate(net, batch_size=4, buckets=length_buckets(examples.lengths, 4, 3), mesh=batch_mesh(4) if devices > 1 else None)
-    assert grouped(params, examples) == pytest.approx((losses.mean(), right.mean()), rel=1e-12)
+    grouped = make_evaluate(net, in_order(groups(3, size=4), 4), mesh=mesh)
+    assert grouped(params, examples) == pytest.approx({'loss': losses.mean(), 'accuracy': right.mean()}, rel=1e-12)
     with pytest.raises(InputError, match='not some'):
         grouped(params, examples, 0, 4)
 

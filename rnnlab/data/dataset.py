@@ -1,6 +1,6 @@
 """The record behind every dataset, and how images become sequences."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,17 +14,18 @@ class Split(NamedTuple):
     """Examples. Arrays of NumPy as loaded, of JAX once on the device."""
 
     inputs: np.ndarray | jax.Array  # [N, T, D], or ids [N, T]
-    labels: np.ndarray | jax.Array  # int [N]
+    labels: np.ndarray | jax.Array  # classes int [N], or [N, T] of every step; or numbers [N, K], [N, T, K]
     lengths: np.ndarray | jax.Array | None = None  # int [N]; None: every sequence is T long
 
 
 class Dataset(NamedTuple):
-    train: Split
+    train: Any  # a Split; None where examples are made while training
     validation: Split | None
-    test: Split
-    classes: int
+    test: Split | None
+    outputs: int  # classes, or numbers
     scale: float = 1.0  # what inputs are multiplied by: bytes stay bytes until then
     vocabulary: tuple[str, ...] | None = None  # the words that ids stand for
+    baseline: float | None = None  # the loss of what knows nothing of the sequence; None: not known
 
 
 class Images(NamedTuple):
@@ -66,7 +67,7 @@ def image_sequences(images: Images, view: str = 'rows', validation: int | None =
         train=Split(inputs[:kept], labels[:kept]),
         validation=Split(inputs[kept:], labels[kept:]) if kept < len(labels) else None,
         test=Split(VIEWS[view](images.test), images.test_labels),
-        classes=10,
+        outputs=10,
         scale=1 / images.brightest,
     )
 

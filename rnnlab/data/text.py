@@ -107,7 +107,7 @@ def text_sequences(texts: Texts, *, vocab_size: int, max_length: int, pad: str, 
         train=take(whole, order[:kept]),
         validation=take(whole, order[kept:]) if kept < len(order) else None,
         test=split(texts.test, texts.test_labels),
-        classes=len(texts.classes),
+        outputs=len(texts.classes),
         vocabulary=vocabulary,
     )
 

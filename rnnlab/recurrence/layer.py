@@ -1,7 +1,7 @@
 """Recurrent layers: what a model is stacked from. Unlike a cell, a layer sees the whole sequence and has no step."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ def bidirectional(
     return Layer(init, carry, apply, {'forward': forward, 'backward': backward})
 
 
-def with_dropout(dropout: Rate, recurrent_dropout: Rate, **always: int | None) -> Callable:
+def with_dropout(dropout: Rate, recurrent_dropout: Rate, **always: Any) -> Callable:
     """unroll that also takes keys [*batch], and with them leaves out these shares; without keys (None) nothing."""
 
     def run(cell: Cell, params, xs: Array, carry, keys: Array | None, **options):

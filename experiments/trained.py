@@ -1,0 +1,37 @@
+"""What a run left behind, to be used again: its flags and its parameters."""
+
+from pathlib import Path
+from typing import Any
+
+import experiments.flags
+from experiments.flags import FLAGS
+from rnnlab import checkpoint, runs
+from rnnlab.errors import InputError
+
+
+def recall_run(experiment: str, flag: str) -> Path:
+    """The folder of --out, with the flags set as its run had them; InputError where it is none of that experiment."""
+    if not FLAGS.out:
+        raise InputError(f'{flag} goes with --out=DIR, the folder of a run that has been trained')
+    folder = Path(FLAGS.out)
+    settings = runs.read_json(folder / runs.CONFIG)
+    if settings.get('experiment') != experiment:
+        raise InputError(f'{folder} holds a run of {settings.get("experiment")}, not of {experiment}')
+    experiments.flags.recall(settings, f'the run in {folder}')
+    return folder
+
+
+def restore_params(folder: Path, like: Any) -> Any:
+    """The parameters in the run's checkpoint, those of its best evaluation where there was one; `like` has their shapes."""
+    where = folder / runs.CHECKPOINT
+    saved = None
+    if where.is_dir():
+        with checkpoint.open_checkpoints(where) as checkpoints:
+            saved = checkpoint.restore(checkpoints)
+    if saved is None:
+        raise InputError(f'there is no checkpoint in {folder} yet; train first')
+    evaluated = 'best' in saved and saved['best']['step'] > 0
+    params = saved['best']['params'] if evaluated else saved['state']['params']
+    checkpoint.check_shapes(params, like, where)
+    runs.check_fingerprint(folder, saved['fingerprint'])
+    return params
