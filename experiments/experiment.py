@@ -83,10 +83,11 @@ class Experiment(NamedTuple):
     batches: Callable[[Any], Batches] = shuffled_examples  # (training part) -> its batches
     rounds: Callable[[Split, int, bool], Batches] = examples_in_order  # (part, size, whole) -> the batches that evaluate it
     finish: Callable[[Plan, Any, Path], None] = show_predictions  # (plan, parameters, folder): what else the end of a run shows
+    source: Callable[[], dict[str, Any]] = dict  # what tells the user's data from others
 
     def settings(self) -> dict[str, Any]:
         """All that decides what a run of it computes, as the flags are."""
-        return config(self.name, self.goal)
+        return config(self.name, self.goal) | self.source()
 
 
 def plan(experiment: Experiment) -> Plan:
@@ -124,6 +125,8 @@ def make_hyper() -> Hyper:
 def plan_steps(data: Dataset, batches: Batches) -> tuple[int, int, Split | None]:
     """(steps between evaluations, steps in all, what is evaluated on the way)."""
     held_out = getattr(data, FLAGS.eval_split)
+    if held_out is None and FLAGS.eval_split == 'test':
+        raise InputError('--eval_split=test: there is no test part here, only one that validates')
     if FLAGS.eval_next and FLAGS.eval_examples is None:
         raise InputError('--eval_next goes with --eval_examples, how many to take each time')
     if FLAGS.eval_examples is not None and (held_out is None or FLAGS.eval_examples > len(held_out.labels)):

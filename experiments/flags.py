@@ -15,8 +15,9 @@ from absl import app, flags, logging
 from absl.testing import flagsaver
 
 from rnnlab.cells import CELLS
-from rnnlab.data import IMAGES, PADS, VIEWS
+from rnnlab.data import IMAGES, PADS, TASKS, VIEWS
 from rnnlab.data.imdb import TOKENS
+from rnnlab.data.language import TOKENIZERS
 from rnnlab.data.text import FIRST
 from rnnlab.errors import InputError, first_line
 from rnnlab.initializers import PRESETS
@@ -45,13 +46,34 @@ def texts() -> None:
     flags.register_validator('vocab_size', lambda size: size > FIRST, f'must be above {FIRST}: padding, start, unknown, and words')
 
 
+def tasks() -> None:
+    flags.DEFINE_enum('task', 'adding', list(TASKS), 'What is to be remembered.')
+    flags.DEFINE_integer(
+        'length',
+        None,
+        'Time steps; of copy the delay, 20 steps less. By default 200, copy 100, parity 40, recall 11.',
+        lower_bound=1,
+    )
+    flags.DEFINE_integer('validation', 2000, 'Sequences that validate, and as many others that test.', lower_bound=1)
+
+
+def language() -> None:
+    flags.DEFINE_string('text', None, "File with the text, in UTF-8; by default the source of Python's standard library.")
+    flags.DEFINE_enum('tokens', 'characters', list(TOKENIZERS), 'What a time step of the text is.')
+    flags.DEFINE_integer('vocab_size', 10_000, 'The most frequent words, one for all others counted in.', lower_bound=2)
+    flags.DEFINE_integer('window', 64, 'Time steps of a batch: of each stream the next ones, and as far back go gradients.', lower_bound=1)
+    flags.DEFINE_integer('embedding', 64, 'Features that a token is embedded in.', lower_bound=1)
+
+
 def cell() -> None:
     flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
     flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
     flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
+    flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates of an LSTM or GRU start with; by default no such start.')
     flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
     flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
+    flags.register_validator('chrono', lambda steps: steps is None or 2 <= steps < INF, 'must be 2 time steps or more')
     flags.register_validator('init_scale', lambda scale: scale is None or 0 < scale < INF, 'must be a number above zero')
 
 

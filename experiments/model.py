@@ -14,9 +14,11 @@ def check() -> None:
     """InputError for flags that have no use without a recurrent layer; a run without one notes no cell."""
     if FLAGS.layers:
         return
+    if 'pool' not in FLAGS:
+        raise InputError('--layers must be above zero here: without recurrence nothing is remembered')
     if FLAGS.pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean or --pool=max')
-    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'init_scale'):
+    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat'):
         if FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
     set_defaults({'cell': None, 'hidden_size': None})
@@ -33,6 +35,10 @@ def cell(hyper: Hyper) -> Cell:
         if 'forget_bias' not in takes:
             raise InputError(f'--forget_bias goes with a cell that has a forget gate, not {FLAGS.cell}')
         options['forget_bias'] = hyper.forget_bias
+    if FLAGS.chrono is not None:
+        if 'chrono' not in takes:
+            raise InputError(f'--chrono goes with a cell that has a gate to keep its memory, not {FLAGS.cell}')
+        options['chrono'] = FLAGS.chrono
     return make(FLAGS.hidden_size, **options)
 
 

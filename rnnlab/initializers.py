@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn.initializers import glorot_uniform, normal, orthogonal
 
-from rnnlab.errors import known
+from rnnlab.errors import InputError, known
 
 
 class Preset(NamedTuple):
@@ -97,6 +97,25 @@ def identity_recurrent(key, inputs, hidden, blocks, dtype):
     return normal(1e-3)(key, (inputs, columns), dtype), recurrent, jnp.zeros((2, columns), dtype)
 
 
+def orthogonal_recurrent(key, inputs, hidden, blocks, dtype):
+    """Glorot-uniform kernel, an orthogonal recurrent matrix for each gate, zero biases (Saxe, McClelland, Ganguli 2014; Arjovsky,
+    Shah, Bengio 2016)."""
+    kernel, *keys = jax.random.split(key, 1 + sum(blocks))
+    square = jnp.concatenate([orthogonal()(gate, (hidden, hidden), dtype) for gate in keys], axis=1)
+    return glorot_uniform()(kernel, (inputs, square.shape[1]), dtype), square, jnp.zeros((2, square.shape[1]), dtype)
+
+
+def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
+    """[H], the logarithms of numbers uniform in [1, longest - 1): the gate that keeps starts with memories of up to `longest` steps,
+    of every length alike (Tallec and Ollivier 2018, equations 16 and 17).
+
+    Raises InputError unless `longest` is 2 or more.
+    """
+    if longest < 2:
+        raise InputError(f'chrono must be 2 time steps or more, not {longest}')
+    return jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, max(longest - 1.0, 1.0)))
+
+
 def small_uniform(key, vocabulary, features, dtype):
     """Uniform within 0.05 (keras.layers.Embedding)."""
     return symmetric(key, (vocabulary, features), 0.05, dtype)
@@ -116,6 +135,7 @@ PRESETS = {
     'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
     'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True),
     'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
+    'orthogonal': Preset(orthogonal_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
     'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
 }
 

@@ -36,10 +36,10 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
             losses = losses + jnp.asarray(smoothing, losses.dtype) * (even - losses)
         right = jnp.argmax(logits, axis=-1) == labels
         nats = jnp.sum(jnp.where(asked, losses, 0))
-        figures = {'loss': nats, 'bits': nats / math.log(2), 'accuracy': jnp.sum(right & asked, dtype=jnp.int32)}
+        figures = {'loss': nats, 'accuracy': jnp.sum(right & asked, dtype=jnp.int32), 'bits': nats / math.log(2)}
         return {name: figures[name] for name in names}, jnp.sum(asked, dtype=jnp.int32)
 
-    names = {'loss': float, 'bits': float, 'accuracy': jnp.int32}
+    names = {'loss': float, 'accuracy': jnp.int32, 'bits': float}
     if not bits:
         del names['bits']
     return Loss(names, sums)

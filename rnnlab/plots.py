@@ -226,9 +226,8 @@ def sweep_map(settings: list[Setting], field: str, names: tuple[str, str], linea
         form = '.1%' if is_share(field) else '.3g'
         for (row, column), value in np.ndenumerate(cells):
             if len(across) <= FEW and len(up) <= FEW and np.isfinite(value):
-                axes.text(
-                    column, row, f'{value:{form}}', ha='center', va='center', fontsize=9, color='white' if value < middle else 'black'
-                )
+                ink = 'white' if (value < middle) == is_share(field) else 'black'
+                axes.text(column, row, f'{value:{form}}', ha='center', va='center', fontsize=9, color=ink)
         axes.set_xticks(range(len(across)), [shown(value) for value in across], rotation=30 if len(across) > 6 else 0)
         axes.set_yticks(range(len(up)), [shown(value) for value in up])
         axes.set(xlabel=names[0], ylabel=names[1])

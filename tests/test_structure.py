@@ -29,6 +29,7 @@ FLOORS = {
     'rnnlab.cells': 2,
     'rnnlab.recurrence': 3,
     'rnnlab.models': 4,
+    'rnnlab.generate': 5,
     'rnnlab.diagnostics': 4,
     'rnnlab.describe': 5,
     'rnnlab.train': 5,

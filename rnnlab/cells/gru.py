@@ -2,20 +2,21 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
 from rnnlab.cells.cell import Cell, biased, dropped, gated, named, plain
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, preset
+from rnnlab.initializers import Preset, chrono_bias, preset
 
 
 class GRUCarry(NamedTuple):
     h: Array  # [..., H]
 
 
-def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'keras') -> Cell:
+def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
     """The GRU of torch, Flax, cuDNN and, by default, Keras: the reset gate acts after the recurrent product.
 
         x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
@@ -27,6 +28,8 @@ def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'ker
         y = h'                              [B, H]
 
     W is params['kernel'], U recurrent_kernel, b bias and c recurrent_bias. reset_after=False is gru_reset_before.
+
+    chrono is the longest time in steps that the cell starts to remember: the update gate's bias is that of `chrono_bias`.
     """
     positive('hidden_size', hidden_size)
     start = preset(init)
@@ -35,6 +38,9 @@ def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'ker
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
         bias = bias.at[: 2 * hidden_size].add(start.gate_bias)
+        if chrono is not None:
+            long = chrono_bias(jax.random.fold_in(key, 0), hidden_size, chrono, dtype)
+            bias = bias.at[hidden_size : 2 * hidden_size].add(long)
         params = {'kernel': kernel, 'recurrent_kernel': recurrent, 'bias': bias}
         if reset_after:
             return params | {'recurrent_bias': recurrent_bias}
@@ -72,7 +78,7 @@ def gru(hidden_size: int, *, reset_after: bool = True, init: str | Preset = 'ker
     return plain(init_params, carry, whole, gates)
 
 
-def gru_reset_before(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
+def gru_reset_before(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
     """The GRU of Cho et al. 2014 (equations 5 to 8) and TF1: the reset gate acts before the recurrent product.
 
         x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
@@ -83,6 +89,6 @@ def gru_reset_before(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
         h' = (1 - z) n + z h                [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], U recurrent_kernel and b bias.
+    W is params['kernel'], U recurrent_kernel and b bias. chrono as in gru.
     """
-    return gru(hidden_size, reset_after=False, init=init)
+    return gru(hidden_size, reset_after=False, chrono=chrono, init=init)

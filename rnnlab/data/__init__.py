@@ -1,9 +1,14 @@
-"""Datasets. IMAGES maps a name to what loads it: (data_dir=None) -> Images; rnnlab.data.imdb.load gives Texts."""
+"""Datasets. IMAGES maps a name to what loads it: (data_dir=None) -> Images; rnnlab.data.imdb.load gives Texts; TASKS maps a name to
+what makes its sequences: (length) -> Task."""
 
 from rnnlab.data import digits, mnist
 from rnnlab.data.dataset import VIEWS, Dataset, Images, Split, image_sequences
+from rnnlab.data.memory import TASKS, Task, memory_sequences
 from rnnlab.data.text import PADS, Ragged, Texts, text_sequences
 
 IMAGES = {'digits': digits.load, 'mnist': mnist.load}
 
-__all__ = ['IMAGES', 'PADS', 'VIEWS', 'Dataset', 'Images', 'Ragged', 'Split', 'Texts', 'image_sequences', 'text_sequences']
+__all__ = [
+    'IMAGES', 'PADS', 'TASKS', 'VIEWS', 'Dataset', 'Images', 'Ragged', 'Split', 'Task', 'Texts', 'image_sequences', 'memory_sequences',
+    'text_sequences',
+]  # fmt: skip
