@@ -52,3 +52,14 @@ def forecast(model: Model, params, carry, x: Array, horizon: int) -> Array:
 
     _, outputs = lax.scan(step, (carry, x), length=horizon)
     return jnp.moveaxis(outputs, 0, 1)
+
+
+def read(model: Model, params, inputs: Array) -> tuple[Array, Array]:
+    """(the carries before each step, each leaf [T, ...]; outputs [B, T, K]) of a network that reads inputs [B, T, D] step by step."""
+
+    def step(carry, x):
+        after, outputs = model.run(params, jnp.expand_dims(x, 1), carry=carry)
+        return after, (carry, outputs[:, 0])
+
+    _, (carries, outputs) = lax.scan(step, model.carry(params, len(inputs)), jnp.moveaxis(inputs, 1, 0))
+    return carries, jnp.moveaxis(outputs, 0, 1)

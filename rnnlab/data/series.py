@@ -1,0 +1,172 @@
+"""Series of numbers: read from a table or generated, split by time, and cut into windows."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnlab.data.dataset import Dataset, Split
+from rnnlab.errors import InputError, first_line, positive
+
+
+class Series(NamedTuple):
+    values: np.ndarray  # float64 [N, C], a row a time step
+    columns: tuple[str, ...]
+
+
+class Forecasting(NamedTuple):
+    """A series made ready to be forecast: row t is predicted from the rows before it."""
+
+    series: Series  # in its own units
+    targets: tuple[int, ...]  # the columns that are predicted
+    ends: tuple[int, int, int]  # the row behind the training part, that which validates, the test
+    mean: np.ndarray  # [C], of the training part
+    deviation: np.ndarray
+    dataset: Dataset
+
+    @property
+    def standard(self) -> np.ndarray:
+        """[N, C], with mean 0 and deviation 1 in the training part."""
+        return (self.series.values - self.mean) / self.deviation
+
+
+def mackey_glass(rows: int = 3000, every: float = 6.0, delay: float = 17.0) -> Series:
+    """A chaotic series: x' = 0.2 x(t - delay) / (1 + x(t - delay)^10) - 0.1 x (Mackey and Glass 1977), a row every 6 time units.
+
+    Solved by the classic Runge-Kutta method with steps of 0.1 from x = 1.2; the first 100 rows are left out.
+    """
+    step, skipped = 0.1, 100
+    back, stride = round(delay / step), round(every / step)
+    x = np.full((rows + skipped) * stride + back + 1, 1.2)
+
+    def slope(now: float, before: float) -> float:
+        return 0.2 * before / (1 + before**10) - 0.1 * now
+
+    for t in range(back, len(x) - 1):
+        first, last = x[t - back], x[t - back + 1]
+        middle = (first + last) / 2
+        k1 = slope(x[t], first)
+        k2 = slope(x[t] + step / 2 * k1, middle)
+        k3 = slope(x[t] + step / 2 * k2, middle)
+        k4 = slope(x[t] + step * k3, last)
+        x[t + 1] = x[t] + step / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return Series(x[back + skipped * stride :: stride][:rows, None], ('x',))
+
+
+def read_series(path: str | Path, columns: Sequence[str] | None = None) -> Series:
+    """Columns of a table in a .csv, .xlsx or .parquet file, the oldest row first; None takes the only one that has numbers.
+
+    Raises InputError for a file that cannot be read, an unknown column, and one with text or nothing where a number should be.
+    """
+    table = read_table(Path(path))
+    numeric = [name for name, values in table.items() if any(is_number(value) for value in values)]
+    if columns is None:
+        if len(numeric) != 1:
+            raise InputError(f'{path} has {len(numeric)} columns of numbers; name one of {", ".join(numeric or table)} by --column=NAME')
+        columns = numeric
+    for name in columns:
+        if name not in table:
+            raise InputError(f'{path} has no column {name!r}; its columns are {", ".join(table)}')
+    return Series(np.stack([numbers(path, name, table[name]) for name in columns], axis=1), tuple(columns))
+
+
+def read_table(path: Path) -> dict[str, list[Any]]:
+    """The columns of a table by name, as Python values."""
+    readers = {'.csv': read_csv, '.xlsx': read_xlsx, '.parquet': read_parquet}
+    if path.suffix.lower() not in readers:
+        raise InputError(f'{path} should be one of {", ".join(readers)}')
+    if not path.is_file():
+        raise InputError(f'there is no file {path}')
+    try:
+        return readers[path.suffix.lower()](path)
+    except Exception as error:  # whatever the libraries raise on a file that is damaged or something else
+        raise InputError(f'{path} cannot be read: {first_line(error)}') from error
+
+
+def read_csv(path: Path) -> dict[str, list[Any]]:
+    from pyarrow import csv
+
+    return csv.read_csv(path).to_pydict()
+
+
+def read_parquet(path: Path) -> dict[str, list[Any]]:
+    from pyarrow import parquet
+
+    return parquet.read_table(path).to_pydict()
+
+
+def read_xlsx(path: Path) -> dict[str, list[Any]]:
+    """The first sheet, whose first row has the names."""
+    from openpyxl import load_workbook
+
+    names, *rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
+    return {str(name): [row[at] for row in rows] for at, name in enumerate(names) if name is not None}
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def numbers(path: str | Path, name: str, values: list[Any]) -> np.ndarray:
+    """float64 [N]; InputError with the first line that has no number."""
+    for line, value in enumerate(values, 2):  # the names are line 1
+        if value is None or value == '' or value != value:
+            raise InputError(f'{path} has no value in column {name!r}, line {line}: fill it in, or leave the rows out')
+        if not is_number(value) or math.isinf(value):
+            raise InputError(f'{path} has {value!r} in column {name!r}, line {line}, where a number should be')
+    return np.array(values, np.float64)
+
+
+def forecasting(series: Series, targets: int, *, window: int, stride: int, split: Sequence[float]) -> Forecasting:
+    """The first `targets` columns predicted a step ahead from all of them.
+
+    Training examples are windows of the training part, `stride` rows apart, with a label at each of their steps. To validate and
+    to test, the series is read once from its beginning, and the rows of that part alone are labels: those before are NaN.
+
+    split: the training part, what validates and the test, one behind the other: shares of all rows, or numbers of rows.
+
+    Raises InputError for parts that do not fit, too few rows for one window, and a column that is constant.
+    """
+    positive('window', window)
+    positive('stride', stride)
+    values = series.values
+    ends = part_ends(len(values), split)
+    train = values[: ends[0]]
+    if len(train) <= window:
+        raise InputError(f'the training part has {len(train)} rows, and --window={window} needs {window + 1}')
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    if constant := [name for name, size in zip(series.columns, deviation, strict=True) if size == 0]:
+        raise InputError(f'column {constant[0]!r} is constant in the training part: there is nothing to learn from it')
+    standard = (values - mean) / deviation
+    windows = np.lib.stride_tricks.sliding_window_view(standard[: ends[0]], window + 1, axis=0)[::stride].swapaxes(1, 2)
+
+    def part(begin: int, end: int) -> Split:
+        labels = standard[1:end, :targets].copy()
+        labels[: begin - 1] = np.nan
+        return Split(standard[None, : end - 1], labels[None])
+
+    held_out = standard[ends[0] : ends[1], :targets]
+    dataset = Dataset(
+        train=Split(windows[:, :-1], windows[:, 1:, :targets]),
+        validation=part(ends[0], ends[1]),
+        test=part(ends[1], ends[2]),
+        outputs=targets,
+        baseline=float(np.mean(held_out**2)),
+    )
+    return Forecasting(series, tuple(range(targets)), ends, mean, deviation, dataset)
+
+
+def part_ends(rows: int, split: Sequence[float]) -> tuple[int, int, int]:
+    if len(split) != 3 or not all(0 < part < math.inf for part in split):
+        raise InputError(f'--split={",".join(f"{part:g}" for part in split)} should be three numbers above zero: train, validation, test')
+    first, second, third = split
+    shares = sum(split) <= 1 + 1e-9
+    if shares:
+        ends = round(rows * first), round(rows * (first + second)), round(rows * (first + second + third))
+    else:
+        ends = int(first), int(first + second), int(first + second + third)
+    if ends[2] > rows or not 0 < ends[0] < ends[1] < ends[2]:
+        raise InputError(f'--split={",".join(f"{part:g}" for part in split)} does not divide {rows} rows into three parts')
+    return ends
