@@ -65,6 +65,16 @@ def language() -> None:
     flags.DEFINE_integer('embedding', 64, 'Features that a token is embedded in.', lower_bound=1)
 
 
+def series() -> None:
+    flags.DEFINE_string('csv', None, 'Table of the series, .csv, .xlsx or .parquet, the oldest row first; by default one is generated.')
+    flags.DEFINE_list('column', None, 'Columns to forecast, or all; by default the only one with numbers.')
+    flags.DEFINE_list('inputs', None, 'Columns that are read beside those, or all.')
+    flags.DEFINE_list('split', ['0.8', '0.1', '0.1'], 'What trains, validates and tests, in this order: shares, or numbers of rows.')
+    flags.DEFINE_integer('window', 96, 'Time steps of a training example, and rows that the linear baseline reads.', lower_bound=1)
+    flags.DEFINE_integer('stride', 1, 'Rows from one training example to the next.', lower_bound=1)
+    flags.DEFINE_integer('dense', None, 'Values that a dense map makes of those of a time step, before the cells.', lower_bound=1)
+
+
 def cell() -> None:
     flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)

@@ -72,7 +72,7 @@ def network(
     inputs: int,
     outputs: int,
     vocabulary: int | None = None,
-    projection: int | None = None,
+    dense: int | None = None,
     scale: float = 1.0,
     pool: str | None = None,
     dropout: float | Array | None = None,
@@ -85,11 +85,11 @@ def network(
         inputs: D, the values of one time step; with a vocabulary, the features that an id is embedded in.
         outputs: K.
         vocabulary: V, the number of ids; None takes numbers [B, T, D] as they are.
-        projection: P, what a dense map makes of the inputs of each step; None: there is none.
+        dense: P, what a dense map makes of the inputs of each step, before the layers; None: there is none.
         scale: what numbers are multiplied by, so that bytes can stay bytes until they are used.
         pool: what of the highest layer's outputs is read out: a name of POOLS; None: those of every step.
         dropout: the share of it that is left out in training, the same at every step; None is off. Layers have their own.
-        init: the start of embedding, projection and readout; cells have their own.
+        init: the start of embedding and dense maps; cells have their own.
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
@@ -98,14 +98,14 @@ def network(
 
     def init_params(key, dtype=float):
         embedding_key, readout_key, *keys = jax.random.split(key, len(layers) + 2)
-        projection_key = jax.random.fold_in(embedding_key, 0)
+        dense_key = jax.random.fold_in(embedding_key, 0)
         params = {}
         if vocabulary is not None:
             params['embedding'] = {'table': start.embedding(embedding_key, vocabulary, inputs, dtype)}
         width = inputs
-        if projection is not None:
-            kernel, bias = start.dense(projection_key, width, projection, dtype)
-            params['projection'], width = {'kernel': kernel, 'bias': bias}, projection
+        if dense is not None:
+            kernel, bias = start.dense(dense_key, width, dense, dtype)
+            params['dense'], width = {'kernel': kernel, 'bias': bias}, dense
         for layer_key, (name, layer) in zip(keys, named.items(), strict=True):
             params[name] = layer.init(layer_key, width, dtype)
             width = output_size(layer, params[name], width)
@@ -116,8 +116,8 @@ def network(
     def run(params, inputs, lengths=None, keys=None, carry=None):
         embedded = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
         ys = jnp.moveaxis(embedded, 0, 1)
-        if projection is not None:
-            ys = dense(params['projection'], ys)
+        if dense is not None:
+            ys = affine(params['dense'], ys)
         after = {}
         for number, (name, layer) in enumerate(named.items(), 1):
             options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
@@ -126,16 +126,16 @@ def network(
         if keys is not None and dropout is not None:
             mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
-        outputs = dense(params['readout'], y)
+        outputs = affine(params['readout'], y)
         return after, jnp.moveaxis(outputs, 0, 1) if pool is None else outputs
 
     def carry(params, batch: int):
         return {name: layer.carry(params[name], (batch,)) for name, layer in named.items()}
 
-    return Model(init_params, run, carry, named, projection or inputs)
+    return Model(init_params, run, carry, named, dense or inputs)
 
 
-def dense(params, x: Array) -> Array:
+def affine(params, x: Array) -> Array:
     return biased(x @ params['kernel'], params['bias'])
 
 

@@ -17,6 +17,7 @@ CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbb
 COLOURS = dict(zip(('train', 'validation', 'test'), CYCLE, strict=False))
 SHADES = 'viridis'
 FEW = 13  # values of an axis that can be told apart as such
+FEW_COLUMNS, NEAR = 4, 150  # of a forecast that are drawn: columns, and rows near the end
 
 
 def curves(rows: list[Row], path: Path, title: str, baseline: float | None = None) -> None:
@@ -132,6 +133,53 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
     axes.grid(alpha=0.3)
     axes.spines[['top', 'right']].set_visible(False)
     axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def forecast(
+    names: tuple[str, ...],
+    known: np.ndarray,
+    ahead: np.ndarray,
+    free: np.ndarray | None,
+    past: np.ndarray,
+    ends: tuple[int, int, int],
+    path: Path,
+    title: str,
+) -> None:
+    """A series [N, K] and its predictions a step ahead [N - 1, K], whole and near the end, with the test part shaded; the free-running
+    forecasts [horizon, K] from its first row on, and past the end. A row of panels for each column, of many the first four."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    _, begin, end = ends
+    names = names[:FEW_COLUMNS]
+    figure = Figure(figsize=(12, 0.8 + 2.9 * len(names)), layout='constrained')
+    figure.suptitle(title, fontsize=11)
+    near = max(0, begin - 10, end - NEAR)
+    if free is not None:
+        near = min(near, max(0, begin - 10))
+    stop = min(end, near + max(NEAR, 2 * len(past)))
+    for at, (name, panels) in enumerate(zip(names, figure.subplots(len(names), 2, squeeze=False), strict=True)):
+        for axes, first, last in zip(panels, (0, near), (end, stop), strict=True):
+            rows = np.arange(first, last)
+            dots = {'marker': '.', 'markersize': 4} if last - first <= NEAR else {}
+            axes.axvspan(max(begin, first), last, color='black', alpha=0.06, linewidth=0)
+            axes.plot(rows, known[first:last, at], color='black', linewidth=1, label='series', **dots)
+            made = np.arange(max(first, 1), last)
+            axes.plot(made, ahead[made - 1, at], color=CYCLE[0], linewidth=1, label='a step ahead', **dots)
+            if free is not None and len(free) and axes is panels[1]:
+                shown = free[: last - begin, at]
+                axes.plot(np.arange(begin, begin + len(shown)), shown, color=CYCLE[1], linewidth=1.5, label='on its own outputs')
+            if len(past) > 1 and last == end:
+                axes.plot(np.arange(end, end + len(past)), past[:, at], color=CYCLE[1], linestyle='--', linewidth=1.5, label='past the end')
+            axes.set(xlabel='row', ylabel=name)
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            axes.margins(x=0.01)
+            axes.spines[['top', 'right']].set_visible(False)
+        panels[0].set_title('all rows, the test part shaded', fontsize=10)
+        panels[1].set_title(f'rows {near} to {stop}', fontsize=10)
+    handles = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc='outside lower center', ncols=len(handles), frameon=False)
     figure.savefig(path, dpi=150)
 
 

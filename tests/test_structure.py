@@ -22,6 +22,7 @@ FLOORS = {
     'rnnlab.plots': 3,
     'rnnlab.tables': 1,
     'rnnlab.losses': 1,
+    'rnnlab.baselines': 1,
     'rnnlab.data': 1,
     'rnnlab.batches': 2,
     'rnnlab.search': 2,

@@ -20,16 +20,30 @@ class Forecasting(NamedTuple):
     """A series made ready to be forecast: row t is predicted from the rows before it."""
 
     series: Series  # in its own units
-    targets: tuple[int, ...]  # the columns that are predicted
+    targets: int  # how many columns are predicted, the first ones
     ends: tuple[int, int, int]  # the row behind the training part, that which validates, the test
     mean: np.ndarray  # [C], of the training part
     deviation: np.ndarray
     dataset: Dataset
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns that are predicted."""
+        return self.series.columns[: self.targets]
+
+    @property
+    def known(self) -> np.ndarray:
+        """[N, K], the columns that are predicted, in their own units."""
+        return self.series.values[:, : self.targets]
+
+    @property
     def standard(self) -> np.ndarray:
-        """[N, C], with mean 0 and deviation 1 in the training part."""
+        """[N, C], all columns with mean 0 and deviation 1 in the training part."""
         return (self.series.values - self.mean) / self.deviation
+
+    def in_units(self, standard: np.ndarray) -> np.ndarray:
+        """Predictions [..., K] in the units of the series."""
+        return standard * self.deviation[: self.targets] + self.mean[: self.targets]
 
 
 def mackey_glass(rows: int = 3000, every: float = 6.0, delay: float = 17.0) -> Series:
@@ -55,21 +69,26 @@ def mackey_glass(rows: int = 3000, every: float = 6.0, delay: float = 17.0) -> S
     return Series(x[back + skipped * stride :: stride][:rows, None], ('x',))
 
 
-def read_series(path: str | Path, columns: Sequence[str] | None = None) -> Series:
-    """Columns of a table in a .csv, .xlsx or .parquet file, the oldest row first; None takes the only one that has numbers.
+ALL = 'all'
+
+
+def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[str] = ()) -> tuple[Series, int]:
+    """(columns of a table in a .csv, .xlsx or .parquet file, the oldest row first; how many of them are targets, the first ones).
+
+    Without targets it is the only column that has numbers. `others` come behind, `all`: those that have numbers.
 
     Raises InputError for a file that cannot be read, an unknown column, and one with text or nothing where a number should be.
     """
     table = read_table(Path(path))
     numeric = [name for name, values in table.items() if any(is_number(value) for value in values)]
-    if columns is None:
-        if len(numeric) != 1:
-            raise InputError(f'{path} has {len(numeric)} columns of numbers; name one of {", ".join(numeric or table)} by --column=NAME')
-        columns = numeric
+    if not targets and len(numeric) != 1:
+        raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric or table)}')
+    targets = numeric if ALL in targets or not targets else targets
+    columns = list(dict.fromkeys([*targets, *(numeric if ALL in others else others)]))
     for name in columns:
         if name not in table:
             raise InputError(f'{path} has no column {name!r}; its columns are {", ".join(table)}')
-    return Series(np.stack([numbers(path, name, table[name]) for name in columns], axis=1), tuple(columns))
+    return Series(np.stack([numbers(path, name, table[name]) for name in columns], axis=1), tuple(columns)), len(targets)
 
 
 def read_table(path: Path) -> dict[str, list[Any]]:
@@ -155,7 +174,7 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
         outputs=targets,
         baseline=float(np.mean(held_out**2)),
     )
-    return Forecasting(series, tuple(range(targets)), ends, mean, deviation, dataset)
+    return Forecasting(series, targets, ends, mean, deviation, dataset)
 
 
 def part_ends(rows: int, split: Sequence[float]) -> tuple[int, int, int]:
