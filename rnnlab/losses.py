@@ -34,7 +34,7 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
         if smoothing is not None:
             even = -jnp.mean(jax.nn.log_softmax(logits), axis=-1)
             losses = losses + jnp.asarray(smoothing, losses.dtype) * (even - losses)
-        right = jnp.argmax(logits, axis=-1) == labels
+        right = jnp.argmax(logits, axis=-1).astype(labels.dtype) == labels
         nats = jnp.sum(jnp.where(asked, losses, 0))
         figures = {'loss': nats, 'accuracy': jnp.sum(right & asked, dtype=jnp.int32), 'bits': nats / math.log(2)}
         return {name: figures[name] for name in names}, jnp.sum(asked, dtype=jnp.int32)

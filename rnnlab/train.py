@@ -149,8 +149,10 @@ def make_run(
 
         return lax.while_loop(lambda s: s.step < stop, epoch, state)
 
-    # Every state is everywhere, so that the next call compiles nothing new.
-    return Run(jax.jit(start), jax.jit(advance, donate_argnames='state', out_shardings=everywhere(mesh) if mesh else None))
+    placed: dict[str, Any] = {}
+    if mesh:  # states are everywhere, going in and coming out, so that the next call compiles nothing new
+        placed = {'in_shardings': (None, None, None, everywhere(mesh), None), 'out_shardings': everywhere(mesh)}
+    return Run(jax.jit(start), jax.jit(advance, donate_argnames='state', **placed))
 
 
 def as_arrays(hyper: Hyper) -> Hyper:

@@ -80,7 +80,7 @@ def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[
     Raises InputError for a file that cannot be read, an unknown column, and one with text or nothing where a number should be.
     """
     table = read_table(Path(path))
-    numeric = [name for name, values in table.items() if any(is_number(value) for value in values)]
+    numeric = [name for name, values in table.items() if any(number(value) is not None for value in values)]
     if not targets and len(numeric) != 1:
         raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric or table)}')
     targets = numeric if ALL in targets or not targets else targets
@@ -107,7 +107,7 @@ def read_table(path: Path) -> dict[str, list[Any]]:
 def read_csv(path: Path) -> dict[str, list[Any]]:
     from pyarrow import csv
 
-    return csv.read_csv(path).to_pydict()
+    return csv.read_csv(path, parse_options=csv.ParseOptions(ignore_empty_lines=False)).to_pydict()
 
 
 def read_parquet(path: Path) -> dict[str, list[Any]]:
@@ -124,8 +124,14 @@ def read_xlsx(path: Path) -> dict[str, list[Any]]:
     return {str(name): [row[at] for row in rows] for at, name in enumerate(names) if name is not None}
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def number(value: Any) -> float | None:
+    """A finite number, or a text that is one (a column with some other text in it comes as texts)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value) if math.isfinite(float(value)) else None
+    except ValueError:
+        return None
 
 
 def numbers(path: str | Path, name: str, values: list[Any]) -> np.ndarray:
@@ -133,9 +139,9 @@ def numbers(path: str | Path, name: str, values: list[Any]) -> np.ndarray:
     for line, value in enumerate(values, 2):  # the names are line 1
         if value is None or value == '' or value != value:
             raise InputError(f'{path} has no value in column {name!r}, line {line}: fill it in, or leave the rows out')
-        if not is_number(value) or math.isinf(value):
-            raise InputError(f'{path} has {value!r} in column {name!r}, line {line}, where a number should be')
-    return np.array(values, np.float64)
+        if number(value) is None:
+            raise InputError(f'{path} has {str(value)!r} in column {name!r}, line {line}, where a number should be')
+    return np.array([number(value) for value in values], np.float64)
 
 
 def forecasting(series: Series, targets: int, *, window: int, stride: int, split: Sequence[float]) -> Forecasting:

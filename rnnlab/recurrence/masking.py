@@ -37,8 +37,9 @@ class Masked(NamedTuple):
 
 def within(time_steps: int, lengths: Array) -> Array:
     """bool [T, *batch]: not padding, for lengths [*batch]."""
-    time = jnp.arange(time_steps).reshape(-1, *(1 for _ in lengths.shape))
-    return time < jnp.expand_dims(jnp.asarray(lengths), 0)
+    lengths = jnp.asarray(lengths)
+    time = jnp.arange(time_steps, dtype=lengths.dtype).reshape(-1, *(1 for _ in lengths.shape))
+    return time < jnp.expand_dims(lengths, 0)
 
 
 def masks(time_steps: int, lengths: Array | None, reset: Array | None, reverse: bool) -> tuple[Array | None, Array | None]:

@@ -1,0 +1,203 @@
+"""Texts as streams: nothing is lost, every token is predicted once, and the carry goes on from window to window."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnlab.batches import in_order, one_bucket, streams
+from rnnlab.cells import gru, lstm
+from rnnlab.data.language import TOKENIZERS, UNKNOWN, encode, language, padded_streams, read_text
+from rnnlab.errors import InputError
+from rnnlab.losses import cross_entropy
+from rnnlab.models import network
+from rnnlab.optim import Hyper, optimizer
+from rnnlab.recurrence import recurrent
+from rnnlab.sweep import lane_mesh, one_lane, over_lanes, stacked
+from rnnlab.train import batch_mesh, everywhere, make_evaluate, make_run
+from tests.conftest import close, noisy, same
+
+TEXT = ''.join(np.random.default_rng(0).choice(list('abcd e\n'), 600))
+STREAMS, WINDOW = 4, 16
+KEY, HYPER = jax.random.key(1), Hyper(lr=0.01, clip=1.0)
+
+
+@given(st.text())
+def test_tokens_together_are_the_text(text):
+    for tokenize in TOKENIZERS.values():
+        assert ''.join(tokenize(text)) == text
+
+
+def test_words_have_the_space_before_them():
+    assert TOKENIZERS['words']('To be, or\nnot  to') == ['To', ' be', ',', ' or', '\n', 'not', ' ', ' to']
+
+
+def test_streams_are_the_text_and_labels_one_ahead():
+    data = language(TEXT, tokens='characters', streams=STREAMS, window=WINDOW)
+    assert data.vocabulary == tuple(sorted(set(TEXT)))
+    steps = data.train.inputs.shape[1]
+    assert (steps % WINDOW, data.outputs) == (0, 7)
+
+    def said(ids):
+        return ''.join(data.vocabulary[number] for number in ids.ravel())
+
+    assert said(data.train.inputs) == TEXT[: STREAMS * steps]
+    assert said(data.train.labels) == TEXT[1 : STREAMS * steps + 1]
+    assert len(TEXT) * 9 // 10 - STREAMS * steps <= STREAMS * WINDOW
+    held_out = data.validation
+    behind = [said(row[:length]) for row, length in zip(held_out.labels, held_out.lengths, strict=True)]
+    assert ''.join(behind) == TEXT[541:]
+    assert ''.join(said(row[:length]) for row, length in zip(held_out.inputs, held_out.lengths, strict=True)) == TEXT[540:-1]
+    counts = np.array([TEXT[:540].count(token) + 1 for token in data.vocabulary])
+    expected = np.mean([-np.log(counts[data.vocabulary.index(token)] / counts.sum()) for token in TEXT[541:]])
+    assert data.baseline == pytest.approx(expected, rel=1e-12)
+
+
+@given(st.integers(2, 60), st.integers(1, 7), st.integers(1, 9))
+def test_padded_streams_have_every_token_once(count, number, window):
+    inputs, labels, lengths = padded_streams(np.arange(count), number, window)
+    assert inputs.shape == labels.shape
+    assert inputs.shape[1] % window == 0
+    for part, first in ((inputs, 0), (labels, 1)):
+        there = np.concatenate([row[:length] for row, length in zip(part, lengths, strict=True)])
+        assert there.tolist() == list(range(first, count - 1 + first))
+
+
+def test_rare_words_are_unknown():
+    data = language('a a b b c ' * 30, tokens='words', streams=2, window=5, vocab_size=3)
+    assert data.vocabulary == (UNKNOWN, ' a', ' b')
+    assert encode([' a', 'zzz'], data.vocabulary).tolist() == [1, 0]
+    with pytest.raises(InputError, match="'z' is not among"):
+        encode('az', ('a', 'b'))
+
+
+def model(hyper, cell=lstm):
+    layers = [recurrent(cell(6), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout), recurrent(gru(5))]
+    return network(layers, inputs=3, outputs=7, vocabulary=7, dropout=hyper.dropout)
+
+
+def data():
+    return language(TEXT, tokens='characters', streams=STREAMS, window=WINDOW)
+
+
+def run(mesh=None):
+    return make_run(model, optimizer('adam'), streams(*data().train.inputs.shape, WINDOW), every=5, mesh=mesh)
+
+
+def after(chunks, hyper=HYPER, **options):
+    own = run(**options)
+    state = own.start(hyper, KEY)
+    for steps in chunks:
+        state = own.advance(hyper, KEY, data().train, state, steps)
+    return state
+
+
+def test_training_on_streams_is_truncated_backpropagation():
+    """The whole training written out: the carry handed on within an epoch, no gradient through it, and anew in the next one."""
+    net, tx = model(HYPER), optimizer('adam')(HYPER)
+    inputs, labels, _ = data().train
+    params = run().start(HYPER, KEY).params
+    opt_state, losses, carry = tx.init(params), [], None
+    windows = inputs.shape[1] // WINDOW
+
+    @jax.jit
+    def loss(params, carry, x, y):
+        carry, logits = net.run(params, x, carry=carry)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y)), carry
+
+    for step in range(windows + 2):
+        at = step % windows * WINDOW
+        carry = net.carry(params, STREAMS) if at == 0 else carry
+        (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(
+            params, carry, inputs[:, at : at + WINDOW], labels[:, at : at + WINDOW]
+        )
+        losses.append(float(value))
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    state = after([windows + 2])
+    close(state.params, params)
+    close(state.carry, carry)
+    taken = len(losses) % 5 or 5
+    assert state.totals.means()['loss'] == pytest.approx(np.mean(losses[-taken:]), rel=1e-12)
+
+
+def test_how_a_run_on_streams_is_cut_changes_no_bit_and_devices_agree():
+    hyper = HYPER._replace(dropout=0.2, recurrent_dropout=0.1)
+    whole = after([12], hyper)
+    same(after([1, 4, 7], hyper), whole)
+    shared = after([5, 7], hyper, mesh=batch_mesh(STREAMS))
+    close((shared.params, shared.carry), (whole.params, whole.carry))
+
+
+def test_a_lane_on_streams_is_the_run_alone():
+    hypers, keys = stacked([HYPER, HYPER._replace(lr=0.003)], [KEY, jax.random.key(5)])
+    mesh = lane_mesh(2, jax.devices())
+    lanes = over_lanes(run(), mesh)
+    state = lanes.advance(hypers, keys, jax.device_put(data().train, everywhere(mesh)), lanes.start(hypers, keys), 9)
+    close(one_lane(state, 0), jax.tree.map(np.asarray, after([9])), 1e-9)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
+    """Window by window with the carry handed on, padding left out, is every stream read whole and by itself."""
+    net, held_out = model(HYPER), data().validation
+    params = noisy(net.init(KEY))
+    mesh = batch_mesh(STREAMS) if devices > 1 else None
+    loss = cross_entropy(bits=True)
+    figures = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(params, held_out)
+    losses, right = [], []
+    for ids, labels, length in zip(*held_out, strict=True):
+        logits = net.apply(params, ids[None, :length])[0]
+        losses += (-jax.nn.log_softmax(logits)[np.arange(length), labels[:length]]).tolist()
+        right += (np.asarray(logits).argmax(axis=-1) == labels[:length]).tolist()
+    assert len(losses) == 59
+    expected = {'loss': np.mean(losses), 'accuracy': np.mean(right), 'bits': np.mean(losses) / np.log(2)}
+    assert figures == pytest.approx(expected, rel=1e-12)
+    assert make_evaluate(net, in_order(one_bucket(4, held_out.inputs.shape[1], 3), 3), loss=loss)(params, held_out) == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def test_one_token_at_a_time_in_chunks_and_in_one_scan_are_the_same():
+    net = model(HYPER)
+    params = noisy(net.init(KEY))
+    ids = data().train.inputs[:, :24]
+    start = noisy(net.carry(params, STREAMS), 3)
+    whole = net.run(params, ids, carry=start)
+    for sizes in ([1] * 24, [5, 10, 9]):
+        carry, parts, at = start, [], 0
+        for size in sizes:
+            carry, outputs = partial(net.run, params)(ids[:, at : at + size], carry=carry)
+            parts.append(outputs)
+            at += size
+        close((carry, jnp.concatenate(parts, axis=1)), whole)
+
+
+def test_a_text_file(tmp_path):
+    path = tmp_path / 'text'
+    path.write_text('\ufeffnaïve', encoding='utf-8')
+    assert read_text(path) == 'naïve'
+    assert 'def ' in read_text()
+    for content, words in ((b'', 'is empty'), (b' \n', 'is empty'), (b'ok\xff', 'not UTF-8.*byte 2')):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_text(path)
+
+
+@pytest.mark.parametrize(
+    ('text', 'options', 'words'),
+    [
+        ('aaaa' * 100, {}, 'one kind of character'),
+        ('ab' * 20, {}, 'has 40 characters.* need 73'),
+        (TEXT, {'tokens': 'runes'}, 'characters, words'),
+        (TEXT, {'window': 0}, 'window'),
+    ],
+)
+def test_texts_that_cannot_be_learned_are_refused(text, options, words):
+    with pytest.raises(InputError, match=words):
+        language(text, **{'tokens': 'characters', 'streams': STREAMS, 'window': WINDOW} | options)

@@ -1,0 +1,133 @@
+"""The memory tasks: what is asked, what the memoryless guess loses, and that examples are drawn anew."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab.batches import generated
+from rnnlab.cells import lstm
+from rnnlab.data import TASKS, memory_sequences
+from rnnlab.errors import InputError
+from rnnlab.losses import cross_entropy, squared_error
+from rnnlab.models import network
+from rnnlab.optim import Hyper, optimizer
+from rnnlab.recurrence import recurrent
+from rnnlab.train import batch_mesh, fit, make_run
+from tests.conftest import close, same
+
+LENGTHS = {'adding': 7, 'copy': 5, 'parity': 12, 'recall': 9}
+MANY = 4000
+
+
+def examples(name, count=MANY):
+    task = TASKS[name](LENGTHS[name])
+    inputs, labels = map(np.asarray, jax.jit(jax.vmap(task.sample))(jax.random.split(jax.random.key(0), count)))
+    return task, inputs, labels
+
+
+def answer_adding(steps):
+    return [sum(value for value, mark in steps if mark)]
+
+
+def answer_copy(steps):
+    symbols = steps.argmax(axis=-1)
+    assert (symbols[10:-11] == 8).all()
+    assert symbols[-11] == 9
+    assert (symbols[-10:] == 8).all()
+    return [8] * (len(steps) - 10) + symbols[:10].tolist()
+
+
+def answer_parity(steps):
+    return [int(steps[: t + 1].sum()) % 2 for t in range(len(steps))]
+
+
+def answer_recall(steps):
+    *pairs, question = steps.argmax(axis=-1)
+    known = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    assert len(known) == len(pairs) // 2
+    return [-1] * len(pairs) + [known[question] - 26]
+
+
+ANSWERS = {'adding': answer_adding, 'copy': answer_copy, 'parity': answer_parity, 'recall': answer_recall}
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_labels_are_the_answers(name):
+    task, inputs, labels = examples(name, 50)
+    assert inputs.shape[-1] == task.inputs
+    for steps, label in zip(inputs, labels, strict=True):
+        np.testing.assert_allclose(label, ANSWERS[name](steps), rtol=1e-12)
+    assert len({steps.tobytes() for steps in inputs}) > 40
+
+
+def memoryless(name, task, labels):
+    """Outputs of the best guess that knows the step alone (and of parity its first bit)."""
+    if name == 'adding':
+        return np.ones((len(labels), 1))
+    logits = np.zeros((*labels.shape, task.outputs))
+    if name == 'copy':
+        logits[:, :-10, 8], logits[:, -10:, 8] = 1e3, -1e3
+    if name == 'parity':
+        logits[:, 0] = 1e3 * np.eye(2)[labels[:, 0]]
+    return logits
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_the_baseline_is_what_the_memoryless_guess_loses(name):
+    task, _, labels = examples(name)
+    loss = squared_error() if task.numbers else cross_entropy()
+    outputs = jnp.asarray(memoryless(name, task, labels))
+    asked = jnp.ones(outputs.shape[:-1], bool)
+    figures, count = loss.sums(outputs, jnp.asarray(labels), asked)
+    tolerance = 5 * 0.19 / math.sqrt(MANY) if name == 'adding' else 1e-6
+    assert float(figures['loss']) / int(count) == pytest.approx(task.baseline, abs=tolerance)
+
+
+def test_the_baselines_of_the_papers():
+    assert TASKS['copy'](100).baseline == pytest.approx(10 * math.log(8) / 120)
+    assert TASKS['adding'](200).baseline == pytest.approx(0.1667, abs=1e-4)
+
+
+@pytest.mark.parametrize(('name', 'length'), [('adding', 1), ('recall', 4), ('recall', 1), ('recall', 55), ('copy', 0), ('parity', 0)])
+def test_lengths_that_cannot_be_are_refused(name, length):
+    with pytest.raises(InputError, match='length'):
+        TASKS[name](length)
+
+
+def test_sequences_to_evaluate_are_always_the_same_and_apart():
+    task = TASKS['recall'](9)
+    data, again = (memory_sequences(task, 20, 30) for _ in range(2))
+    same(data[1:3], again[1:3])
+    assert data.train is None
+    assert not {row.tobytes() for row in data.validation.inputs} & {row.tobytes() for row in data.test.inputs}
+
+
+def run(task, size=4, mesh=None):
+    loss = (lambda hyper: squared_error()) if task.numbers else (lambda hyper: cross_entropy(hyper.label_smoothing))
+
+    def model(hyper):
+        return network([recurrent(lstm(8))], inputs=task.inputs, outputs=task.outputs, pool='last' if task.numbers else None)
+
+    return make_run(model, optimizer('adam'), generated(task.sample, size, 7), every=5, loss=loss, mesh=mesh)
+
+
+HYPER, KEY = Hyper(lr=0.01, clip=1.0), jax.random.key(2)
+
+
+@pytest.mark.parametrize('name', ['adding', 'recall'])
+def test_a_run_on_examples_that_are_made(name):
+    """How it is cut changes no bit, devices agree, and every step has examples of its own."""
+    own = run(TASKS[name](LENGTHS[name]))
+    whole = own.advance(HYPER, KEY, None, own.start(HYPER, KEY), 12)
+    cut = own.start(HYPER, KEY)
+    for steps in (1, 4, 7):
+        cut = own.advance(HYPER, KEY, None, cut, steps)
+    same(cut, whole)
+    shared = run(TASKS[name](LENGTHS[name]), mesh=batch_mesh(4))
+    close(shared.advance(HYPER, KEY, None, shared.start(HYPER, KEY), 12).params, whole.params)
+    still = HYPER._replace(lr=0.0)
+    losses = [state.totals.means()['loss'] for state in fit(own, still, KEY, None, own.start(still, KEY), stop=3, every=1)]
+    assert len(set(losses)) == 3

@@ -1,0 +1,211 @@
+"""Series: what is read and what is refused, what a window is asked, the baselines, and forecasts on the net's own outputs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow
+import pytest
+from openpyxl import Workbook
+from pyarrow import parquet
+
+from rnnlab import baselines, generate
+from rnnlab.batches import in_order, one_bucket
+from rnnlab.cells import gru, lstm
+from rnnlab.data.series import Series, forecasting, mackey_glass, part_ends, read_series
+from rnnlab.errors import InputError
+from rnnlab.losses import squared_error
+from rnnlab.models import network
+from rnnlab.recurrence import recurrent
+from rnnlab.train import make_evaluate
+from tests.conftest import close, noisy, shared
+
+ROWS = 40
+VALUES = np.random.default_rng(0).normal(3, 2, (ROWS, 2))
+OWN = forecasting(Series(VALUES, ('a', 'b')), 1, window=5, stride=2, split=(0.6, 0.2, 0.2))
+
+
+def table(folder, kind, columns):
+    path = folder / f'table.{kind}'
+    if kind == 'csv':
+        rows = [columns, *zip(*columns.values(), strict=True)]
+        path.write_text('\n'.join(','.join('' if value is None else str(value) for value in row) for row in rows))
+    if kind == 'parquet':
+        parquet.write_table(pyarrow.table(columns), path)
+    if kind == 'xlsx':
+        book = Workbook()
+        for row in [list(columns), *zip(*columns.values(), strict=True)]:
+            book.active.append(row)
+        book.save(path)
+    return path
+
+
+@pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
+def test_tables_are_read(tmp_path, kind):
+    path = table(tmp_path, kind, {'day': ['mon', 'tue', 'wed'], 'sold': [1, 2, 3], 'price': [0.5, 1.5, -1e3]})
+    series, targets = read_series(path, ['price'], ['sold'])
+    assert (series.columns, targets) == (('price', 'sold'), 1)
+    close(series.values, np.array([[0.5, 1], [1.5, 2], [-1e3, 3]]))
+    assert read_series(path, ['sold'], ['all'])[0].columns == ('sold', 'price')
+    assert (read_series(path, ['all'])[0].columns, read_series(path, ['all'])[1]) == (('sold', 'price'), 2)
+    with pytest.raises(InputError, match=r'has 2 columns of numbers.*which of sold, price'):
+        read_series(path)
+    with pytest.raises(InputError, match=r"no column 'prize'; its columns are day, sold, price"):
+        read_series(path, ['prize'])
+    with pytest.raises(InputError, match=r"has 'mon' in column 'day', line 2"):
+        read_series(path, ['day'])
+
+
+@pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
+def test_missing_values_are_named(tmp_path, kind):
+    path = table(tmp_path, kind, {'x': [1.5, None, 3.5]})
+    with pytest.raises(InputError, match=r"no value in column 'x', line 3"):
+        read_series(path)
+
+
+def test_a_word_among_numbers_is_named(tmp_path):
+    path = table(tmp_path, 'csv', {'x': [1.5, 2.5, '?']})
+    with pytest.raises(InputError, match=r"has '\?' in column 'x', line 4"):
+        read_series(path, ['x'])
+
+
+@pytest.mark.parametrize(
+    ('name', 'content', 'words'),
+    [
+        ('t.csv', b'', 'cannot be read'),
+        ('t.csv', b'a,b\n1\n', 'cannot be read'),
+        ('t.csv', b'a\n', 'has 0 columns of numbers'),
+        ('t.xlsx', b'no zip', 'cannot be read'),
+        ('t.parquet', b'', 'cannot be read'),
+        ('t.json', b'{}', r'\.csv, \.xlsx, \.parquet'),
+    ],
+)
+def test_files_that_are_no_table_are_refused(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        read_series(tmp_path / name)
+    with pytest.raises(InputError, match='no file'):
+        read_series(tmp_path / 'nowhere.csv')
+
+
+def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
+    begin, middle, end = OWN.ends
+    assert (begin, middle, end) == (24, 32, 40)
+    train, held_out, test = OWN.dataset.train, OWN.dataset.validation, OWN.dataset.test
+    close((OWN.mean, OWN.deviation), (VALUES[:24].mean(axis=0), VALUES[:24].std(axis=0)))
+    standard = (VALUES - VALUES[:24].mean(axis=0)) / VALUES[:24].std(axis=0)
+    assert train.inputs.shape == (10, 5, 2)
+    for number, (inputs, labels) in enumerate(zip(train.inputs, train.labels, strict=True)):
+        close(np.array(inputs), standard[2 * number : 2 * number + 5])
+        close(np.array(labels), standard[2 * number + 1 : 2 * number + 6, :1])
+    for part, first, last in ((held_out, begin, middle), (test, middle, end)):
+        assert part.inputs.shape == (1, last - 1, 2)
+        assert np.isnan(part.labels[0, : first - 1]).all()
+        close(part.labels[0, first - 1 :], standard[first:last, :1])
+    assert OWN.dataset.baseline == pytest.approx(np.mean(standard[24:32, 0] ** 2))
+    close(OWN.in_units(standard[:, :1]), VALUES[:, :1])
+
+
+@pytest.mark.parametrize(
+    ('change', 'words'),
+    [
+        ({'window': 24}, 'the training part has 24 rows, and --window=24 needs 25'),
+        ({'split': (0.5, 0.5)}, 'three numbers'),
+        ({'split': (30, 5, 6)}, 'does not divide 40 rows'),
+        ({'split': (0.9, 0.001, 0.099)}, 'does not divide'),
+        ({'split': (0.5, -0.1, 0.2)}, 'above zero'),
+        ({'stride': 0}, 'stride'),
+        ({'series': Series(np.ones((ROWS, 1)), ('flat',))}, "'flat' is constant"),
+    ],
+)
+def test_series_that_cannot_be_forecast_are_refused(change, words):
+    options = {'series': Series(VALUES, ('a', 'b')), 'targets': 1, 'window': 5, 'stride': 1, 'split': (0.6, 0.2, 0.2)} | change
+    with pytest.raises(InputError, match=words):
+        forecasting(options.pop('series'), options.pop('targets'), **options)
+
+
+def test_rows_may_be_left_out_at_the_end():
+    assert part_ends(17420, (8640, 2880, 2880)) == (8640, 11520, 14400)
+
+
+def test_mackey_glass_obeys_its_equation():
+    """The differences of a fine solution are the slope that the equation gives."""
+    fine = mackey_glass(4000, every=0.1).values[:, 0]
+    slope = (fine[2:] - fine[:-2]) / 0.2
+    now, before = fine[171:-1], fine[1:-171]
+    np.testing.assert_allclose(slope[170:], 0.2 * before / (1 + before**10) - 0.1 * now, atol=2e-3)
+    assert mackey_glass(3000).values.std() == pytest.approx(0.23, abs=0.02)
+    assert len(mackey_glass(77).values) == 77
+
+
+def net(columns=2):
+    model = network([recurrent(lstm(4)), recurrent(gru(3))], inputs=columns, outputs=columns, dense=5)
+    return model, noisy(model.init(jax.random.key(0)))
+
+
+def test_reading_a_row_at_a_time_is_reading_all_and_the_loss_of_a_part_is_that_of_its_rows():
+    model, params = net()
+    rows = jnp.asarray(OWN.standard)
+    _, outputs = generate.read(model, params, rows[None])
+    close(outputs, model.apply(params, rows[None]))
+    own = forecasting(Series(VALUES, ('a', 'b')), 2, window=5, stride=2, split=(0.6, 0.2, 0.2))
+    batches = in_order(one_bucket(1, 39, 2), 2)  # one of the batch fills it up
+    figures = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
+    error = np.asarray(outputs[0, 31:39]) - OWN.standard[32:]
+    assert figures == pytest.approx({'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12)
+
+
+def test_a_forecast_reads_its_own_outputs():
+    model, params = net()
+    rows = jnp.asarray(OWN.standard)
+    carries, _ = generate.read(model, params, rows[None])
+    origins = np.array([7, 20, 40])
+    carry = jax.tree.map(lambda leaf: leaf[origins - 1, 0], carries)
+    made = generate.forecast(model, params, carry, rows[origins - 1], 4)
+    for number, origin in enumerate(origins):
+        known = rows[:origin]
+        for step in range(4):
+            known = jnp.concatenate([known, model.apply(params, known[None])[:, -1]])
+            close(made[number, step], known[-1])
+
+
+def test_tokens_are_drawn_from_what_the_model_says():
+    model = network([recurrent(lstm(4))], inputs=3, outputs=6, vocabulary=6)
+    params = noisy(model.init(jax.random.key(0)), scale=1.0)
+    prompt, key = np.array([1, 4]), jax.random.key(3)
+
+    def drawn(number, *options):
+        return [token for token, _ in zip(generate.tokens(model, params, prompt, key, *options), range(number), strict=False)]
+
+    def by_hand(number, choose):
+        ids = [*prompt]
+        for at in range(number):
+            ids.append(int(choose(jax.random.fold_in(key, at), model.apply(params, np.array([ids]))[0, -1])))
+        return ids[2:]
+
+    greedy = by_hand(5, lambda key, logits: jnp.argmax(logits))
+    assert drawn(5, 0.0) == drawn(5, 1e-6) == greedy
+    assert drawn(5, 0.7) == by_hand(5, lambda key, logits: jax.random.categorical(key, logits / 0.7))
+    assert set(drawn(60, 100.0, (0, 3))) == {1, 2, 4, 5}
+
+
+def test_the_baselines_are_what_they_say():
+    values, origins = np.arange(20.0)[:, None] ** 2, np.array([10, 15])
+    assert baselines.last_value(values, origins, 2)[..., 0].tolist() == [[81, 81], [196, 196]]
+    assert baselines.last_season(values, origins, 3, 2)[..., 0].tolist() == [[64, 81, 64], [169, 196, 169]]
+    with pytest.raises(InputError, match='--season=11 is more than the 10 rows'):
+        baselines.last_season(values, origins, 1, 11)
+
+
+def test_ridge_finds_a_linear_series_and_goes_on_with_it():
+    time = np.arange(200)
+    values = np.stack([np.sin(time / 5), np.cos(time / 7)], axis=1)
+    forecast = baselines.ridge(values, 2, 8, (120, 150, 200))
+    origins = np.array([150, 170])
+    np.testing.assert_allclose(forecast(origins, 20), values[origins[:, None] + np.arange(20)], atol=1e-3)
+    one = baselines.ridge(values, 1, 8, (120, 150, 200))
+    assert one(origins, 1).shape == (2, 1, 1)
+
+
+def test_sunspots_are_read():
+    series, _ = read_series(shared('raw', 'timeseries', 'monthly-sunspots.csv'))
+    assert (series.values.shape, series.columns, series.values[0, 0]) == ((2820, 1), ('Sunspots',), 58.0)
