@@ -32,9 +32,9 @@ def rows(folder):
     return [{key: value for key, value in json.loads(line).items() if key != 'seconds'} for line in lines]
 
 
-def stopped(folder, number, *flags):
+def stopped(folder, number, *flags, experiment='mnist'):
     """Starts a run, sends the signal once a checkpoint and a row are there, and waits for the end."""
-    process = subprocess.Popen(command('mnist', *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    process = subprocess.Popen(command(experiment, *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
     deadline = time.time() + 120
     while not (list(folder.glob('checkpoint/*/commit_success.txt')) and (folder / 'metrics.jsonl').stat().st_size):
         assert process.poll() is None, process.communicate()[0]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnnlab.cells import elman, gru, gru_reset_before, irnn, lstm
+from rnnlab.errors import InputError
 from rnnlab.initializers import PRESETS, scaled
 from tests.conftest import close
 
@@ -73,3 +74,43 @@ def test_a_scaled_start_multiplies_the_matrices_alone():
         close(twice, plain)
     kernels = jax.vmap(lambda s: gru(H, init=scaled('keras', s)).init(jax.random.key(0), D)['recurrent_kernel'])(jnp.array([1.0, 0.5]))
     close(np.asarray(kernels[1]), 0.5 * np.asarray(kernels[0]))
+
+
+@pytest.mark.parametrize(('cell', 'gates'), [(elman, 1), (lstm, 4), (gru, 3), (gru_reset_before, 3)])
+def test_orthogonal_is_so_for_each_gate(cell, gates):
+    params = start(cell(H, init='orthogonal'))
+    recurrent = params['recurrent_kernel'] if 'recurrent_kernel' in params else params['kernel'][D:]
+    blocks = np.split(recurrent, gates, axis=1)
+    for block in blocks:
+        close(block @ block.T, np.eye(H))
+    assert all((block != blocks[0]).any() for block in blocks[1:])
+    is_uniform(params['kernel'][:D], np.sqrt(6 / (D + gates * H)))
+
+
+def test_chrono_keeps_for_as_long_as_it_says():
+    """The forgetting time 1 / (1 - sigmoid(b)) = 1 + exp(b) is uniform from 2 to the longest (Tallec and Ollivier 2018)."""
+    longest = 101.0
+    bias = np.asarray(lstm(400, chrono=longest).init(jax.random.key(0), 1)['bias'])
+    i, f, g, o = np.split(bias, 4)
+    times = 1 + np.exp(f)
+    assert times.min() >= 2
+    assert times.max() <= longest
+    assert (times.mean(), times.std()) == (pytest.approx((2 + longest) / 2, rel=0.1), pytest.approx((longest - 2) / np.sqrt(12), rel=0.1))
+    close(i, -f)
+    assert not g.any()
+    assert not o.any()
+    for make in (gru, gru_reset_before):
+        r, z, n = np.split(np.asarray(make(400, chrono=longest).init(jax.random.key(0), 1)['bias']), 3)
+        close(z, f)
+        assert not r.any()
+        assert not n.any()
+    plain, chrono = (start(lstm(H, **options))['kernel'] for options in ({}, {'chrono': 50.0}))
+    close(plain, chrono)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'), [({'chrono': 1.5}, '2 time steps'), ({'chrono': 9.0, 'forget_bias': 1.0}, 'give one of them')]
+)
+def test_a_chrono_start_that_cannot_be_is_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        start(lstm(H, **options))

@@ -1,4 +1,4 @@
-"""The classifier against its parts put together by hand, and the table that describes it."""
+"""Classifiers and networks against their parts put together by hand, and the table that describes them."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 from rnnlab.cells import CELLS, elman, gru, lstm, stack
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
-from rnnlab.models import classifier
+from rnnlab.models import classifier, network
 from rnnlab.recurrence import bidirectional, dropout_mask, recurrent, unroll
 from rnnlab.recurrence.dropout import fold
 from tests.conftest import close, noisy
@@ -99,6 +99,32 @@ def test_dropout_before_the_readout():
     close(model.apply(params, ids, keys=keys), jnp.asarray(expected))
     plain = classifier([], inputs=4, classes=3, vocabulary=7, pool='mean')
     close(model.apply(params, ids), plain.apply(params, ids, keys=keys))
+
+
+def test_a_network_reads_out_every_step_and_goes_on_from_its_carry():
+    model = network([recurrent(lstm(3)), recurrent(gru(4))], inputs=2, outputs=5, dense=6)
+    params = noisy(model.init(jax.random.key(0)))
+    inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
+    xs = inputs.transpose(1, 0, 2) @ np.asarray(params['dense']['kernel']) + np.asarray(params['dense']['bias'])[None, None]
+    first = unroll(lstm(3), params['layer_1']['cell'], xs)[1]
+    second = unroll(gru(4), params['layer_2']['cell'], first)[1]
+    expected = np.asarray(second) @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None, None]
+    close(model.apply(params, inputs), jnp.asarray(expected.transpose(1, 0, 2)))
+    carry, ahead = model.run(params, inputs[:, :2], carry=model.carry(params, 3))
+    carry, behind = model.run(params, inputs[:, 2:], carry=carry)
+    close((carry, jnp.concatenate([ahead, behind], axis=1)), model.run(params, inputs))
+    assert 'dense: 2 -> 6' in describe(model)
+    assert describe(model).index('dense') < describe(model).index('layer_1: 6 -> 3')
+
+
+def test_dropout_before_the_readout_is_the_same_at_every_step():
+    model = network([recurrent(gru(4))], inputs=2, outputs=5, dropout=0.5)
+    params = noisy(model.init(jax.random.key(0)))
+    keys, inputs = jax.random.split(jax.random.key(1), 3), np.random.default_rng(0).standard_normal((3, 5, 2))
+    ys = np.asarray(unroll(gru(4), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1])
+    kept = ys * np.asarray(dropout_mask(fold(keys, 0), 0.5, 4))[None]
+    expected = kept @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None, None]
+    close(model.apply(params, inputs, keys=keys), jnp.asarray(expected.transpose(1, 0, 2)))
 
 
 def test_describe_shows_where_each_number_belongs():

@@ -138,3 +138,30 @@ def test_pictures_of_a_sweep_have_a_colour_for_each_structure(tmp_path):
     assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(paths[0])
     ends = {(68, 1, 84), (253, 231, 37)}  # of the scale of shades
     assert all(ends <= colours(path) for path in paths[1:])
+
+
+def test_pictures_of_a_sweep_by_its_loss(tmp_path):
+    results, rows = sweep_results()
+    for trial in results:
+        trial['best_validation_loss'] = trial.pop('best_validation_accuracy')
+    rows = [{'validation_loss' if name == 'validation_accuracy' else name: value for name, value in row.items()} for row in rows]
+    settings = trials.by_setting(results, 'best_validation_loss')
+    plots.sweep_axes(settings, 'best_validation_loss', ['cell'], set(), tmp_path / 'axes.png', 'axes')
+    plots.sweep_curves(results, rows, 'validation_loss', ['cell'], set(), tmp_path / 'curves.png', 'curves')
+    plots.sweep_map(settings, 'best_validation_loss', ('lr', 'cell'), set(), tmp_path / 'map.png', 'map')
+    assert rgb(plots.CYCLE[0]) in colours(tmp_path / 'axes.png')
+    assert (253, 231, 37) in colours(tmp_path / 'map.png')
+
+
+def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
+    known = np.sin(np.arange(60.0) / 4)[:, None]
+    ends = (40, 50, 60)
+    plots.forecast(('x',), known, 0.5 + known[1:], known[50:55] - 0.5, known[:5], ends, tmp_path / 'forecast.png', 'a series')
+    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1]), (0, 0, 0)} <= colours(tmp_path / 'forecast.png')
+
+
+def test_curves_draw_the_baseline_and_the_mean_absolute_error(tmp_path):
+    rows = [{'step': step, 'train_loss': 0.5 / step, 'train_mae': 0.7 / step} for step in (1, 2, 3)]
+    plots.curves(rows, tmp_path / 'with.png', 'a run', 0.25)
+    plots.curves(rows, tmp_path / 'without.png', 'a run')
+    assert (imread(tmp_path / 'with.png') != imread(tmp_path / 'without.png')).any()

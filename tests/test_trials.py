@@ -46,6 +46,19 @@ def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_no
     assert (first.score(FIELD), second.score(FIELD)) == (pytest.approx(0.55), 0.45)
 
 
+def test_of_losses_the_lowest_is_the_best_and_a_diverged_seed_has_no_end():
+    losses = [(0.9, 0, 0.1, 'finished'), (None, 1, 0.1, 'diverged'), (0.6, 0, 0.2, 'finished'), (0.5, 1, 0.2, 'finished')]
+    results = [
+        {'trial': number, 'settings': {'lr': lr, 'seed': seed}, 'status': status, 'test_loss': loss}
+        for number, (loss, seed, lr, status) in enumerate(losses)
+    ]
+    assert trials.best(results, 'test_loss') is results[3]
+    first, second = trials.by_setting(results, 'test_loss')
+    assert (first.settings, second.settings) == ({'lr': 0.2}, {'lr': 0.1})
+    assert (first.score('test_loss'), second.score('test_loss')) == (pytest.approx(-0.55), float('-inf'))
+    assert trials.by_setting(results[:1], 'test_loss')[0].score('test_loss') == -0.9
+
+
 def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):
     for number, accuracy in ((0, 0.5), (1, 0.9), (2, 0.7)):
         run = trials.wave_path(tmp_path, number).with_suffix('')

@@ -1,0 +1,277 @@
+"""Series, text and memory tasks as whole processes: training, what they show at the end, going on, sweeps, and bad input."""
+
+import csv
+import json
+import math
+import re
+import signal
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT, launch, refused, same, shared
+from tests.test_experiments import final, rows, stopped
+
+pytestmark = pytest.mark.usefixtures('shell')
+
+RECIPES = sorted(path for kind in ('series', 'memory') for path in (ROOT / 'experiments' / 'recipes').glob(f'{kind}_*.flags'))
+TINY = {
+    'series': ['--hidden_size=4', '--window=12', '--stride=2', '--batch_size=8', '--epochs=2'],
+    'text': ['--hidden_size=8', '--embedding=4', '--batch_size=4', '--window=8', '--lr=1e-2', '--steps=30', '--eval_every=10'],
+    'memory': ['--hidden_size=6', '--task=recall', '--length=7', '--batch_size=8', '--validation=50', '--steps=12', '--eval_every=5'],
+}
+
+
+@pytest.fixture(scope='module')
+def book(tmp_path_factory):
+    path = tmp_path_factory.mktemp('texts') / 'book.txt'
+    path.write_text('a rose is a rose\nis a rose ' * 60)
+    return path
+
+
+def run(experiment, folder, *flags):
+    result = launch(experiment, *TINY[experiment], *flags, f'--out={folder}')
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def summary(folder):
+    return json.loads((folder / 'summary.json').read_text())
+
+
+@pytest.fixture(scope='module')
+def written(book, tmp_path_factory):
+    """A language model: (its folder, what its training printed)."""
+    folder = tmp_path_factory.mktemp('runs') / 'text'
+    return folder, run('text', folder, f'--text={book}')
+
+
+def test_a_text_is_learned_in_nats_and_bits(written, book):
+    folder, printed = written
+    result = summary(folder)
+    best = min(row['validation_loss'] for row in rows(folder))
+    assert result['best_validation_loss'] == best < result['baseline']
+    assert result['validation_bits'] == pytest.approx(result['validation_loss'] / math.log(2), rel=1e-5)
+    assert f'{best:.4f} nats a character, {best / math.log(2):.4f} bits a character' in printed
+    assert 'test_loss' not in result
+    assert json.loads((folder / 'vocabulary.json').read_text()) == sorted(set(book.read_text()))
+
+
+def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
+    folder, _ = written
+
+    def sample(*flags):
+        result = launch('text', '--sample=40', f'--out={folder}', *flags)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    first = sample('--prompt=a rose')
+    assert first == sample('--prompt=a rose')
+    assert re.fullmatch(r'a rose[aeiors \n]{40}\n', first)
+    assert first != sample('--prompt=a rose', '--seed=0', '--temperature=3')
+    assert sample('--temperature=0') == sample('--temperature=0')
+
+
+def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_path):
+    flags = [f'--text={book}', *TINY['text'], '--steps=400', '--dropout=0.1', '--checkpoint_every=0']
+    assert launch('text', *flags, f'--out={tmp_path / "whole"}').returncode == 0
+    code, _ = stopped(tmp_path / 'run', signal.SIGKILL, *flags, f'--out={tmp_path / "run"}', experiment='text')
+    assert code == -signal.SIGKILL
+    result = launch('text', *flags, f'--out={tmp_path / "run"}', '--resume')
+    assert result.returncode == 0, result.stderr
+    assert 0 < int(re.search(r'goes on from step (\d+)', result.stdout)[1]) < 400
+    for name in ('params', 'opt_state', 'carry', 'best'):
+        same(final(tmp_path / 'run', name), final(tmp_path / 'whole', name))
+    assert rows(tmp_path / 'run') == rows(tmp_path / 'whole')
+    book_too = tmp_path / 'other.txt'
+    book_too.write_text(book.read_text() + 'x')
+    flags[0] = f'--text={book_too}'
+    result = launch('text', *flags, f'--out={tmp_path / "run"}', '--resume')
+    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
+    assert 'text_crc32' in result.stderr
+
+
+def test_words_of_the_standard_library(tmp_path):
+    more = ['--tokens=words', '--vocab_size=200', '--steps=2', '--eval_every=2', '--devices=2', '--window=60']
+    printed = run('text', tmp_path / 'run', *more)
+    assert 'perplexity' in printed
+    assert len(json.loads((tmp_path / 'run' / 'vocabulary.json').read_text())) == 200
+    assert 'on 2 cpu device(s)' in printed
+
+
+def test_a_memory_task_shows_the_memoryless_guess(tmp_path):
+    printed = run('memory', tmp_path / 'run', '--cell=gru', '--chrono=7', '--init=orthogonal', '--bptt=3', '--remat=2', '--devices=2')
+    assert summary(tmp_path / 'run')['baseline'] == pytest.approx(math.log(10))
+    assert re.search(r'memoryless .*\n.*\n.* 2\.3026 ', printed)
+    assert len(re.search(r'label +((?:\d *)+)', printed)[1].split()) == 10
+    assert [row['step'] for row in rows(tmp_path / 'run')] == [5, 10, 12]
+
+
+def test_recomputing_changes_no_figure(tmp_path):
+    figures = []
+    for remat in ((), ('--remat=2',)):
+        run('memory', tmp_path / f'run{len(remat)}', '--jax_enable_x64', *remat)
+        figures.append([list(row.values()) for row in rows(tmp_path / f'run{len(remat)}')])
+    np.testing.assert_allclose(*figures, rtol=1e-9)
+
+
+@pytest.mark.parametrize('experiment', TINY)
+def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
+    more = {'text': [f'--text={book}'], 'memory': ['--task=adding'], 'series': ['--epochs=1']}[experiment]
+    printed = run(experiment, tmp_path / 'sweep', *more, '--sweep=lr=1e-9,1e-2', '--sweep=seed=0,1')
+    with (tmp_path / 'sweep' / 'trials.csv').open() as file:
+        trials = list(csv.DictReader(file))
+    losses = [float(trial['best_validation_loss']) for trial in trials]
+    assert max(losses[2:]) < min(losses[:2])
+    assert trials[0]['status'] == 'chance'
+    lines = [' '.join(line.split()) for line in printed.splitlines()]
+    order = [line.split()[0] for line in lines if re.match(r'(1e-09|0\.01) 2 ', line)]
+    assert order == ['0.01', '1e-09']
+    assert f'best trial: {losses.index(min(losses))}' in printed
+    best = summary(tmp_path / 'sweep' / 'best')
+    assert best['best_validation_loss'] == min(losses)
+    assert launch('compare', tmp_path / 'sweep' / 'best', f'--out={tmp_path}').returncode == 0
+
+
+@pytest.mark.parametrize('experiment', ['text', 'memory'])
+def test_a_lane_is_the_run_alone(experiment, book, tmp_path):
+    more = {'text': [f'--text={book}'], 'memory': ['--dropout=0.2']}[experiment]
+    run(experiment, tmp_path / 'sweep', *more, '--jax_enable_x64', '--sweep=lr=1e-3,1e-2')
+    run(experiment, tmp_path / 'alone', *more, '--jax_enable_x64', '--lr=1e-2')
+    lanes = [row for row in rows(tmp_path / 'sweep') if row['trial'] == 1]
+    for lane, alone in zip(lanes, rows(tmp_path / 'alone'), strict=True):
+        assert {name: lane[name] for name in alone} == pytest.approx(alone, rel=1e-9)
+
+
+@pytest.fixture(scope='module')
+def tables(tmp_path_factory):
+    """CSV files by name, two of them sound."""
+    folder = tmp_path_factory.mktemp('tables')
+    wave = [math.sin(t / 3) + t / 50 for t in range(120)]
+    columns = {
+        'good': ['day,sold,price', *(f'd{t},{10 + 3 * value},{value / 7}' for t, value in enumerate(wave))],
+        'single': ['x', *map(str, wave)],
+        'missing': ['x', *map(str, wave[:5]), '', *map(str, wave)],
+        'word': ['x', *map(str, wave[:5]), 'many', *map(str, wave)],
+        'short': ['x', *map(str, wave[:10])],
+        'constant': ['x', *(['3.5'] * 120)],
+    }
+    for name, lines in columns.items():
+        (folder / f'{name}.csv').write_text('\n'.join(lines) + '\n')
+    return folder
+
+
+def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
+    folder = tmp_path / 'run'
+    printed = run('series', folder, f'--csv={tables / "good.csv"}', '--column=sold', '--season=19', '--horizon=5', '--dense=3')
+    errors = json.loads((folder / 'errors.json').read_text())
+    ways = ['net', 'last value', 'last season, 19 rows', 'ridge on 12 rows']
+    assert list(errors) == ['1', '5']
+    assert list(errors['5']) == ways
+    with (folder / 'predictions.csv').open() as file:
+        table = list(csv.DictReader(file))
+    assert [int(row['row']) for row in table] == list(range(1, 120))
+    known, made = (np.array([float(row[name]) for row in table]) for name in ('sold', 'sold predicted'))
+    assert known[0] == pytest.approx(10 + 3 * (math.sin(1 / 3) + 1 / 50))
+    test = slice(107, None)  # rows 108 to 119
+    error = (made - known)[test]
+    assert errors['1']['net']['sold'] == pytest.approx({'MAE': np.abs(error).mean(), 'RMSE': (error**2).mean() ** 0.5})
+    assert errors['1']['last value']['sold']['MAE'] == pytest.approx(np.abs(np.diff(known))[106:].mean())
+    spread = np.std([10 + 3 * (math.sin(t / 3) + t / 50) for t in range(96)])
+    assert errors['1']['net']['standardised']['MSE'] == pytest.approx(errors['1']['net']['sold']['RMSE'] ** 2 / spread**2)
+    assert summary(folder)['test_loss'] == pytest.approx(errors['1']['net']['standardised']['MSE'], rel=1e-4)
+    with (folder / 'forecast.csv').open() as file:
+        assert [row[0] for row in csv.reader(file)] == ['row', '120', '121', '122', '123', '124']
+    lost = [name for name in ways[1:] if errors['1'][name]['standardised']['MSE'] <= errors['1']['net']['standardised']['MSE']]
+    assert all(name in re.search(r'the net does not beat .*', printed)[0] for name in lost)
+    assert (folder / 'forecast.png').stat().st_size > 10_000
+
+
+def test_several_columns_in_and_out(tables, tmp_path):
+    run('series', tmp_path / 'all', f'--csv={tables / "good.csv"}', '--column=all', '--horizon=3', '--split=80,20,20')
+    errors = json.loads((tmp_path / 'all' / 'errors.json').read_text())
+    assert list(errors['3']['net']) == ['sold', 'price', 'standardised']
+    run('series', tmp_path / 'one', f'--csv={tables / "good.csv"}', '--column=price', '--inputs=all')
+    assert list(json.loads((tmp_path / 'one' / 'errors.json').read_text())['1']['net']) == ['price', 'standardised']
+
+
+@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
+def test_recipes_train(recipe, tmp_path):
+    result = launch(recipe.stem.split('_')[0], f'--flagfile={recipe}', '--steps=3', f'--out={tmp_path / "run"}')
+    assert result.returncode == 0, result.stderr
+
+
+def test_recipes_train_on_real_data(tmp_path):
+    for recipe, flag in (('series_lstm2x8', '--csv'), ('text_lstm256', '--text')):
+        path = shared('raw', *{'--csv': ('timeseries', 'airline-passengers.csv'), '--text': ('tinyshakespeare', 'input.txt')}[flag])
+        more = ['--steps=3', '--hidden_size=8', f'{flag}={path}', f'--out={tmp_path / recipe}']
+        result = launch(recipe.split('_')[0], f'--flagfile={ROOT}/experiments/recipes/{recipe}.flags', '--warmup=0', *more)
+        assert result.returncode == 0, result.stderr
+
+
+def test_bad_series_are_one_line(tables, tmp_path):
+    path = {table.stem: f'--csv={table}' for table in tables.iterdir()}
+    cases = [
+        ([path['missing']], ['missing.csv', "column 'x', line 7", 'no value']),
+        ([path['word']], ['word.csv', "'many'", "column 'x', line 7"]),
+        ([path['short']], ['training part has 8 rows', '--window=96']),
+        ([path['constant'], '--window=9'], ["'x' is constant"]),
+        ([path['good'], '--column=prise'], ["no column 'prise'", 'day, sold, price']),
+        ([path['good'], '--column=day'], ["'d0'", "column 'day', line 2"]),
+        ([path['good']], ['2 columns of numbers', '--column=NAME', 'sold, price']),
+        (['--csv=nowhere.csv'], ['nowhere.csv']),
+        (['--csv=/dev/null'], ['.csv, .xlsx, .parquet']),
+        (['--column=x'], ['--column goes with --csv']),
+        (['--horizon=0'], ['--horizon']),
+        ([path['single'], '--window=9', '--horizon=13'], ['--horizon=13', '12 rows']),
+        ([path['single'], '--window=9', '--season=109'], ['--season=109', '108 rows']),
+        ([path['good'], '--column=sold', '--inputs=all', '--horizon=2'], ['--horizon', '--inputs']),
+        (['--split=0.5,0.5'], ['three numbers']),
+        (['--split=a,b,c'], ['--split=a,b,c', 'three numbers']),
+        (['--label_smoothing=0.1'], ['--label_smoothing']),
+        (['--layers=0'], ['--layers must be above zero']),
+        (['--bidirectional'], ['bidirectional']),
+        ([path['single'], '--window=9', '--batch_size=88'], ['--batch_size=88', '87']),
+    ]
+    refused('series', cases, tmp_path)
+
+
+def test_bad_texts_are_one_line(book, written, tmp_path):
+    files = book.parent
+    (files / 'empty').write_text('')
+    (files / 'same').write_text('a' * 5000)
+    (files / 'bytes').write_bytes(b'ok \xff')
+    folder = f'--out={written[0]}'
+    cases = [
+        ([f'--text={files / "empty"}'], ['empty is empty']),
+        ([f'--text={files / "same"}'], ['one kind of character']),
+        ([f'--text={files / "bytes"}'], ['not UTF-8', 'byte 3']),
+        (['--text=nowhere'], ['nowhere', 'No such file']),
+        ([f'--text={book}'], ['1620 characters', '--batch_size', '--window=64']),
+        ([f'--text={book}', '--window=8', '--eval_split=test'], ['--eval_split=test', 'no test part']),
+        (['--vocab_size=9'], ['--vocab_size goes with --tokens=words']),
+        (['--prompt=a'], ['--prompt goes with --sample']),
+        (['--sample=5'], ['--sample=N goes with --out']),
+        (['--sample=5', folder, '--prompt=a Rose'], ["--prompt has 'R'"]),
+        (['--sample=5', folder, '--prompt='], ['--prompt is empty']),
+        (['--sample=5', folder, '--temperature=-1'], ['--temperature']),
+        (['--sample=0', folder], ['--sample']),
+        (['--sample=5', folder, '--cell=gru'], ['--cell=lstm, not gru']),
+    ]
+    refused('text', cases, tmp_path)
+
+
+def test_bad_memory_flags_are_one_line(tmp_path):
+    cases = [
+        (['--task=adding', '--length=1'], ['length of 2 or more']),
+        (['--task=recall', '--length=8'], ['odd length']),
+        (['--task=juggling'], ['--task', 'adding|copy|parity|recall']),
+        (['--cell=elman', '--chrono=9'], ['--chrono', 'elman']),
+        (['--chrono=9', '--forget_bias=1'], ['chrono', 'forget_bias']),
+        (['--chrono=1'], ['--chrono', '2 time steps']),
+        (['--label_smoothing=0.1'], ['--label_smoothing', 'adding']),
+        (['--bptt=0'], ['--bptt']),
+        (['--remat=0'], ['--remat']),
+        (['--validation=0'], ['--validation']),
+    ]
+    refused('memory', cases, tmp_path)
