@@ -1,11 +1,13 @@
-"""How long the same work takes here and in other libraries: an epoch of film reviews, or a sweep.
+"""How long the same work takes here and in other libraries: an epoch of film reviews, or a sweep; and what memory a gradient needs.
 
 python -m experiments.bench --peers=keras,torch --cells=lstm --repeats=5
 python -m experiments.bench --what=sweep --peers=torch --repeats=1
+python -m experiments.bench --what=memory
 """
 
 import importlib.util
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +24,7 @@ import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab.axes import Grid, Settings, parse, product
-from rnnlab.batches import epoch_steps, one_bucket, shuffled
+from rnnlab.batches import epoch_steps, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences, imdb, text_sequences
 from rnnlab.errors import InputError, known
@@ -42,8 +44,7 @@ def rnnlab_epoch(cell: str, data: Split) -> Epoch:
         return classifier([recurrent(CELLS[cell](UNITS))], inputs=FEATURES, classes=2, vocabulary=WORDS)
 
     hyper, key, steps = Hyper(lr=LR), jax.random.key(0), epoch_steps(len(data.labels), BATCH)
-    batches = shuffled(one_bucket(len(data.labels), LENGTH, BATCH), BATCH)
-    run = make_run(model, optimizer('rmsprop'), batches, every=steps, mesh=batch_mesh(BATCH))
+    run = make_run(model, optimizer('rmsprop'), shuffled(data, BATCH), every=steps, mesh=batch_mesh(BATCH))
     state, examples = run.start(hyper, key), jax.device_put(data)
 
     def epoch():
@@ -93,6 +94,8 @@ CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch
 BENCH_CELLS = ('elman', 'lstm', 'gru')
 AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 SWEEP = ('--dataset=digits', '--epochs=10')
+LENGTHS = (256, 1024, 4096, 16384)
+MEMORY_UNITS, MEMORY_BATCH = 128, 32
 
 
 def all_settings() -> list[Settings]:
@@ -130,26 +133,32 @@ def torch_sweep() -> None:
 
 
 experiments.flags.data_dir()
-flags.DEFINE_enum('what', 'epoch', ['epoch', 'sweep'], 'An epoch of film reviews, or 54 trials on digits.')
+flags.DEFINE_enum(
+    'what', 'epoch', ['epoch', 'sweep', 'memory'], 'An epoch of film reviews, 54 trials on digits, or the peak memory of a gradient.'
+)
 flags.DEFINE_list('peers', ['keras', 'torch'], 'Libraries to time beside rnnlab: keras (on JAX), torch.')
 flags.DEFINE_list('cells', list(BENCH_CELLS), 'Cells: elman, lstm, gru.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns; of epochs after one to compile and warm up.', lower_bound=1)
-flags.DEFINE_string('worker', None, 'CONTENDER:CELL, what a child of this process times, an epoch for each line it reads; or sweep.')
+flags.DEFINE_string(
+    'worker', None, 'What a child of this process does: CONTENDER:CELL, an epoch for each line it reads; sweep; memory:STEPS:REMAT.'
+)
 
 
 def main() -> None:
     if FLAGS.worker == 'sweep':
         torch_sweep()
+    elif FLAGS.worker and FLAGS.worker.startswith('memory:'):
+        measure_gradient(*map(int, FLAGS.worker.split(':')[1:]))
     elif FLAGS.worker:
         work(*FLAGS.worker.split(':'))
     else:
         for cell in FLAGS.cells:
             known('cell of the benchmark', cell, BENCH_CELLS)
-        for peer in FLAGS.peers:
+        for peer in [] if FLAGS.what == 'memory' else FLAGS.peers:
             known('peer', peer, CONTENDERS.keys() - {'rnnlab'})
             if importlib.util.find_spec(peer) is None:
                 raise InputError(f'{peer} is not installed: pip install {peer}, or leave it out of --peers')
-        {'epoch': time_epochs, 'sweep': time_sweeps}[FLAGS.what]()
+        {'epoch': time_epochs, 'sweep': time_sweeps, 'memory': compare_memory}[FLAGS.what]()
 
 
 def time_sweeps() -> None:
@@ -195,6 +204,37 @@ def time_epochs() -> None:
             table.add_row(cell, name, *figures)
     console.print(render(table))
     console.print(f"\n{FLAGS.repeats} epochs of each by turns; 'times as fast' is rnnlab against that library, loss a sanity check")
+
+
+def compare_memory() -> None:
+    """The gradient of a loss at the end of ever longer sequences, with all kept and with --remat near the root of the length."""
+    headings = ('MB', 'seconds', 'MB with remat', 'seconds')
+    table = new_table('time steps', 'remat', *headings, right=('time steps', 'remat', *headings))
+    for time_steps in LENGTHS:
+        remat, figures = round(time_steps**0.5), []
+        for every in (0, remat):
+            argv = [sys.executable, '-m', 'experiments.bench', f'--worker=memory:{time_steps}:{every}']
+            child = subprocess.run(argv, env=environment(), stdout=subprocess.PIPE, text=True)
+            if child.returncode:
+                raise InputError(f'the gradient over {time_steps} steps ended early; what it said stands above')
+            figures += [f'{float(figure):.3g}' for figure in child.stdout.split()]
+        table.add_row(f'{time_steps:,}', str(remat), *figures)
+    console.print(render(table))
+    console.print(
+        f"\nwhat the process's peak grows by; LSTM of {MEMORY_UNITS} units, batch {MEMORY_BATCH}, read out after the last step, float32"
+    )
+
+
+def measure_gradient(time_steps: int, remat: int) -> None:
+    """Prints the megabytes by which the peak of this process grows, and the seconds of the second time."""
+    net = classifier([recurrent(CELLS['lstm'](MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
+    params, inputs = net.init(jax.random.key(0)), np.zeros((MEMORY_BATCH, time_steps, 1), np.float32)
+    gradient = jax.jit(jax.grad(lambda params, inputs: (net.apply(params, inputs) ** 2).sum())).lower(params, inputs).compile()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        began = time.perf_counter()
+        jax.block_until_ready(gradient(params, inputs))
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, time.perf_counter() - began)
 
 
 def environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from experiments.display import console, prediction_table
 from experiments.flags import FLAGS, config
-from rnnlab.batches import Batches, Buckets, in_order, length_buckets, one_bucket, shuffled
+from rnnlab.batches import Batches, in_order, shuffled
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.losses import Loss
@@ -54,18 +54,12 @@ def shuffled_examples(data: Split, buckets: int = 1) -> Batches:
     """Batches of the training examples, from at most so many groups of like length."""
     if FLAGS.batch_size > len(data.labels):
         raise InputError(f'--batch_size={FLAGS.batch_size} is more than the {len(data.labels)} training examples')
-    return shuffled(grouped(data, FLAGS.batch_size, buckets), FLAGS.batch_size)
+    return shuffled(data, FLAGS.batch_size, buckets)
 
 
 def examples_in_order(data: Split, size: int, whole: bool, buckets: int = 1) -> Batches:
     """Batches of that size to evaluate; `whole`: always all examples."""
-    return in_order(grouped(data, size, buckets if whole else 1), size)
-
-
-def grouped(data: Split, batch_size: int, number: int) -> Buckets:
-    if data.lengths is None or number == 1:
-        return one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
-    return length_buckets(np.asarray(data.lengths), batch_size, number)
+    return in_order(data, size, buckets if whole else 1)
 
 
 def show_predictions(plan: Plan, params: Any, folder: Path) -> None:

@@ -42,27 +42,33 @@ class Batches(NamedTuple):
     carried: bool = False
 
 
-def shuffled(buckets: 'Buckets', size: int) -> Batches:
-    """Each example once an epoch, in an order that is new in each; one batch may be smaller."""
-    schedule, bucket_of = np.asarray(buckets.schedule, np.int32), np.asarray(buckets.of_batch)
+def shuffled(data: Split, size: int, buckets: int = 1) -> Batches:
+    """Each example once an epoch, in an order that is new in each; one batch may be smaller.
+
+    Sequences that have lengths are batched with others of like length, in at most so many groups.
+    """
+    groups = grouped(data, size, buckets)
+    schedule, bucket_of = np.asarray(groups.schedule, np.int32), np.asarray(groups.of_batch)
 
     def pick(order, at):
         number = jnp.asarray(schedule)[at]
         return order[number], jnp.asarray(bucket_of)[number]
 
-    return Batches(size, len(schedule), lambda key: epoch_order(key, buckets, size), pick, gathers(buckets))
+    return Batches(size, len(schedule), lambda key: epoch_order(key, groups, size), pick, gathers(groups))
 
 
-def in_order(buckets: 'Buckets', size: int) -> Batches:
-    """`count` examples from `start` on, those of a bucket side by side; behind the last stands the first. An epoch begins with both."""
-    order, bucket_of = np.argsort(buckets.of_example, kind='stable').astype(np.int32), np.asarray(buckets.of_batch)
+def in_order(data: Split, size: int, buckets: int = 1) -> Batches:
+    """`count` examples from `start` on, with which an epoch begins; behind the last stands the first. Those of like length are side by
+    side, in at most so many groups."""
+    groups = grouped(data, size, buckets)
+    order, bucket_of = np.argsort(groups.of_example, kind='stable').astype(np.int32), np.asarray(groups.of_batch)
 
     def pick(part, at):
         start, count = part
         place = at * size + jnp.arange(size, dtype=jnp.int32)
         return jnp.where(place < count, jnp.asarray(order)[(start + place) % len(order)], -1), jnp.asarray(bucket_of)[at]
 
-    return Batches(size, len(buckets.schedule), lambda part: part, pick, gathers(buckets))
+    return Batches(size, len(groups.schedule), lambda part: part, pick, gathers(groups))
 
 
 def streams(number: int, time_steps: int, window: int) -> Batches:
@@ -112,6 +118,13 @@ def one_bucket(examples: int, time_steps: int, batch_size: int) -> Buckets:
     """Everybody in one bucket."""
     steps = epoch_steps(examples, batch_size)
     return Buckets((time_steps,), np.zeros(examples, np.int32), np.zeros(steps, np.int32), np.arange(steps))
+
+
+def grouped(data: Split, batch_size: int, number: int) -> Buckets:
+    """At most that many buckets of the examples; one, where they have no lengths."""
+    if data.lengths is None or number == 1:
+        return one_bucket(len(data.labels), data.inputs.shape[1], batch_size)
+    return length_buckets(np.asarray(data.lengths), batch_size, number)
 
 
 def length_buckets(lengths: np.ndarray, batch_size: int, number: int) -> Buckets:

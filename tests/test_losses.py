@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.batches import Batch, in_order, one_bucket
+from rnnlab.batches import Batch, in_order
 from rnnlab.cells import lstm
 from rnnlab.data import Split
 from rnnlab.losses import cross_entropy, squared_error
@@ -78,7 +78,7 @@ def test_the_loss_is_a_mean_over_tokens_that_padding_does_not_change(kind):
         data = Split(np.full((3, width, 2), np.nan), np.full((3, width, *labels.shape[2:]), filler, labels.dtype), lengths)
         for n, t in enumerate(lengths):
             data.inputs[n, :t], data.labels[n, :t] = inputs[n, :t], labels[n, :t]
-        [total] = sums(net, loss, in_order(one_bucket(3, width, 4), 4))
+        [total] = sums(net, loss, in_order(data, 4))
         (figures, count), _ = total(params, None, jax.tree.map(jnp.asarray, data), Batch(jnp.array([0, 1, 2, -1])), jnp.int32(0))
         return figures['loss'] / count.astype(float)
 

@@ -9,7 +9,7 @@ from openpyxl import Workbook
 from pyarrow import parquet
 
 from rnnlab import baselines, generate
-from rnnlab.batches import in_order, one_bucket
+from rnnlab.batches import in_order
 from rnnlab.cells import gru, lstm
 from rnnlab.data.series import Series, forecasting, mackey_glass, part_ends, read_series
 from rnnlab.errors import InputError
@@ -148,7 +148,7 @@ def test_reading_a_row_at_a_time_is_reading_all_and_the_loss_of_a_part_is_that_o
     _, outputs = generate.read(model, params, rows[None])
     close(outputs, model.apply(params, rows[None]))
     own = forecasting(Series(VALUES, ('a', 'b')), 2, window=5, stride=2, split=(0.6, 0.2, 0.2))
-    batches = in_order(one_bucket(1, 39, 2), 2)  # one of the batch fills it up
+    batches = in_order(own.dataset.test, 2)  # one of the batch fills it up
     figures = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
     error = np.asarray(outputs[0, 31:39]) - OWN.standard[32:]
     assert figures == pytest.approx({'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12)

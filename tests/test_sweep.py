@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlab.batches import in_order, one_bucket, shuffled
+from rnnlab.batches import in_order, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences
 from rnnlab.initializers import scaled
@@ -30,7 +30,7 @@ from rnnlab.sweep import (
 )
 from rnnlab.train import NATS, everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
-from tests.test_train import BATCH, EVERY, D, K, data, groups
+from tests.test_train import BATCH, EVERY, D, K, data
 
 PLAIN = Hyper(lr=0.01, clip=1.0)
 EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.5, 0.7)  # no setting is left out
@@ -55,7 +55,7 @@ def model(name, hyper):
 @cache
 def run(name='lstm', buckets=None, optimizer_name='adam', share=None):
     make_optimizer = optimizer(optimizer_name, share=share and schedule(share, 20, 5))
-    return make_run(partial(model, name), make_optimizer, shuffled(groups(buckets), BATCH), every=EVERY)
+    return make_run(partial(model, name), make_optimizer, shuffled(data(), BATCH, buckets or 1), every=EVERY)
 
 
 def alone(run, hyper, key, steps):
@@ -100,11 +100,11 @@ def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
         return classifier([recurrent(CELLS[name](8))], inputs=8, classes=10, scale=digits.scale)
 
     steps, every = 200, 41
-    run = make_run(network, optimizer('adam'), shuffled(one_bucket(len(digits.train.labels), 8, 32), 32), every=every)
+    run = make_run(network, optimizer('adam'), shuffled(digits.train, 32), every=every)
     mesh = lane_mesh(2, jax.devices())
     hypers, keys = [PLAIN, PLAIN._replace(lr=1e-3)], [jax.random.key(0), jax.random.key(1)]
     examples = jax.device_put((digits.train, digits.validation), everywhere(mesh))
-    batches = in_order(one_bucket(len(digits.validation.labels), 8, 100), 100)
+    batches = in_order(digits.validation, 100)
     evaluate = make_evaluate(network(PLAIN), batches)
     evaluate_lanes = make_evaluate(network(PLAIN), batches, program=evaluation_over_lanes(mesh, each))
 
@@ -176,7 +176,7 @@ def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     def network(hyper):
         return classifier([recurrent(CELLS[name](48))], inputs=4, classes=K)
 
-    batches = shuffled(one_bucket(64, 50, size), size)
+    batches = shuffled(examples, size)
     alone = make_run(network, optimizer('adam'), batches, every=EVERY)
     hypers, keys = lanes_of(PLAIN)
     lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]), each)

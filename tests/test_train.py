@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.batches import epoch_order, in_order, length_buckets, one_bucket, shuffled
+from rnnlab.batches import epoch_order, grouped, in_order, one_bucket, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import Split
 from rnnlab.errors import InputError
@@ -36,15 +36,11 @@ def model(name, hyper):
     return classifier([layer], inputs=D, classes=K, dropout=rates.get('dropout'))
 
 
-def groups(buckets=None, size=BATCH):
-    return length_buckets(data().lengths, size, buckets) if buckets else one_bucket(N, T, size)
-
-
 @cache
 def run(name='lstm', devices=1, buckets=None):
     mesh = batch_mesh(BATCH) if devices > 1 else None
     assert (mesh.size if mesh else 1) == devices
-    return make_run(partial(model, name), optimizer('adam'), shuffled(groups(buckets), BATCH), every=EVERY, mesh=mesh)
+    return make_run(partial(model, name), optimizer('adam'), shuffled(data(), BATCH, buckets or 1), every=EVERY, mesh=mesh)
 
 
 def after(chunks, hyper=HYPER, **options):
@@ -86,12 +82,13 @@ def test_fit_stops_at_every_multiple_and_at_the_end():
 @pytest.mark.parametrize('buckets', [None, 2])
 def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
     """The whole step written out with plain indexing and all time steps, over an epoch with a batch that is smaller."""
-    assert len(groups(buckets).time_steps) == (buckets or 1)
+    groups = grouped(data(), BATCH, buckets or 1)
+    assert len(groups.time_steps) == (buckets or 1)
     tx, net, examples = optimizer('adam')(HYPER), model('lstm', HYPER), data()
     params = run().start(HYPER, KEY).params
     opt_state, losses = tx.init(params), []
-    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups(buckets), BATCH)
-    for index in np.asarray(order)[groups(buckets).schedule]:
+    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups, BATCH)
+    for index in np.asarray(order)[groups.schedule]:
         index = index[index >= 0]
 
         def loss(params, index=index):
@@ -147,14 +144,14 @@ def test_evaluation_counts_every_example_once(devices):
     losses = np.asarray(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), jnp.asarray(examples.labels)))
     right = logits.argmax(axis=-1) == examples.labels
     mesh = batch_mesh(4) if devices > 1 else None
-    evaluate = make_evaluate(net, in_order(groups(size=4), 4), mesh=mesh)
+    evaluate = make_evaluate(net, in_order(examples, 4), mesh=mesh)
     for start, count in ((0, None), (0, 1), (0, 4), (3, 9), (20, 7)):
         taken = (start + np.arange(N if count is None else count)) % N
         expected = {'loss': losses[taken].mean(), 'accuracy': right[taken].mean()}
         assert evaluate(params, examples, start, count) == pytest.approx(expected, rel=1e-12)
     with pytest.raises(InputError, match='23 of 22'):
         evaluate(params, examples, 0, 23)
-    grouped = make_evaluate(net, in_order(groups(3, size=4), 4), mesh=mesh)
+    grouped = make_evaluate(net, in_order(examples, 4, 3), mesh=mesh)
     assert grouped(params, examples) == pytest.approx({'loss': losses.mean(), 'accuracy': right.mean()}, rel=1e-12)
     with pytest.raises(InputError, match='not some'):
         grouped(params, examples, 0, 4)
