@@ -4,6 +4,7 @@ python -m experiments.compare runs/elman runs/lstm runs/gru
 """
 
 import statistics
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 import experiments.flags
-from experiments.display import console
+from experiments.display import console, figure
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
 from rnnlab.errors import InputError
@@ -37,12 +38,12 @@ class Result(NamedTuple):
     epoch_seconds: float | None  # evaluation and checkpoints with it
 
 
-COLUMNS = {  # heading: (field of a Result, how it is shown)
-    'validation: best': ('best', '.4f'),
-    'last': ('last', '.4f'),
-    'test': ('test', '.4f'),
-    'parameters': ('parameters', ',.0f'),
-    'seconds an epoch': ('epoch_seconds', '.1f'),
+COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: (field of a Result, how it is shown)
+    'validation: best': ('best', figure),
+    'last': ('last', figure),
+    'test': ('test', figure),
+    'parameters': ('parameters', '{:,.0f}'.format),
+    'seconds an epoch': ('epoch_seconds', '{:.1f}'.format),
 }
 
 
@@ -109,7 +110,7 @@ def setting(result: Result, name: str) -> str:
 def runs_table(results: list[Result], different: list[str]) -> str:
     table = new_table('run', *different, *COLUMNS, right=tuple(COLUMNS))
     for result in results:
-        figures = (shown(getattr(result, field), form) for field, form in COLUMNS.values())
+        figures = (shown(getattr(result, field), show) for field, show in COLUMNS.values())
         table.add_row(result.name, *(setting(result, name) for name in different), *figures)
     return render(table)
 
@@ -118,16 +119,16 @@ def groups_table(groups: dict[str, list[Result]]) -> str:
     table = new_table('settings', 'runs', *COLUMNS, right=('runs', *COLUMNS))
     for label, group in groups.items():
         figures = []
-        for field, form in COLUMNS.values():
+        for field, show in COLUMNS.values():
             there = [value for result in group if (value := getattr(result, field)) is not None]
-            spread = f' ± {statistics.stdev(there):{form}}' if len(set(there)) > 1 else ''
-            figures.append(shown(statistics.mean(there) if there else None, form) + spread)
+            spread = f' ± {show(statistics.stdev(there))}' if len(set(there)) > 1 else ''
+            figures.append(shown(statistics.mean(there) if there else None, show) + spread)
         table.add_row(label, str(len(group)), *figures)
     return render(table)
 
 
-def shown(value: float | None, form: str) -> str:
-    return '-' if value is None else format(value, form)
+def shown(value: float | None, show: Callable[[float], str]) -> str:
+    return '-' if value is None else show(value)
 
 
 if __name__ == '__main__':

@@ -36,17 +36,22 @@ def progress(stop: int, step: int) -> Iterator[Callable]:
 
         def show(step: int, means: dict[str, float], row: dict[str, Any] | None = None) -> None:
             nonlocal shown_at
-            words = '  '.join(f'{name} {value:.4f}' for name, value in means.items() if name != 'grad_norm')
+            words = '  '.join(f'{name} {figure(value)}' for name, value in means.items() if name != 'grad_norm')
             bar.update(task, completed=step, description=words)
             now = time.perf_counter()
             if row and (row['epoch'] == int(row['epoch']) or step == stop or now - shown_at > 1):
                 shown_at = now
                 parts = [part for part in ('train', 'validation', 'test') if f'{part}_loss' in row]
-                named = ({name: f'{value:.4f}' for name, value in of_part(row, part).items()} for part in parts)
+                named = ({name: figure(value) for name, value in of_part(row, part).items()} for part in parts)
                 figures = '   '.join(' '.join([part, *chain(*own.items())]) for part, own in zip(parts, named, strict=True))
                 console.print(f'epoch {row["epoch"]:5.2f}  step {step:6d}   {figures}   {row["seconds"]:.1f} s')
 
         yield show
+
+
+def figure(value: float) -> str:
+    """Four decimals, or of what is so small that these say little two digits."""
+    return f'{value:.4f}' if value == 0 or abs(value) >= 0.01 else f'{value:.1e}'
 
 
 def of_part(row: dict[str, Any], part: str) -> dict[str, Any]:
@@ -60,12 +65,12 @@ def figures_of(goal: str) -> dict[str, str]:
 
 
 def summary_table(summary: dict[str, Any], goal: str) -> str:
-    columns = {f'test {name}': f'{value:.4f}' for name, value in of_part(summary, 'test').items()}
+    columns = {f'test {name}': figure(value) for name, value in of_part(summary, 'test').items()}
     best, last, _ = figures_of(goal)
     if best in summary:
-        columns |= {f'validation {goal}: best': f'{summary[best]:.4f}', 'last': f'{summary[last]:.4f}'}
+        columns |= {f'validation {goal}: best': figure(summary[best]), 'last': figure(summary[last])}
     if 'baseline' in summary:
-        columns['memoryless'] = f'{summary["baseline"]:.4f}'
+        columns['memoryless'] = figure(summary['baseline'])
     if summary['kept_step'] != summary['steps']:
         columns['tested: step'] = f'{summary["kept_step"]:,}'
     columns |= {'parameters': f'{summary["parameters"]:,}', 'steps': f'{summary["steps"]:,}', 'seconds': f'{summary["wall_seconds"]:.1f}'}
@@ -156,7 +161,7 @@ def mean_and_deviation(setting: Setting, field: str) -> str:
     mean, deviation = setting.mean(field), setting.deviation(field)
     if mean is None:
         return '-'
-    return f'{mean:.4f}' if deviation is None else f'{mean:.4f} ± {deviation:.4f}'
+    return figure(mean) if deviation is None else f'{figure(mean)} ± {figure(deviation)}'
 
 
 def sweep_report(folder: Path) -> None:
@@ -179,7 +184,7 @@ def sweep_report(folder: Path) -> None:
         console.print(f'ranked by test {goal}, since not every trial validates: no fair estimate of the best')
     if winner := trials.best(results, metric):
         chosen = ' '.join(f'{name}={shown(value)}' for name, value in winner['settings'].items())
-        figures = ', '.join(f'{words} {winner[name]:.4f}' for name, words in figures_of(goal).items() if winner.get(name) is not None)
+        figures = ', '.join(f'{words} {figure(winner[name])}' for name, words in figures_of(goal).items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
     console.print(f'{folder / trials.TRIALS} has every trial; drawn: {", ".join(draw_sweep(folder, record, results, rows))}')
 
@@ -188,7 +193,8 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
     """Draws the pictures of a sweep into its folder; the result is their names."""
     field, structure = record['metric'], record['structure']
     settings = sorted(trials.by_setting(results, field), key=lambda setting: setting.trials[0]['trial'])
-    title = f'{record.get("dataset", record["experiment"])}, {len(results)} trials'
+    what = record.get('dataset') or record.get('task') or record['experiment']
+    title = f'{what}, {len(results)} trials'
     linear = {name for spec in record['sweep'] for name, _, values in [re.split('([=~])', spec, maxsplit=1)] if 'lin(' in values}
     seeds = max(len(setting.trials) for setting in settings) > 1
     pictures = []

@@ -86,7 +86,10 @@ def line(axes: Any, rows: list[Row], x: str, y: str, **style: Any) -> None:
 
 def finish(figure: Any, panels: list[tuple[Any, str]], path: Path) -> None:
     for axes, metric in panels:
-        if metric == 'loss':
+        heights = [height for line in axes.lines for height in line.get_ydata() if height > 0]
+        if metric == 'loss' and UNITS['mae'] in axes.get_ylabel() and heights and wide(heights):
+            axes.set_yscale('log')
+        elif metric == 'loss':
             axes.set_ylim(bottom=0)
     figure.savefig(path, dpi=150)
 
@@ -209,6 +212,7 @@ def sweep_axes(settings: list[Setting], field: str, structure: list[str], linear
                 style_of = {'color': colour, 'linestyle': style, 'marker': 'o', 'markersize': 4, 'capsize': 3}
                 axes.errorbar(x, mean, deviation if deviation.any() else None, **style_of)
     panels[0].set_ylabel(field.replace('_', ' '))
+    scale_losses(panels, field, [value for setting in settings for value in setting.values(field)])
     if len(kinds) > 1:
         handles = [panels[0].plot([], [], 'o', linestyle=style, color=colour, label=kind)[0] for kind, (colour, style) in kinds.items()]
         width = int(13 * figure.get_figwidth()) // (10 + max(map(len, kinds)))  # columns that fit
@@ -242,10 +246,13 @@ def sweep_curves(trials: list[Trial], rows: list[Row], metric: str, structure: l
         for trial in reversed(members):
             style = {'linewidth': 2.5} if trial is members[0] else {'linewidth': 0.9, 'alpha': 0.8}
             line(axes, curves[trial['trial']], 'epoch', metric, color=colormaps[SHADES](norm(trial['settings'].get(axis, 0))), **style)
+        if (baseline := members[0].get('baseline')) is not None:
+            axes.axhline(baseline, color='black', linestyle=':', linewidth=1)
         axes.set_title(kind, fontsize=10)
         axes.set_xlabel('epoch')
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel(metric.replace('_', ' '))
+    scale_losses(panels, metric, [row[metric] for own in curves.values() for row in own])
     if axis in inside:
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
     figure.savefig(path, dpi=150)
@@ -313,6 +320,12 @@ def panels_for(number: int, title: str, field: str, **share: Any) -> tuple[Any, 
     if is_share(field):
         panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure, panels[:number]
+
+
+def scale_losses(panels: list[Any], field: str, values: list[float]) -> None:
+    """Losses of a wide range go on a logarithmic scale, which the panels share."""
+    if values and not is_share(field) and wide(values):
+        panels[0].set_yscale('log')
 
 
 def scale(axes: Any, name: str, values: Iterable[Any], linear: bool, axis: str = 'x') -> Callable[[Any], float]:
