@@ -41,6 +41,7 @@ flags.adopt_module_key_flags(experiments.flags)
 
 ERRORS, PREDICTIONS, FORECAST, PICTURE = 'errors.json', 'predictions.csv', 'forecast.csv', 'forecast.png'
 STANDARD = 'standardised'
+WIDE = 4  # columns that a table of errors has room for
 
 Names = tuple[str, ...]
 Forecast = Callable[[np.ndarray, int], np.ndarray]  # (rows [O], horizon) -> [O, horizon, K], from each of these rows on
@@ -110,12 +111,13 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
     """What the net and the baselines make of the test part, in the data's own units; and the picture."""
     own = prepared()
     net = net_forecast(plan.model, params, own)
+    everyone = ways(own, net)
     _, begin, end = own.ends
     record = {}
     for horizon in sorted({1, FLAGS.horizon}):
         rows = np.arange(begin, end - horizon + 1)
         truth = own.known[rows[:, None] + np.arange(horizon)]
-        errors = {name: errors_of(own, forecast(rows, horizon), truth) for name, forecast in ways(own, net).items()}
+        errors = {name: errors_of(own, forecast(rows, horizon), truth) for name, forecast in everyone.items()}
         console.print(f'\n{horizon_words(horizon, len(rows))}\n\n{errors_table(errors)}\n\n{verdict(errors)}')
         record[str(horizon)] = errors
     runs.write_json(folder / ERRORS, record)
@@ -172,11 +174,13 @@ def horizon_words(horizon: int, rows: int) -> str:
 
 
 def errors_table(errors: dict[str, dict[str, dict[str, float]]]) -> str:
-    kinds = [(column, kind) for column, figures in errors['net'].items() for kind in figures]
+    columns = list(errors['net'])
+    shown = columns if len(columns) <= WIDE else [STANDARD]  # errors.json has all
+    kinds = [(column, kind) for column in shown for kind in errors['net'][column]]
     headings = [f'{column}: {kind}' for column, kind in kinds]
     table = new_table('forecast', *headings, right=tuple(headings))
-    for name, columns in errors.items():
-        table.add_row(name, *(f'{columns[column][kind]:.4g}' for column, kind in kinds))
+    for name, figures in errors.items():
+        table.add_row(name, *(f'{figures[column][kind]:.4g}' for column, kind in kinds))
     return render(table)
 
 
