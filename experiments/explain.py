@@ -158,7 +158,7 @@ def draw(folder: Path, hyper: Hyper, key, values) -> None:
 
 def label() -> str:
     """The cell, with what the flags say of its start."""
-    said = [f'{name}={FLAGS[name].value}' for name in ('init', 'forget_bias') if FLAGS[name].value is not None]
+    said = [f'{name}={FLAGS[name].value}' for name in ('init', 'forget_bias', 'chrono') if FLAGS[name].value is not None]
     return ' '.join([FLAGS.cell, *said])
 
 

@@ -167,7 +167,7 @@ def forecast(
             rows = np.arange(first, last)
             dots = {'marker': '.', 'markersize': 4} if last - first <= NEAR else {}
             axes.axvspan(max(begin, first), last, color='black', alpha=0.06, linewidth=0)
-            axes.plot(rows, known[first:last, at], color='black', linewidth=1, label='series', **dots)
+            axes.plot(rows, known[first:last, at], color=CYCLE[-1], linewidth=2.5, label='series')
             made = np.arange(max(first, 1), last)
             axes.plot(made, ahead[made - 1, at], color=CYCLE[0], linewidth=1, label='a step ahead', **dots)
             if free is not None and len(free) and axes is panels[1]:

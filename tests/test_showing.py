@@ -157,7 +157,7 @@ def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
     known = np.sin(np.arange(60.0) / 4)[:, None]
     ends = (40, 50, 60)
     plots.forecast(('x',), known, 0.5 + known[1:], known[50:55] - 0.5, known[:5], ends, tmp_path / 'forecast.png', 'a series')
-    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1]), (0, 0, 0)} <= colours(tmp_path / 'forecast.png')
+    assert {rgb(plots.CYCLE[at]) for at in (0, 1, -1)} <= colours(tmp_path / 'forecast.png')
 
 
 def test_curves_draw_the_baseline_and_the_mean_absolute_error(tmp_path):
