@@ -135,7 +135,7 @@ def test_noise_for_a_stack_is_a_tuple_with_one_for_each(noise):
     [
         (lambda: lstm(0), 'hidden_size'),
         (lambda: lstm(2.5), 'hidden_size'),
-        (lambda: lstm(3, init='caffe'), 'identity, keras, tf1, torch'),
+        (lambda: lstm(3, init='caffe'), 'identity, keras, orthogonal, tf1, torch'),
         (lambda: CELLS['elman'](3, activation='sine'), 'relu, tanh'),
         (lambda: stack(), 'at least one cell'),
         (lambda: residual(lstm(3)).init(jax.random.key(0), 2), '3 outputs and 2 inputs'),
