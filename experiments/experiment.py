@@ -127,7 +127,8 @@ def plan_steps(data: Dataset, batches: Batches) -> tuple[int, int, Split | None]
         there = 0 if held_out is None else len(held_out.labels)
         raise InputError(f'--eval_examples={FLAGS.eval_examples} is more than the {there} of --eval_split={FLAGS.eval_split}')
     if FLAGS.keep == 'best' and (held_out is None or FLAGS.eval_split != 'validation'):
-        raise InputError('--keep=best goes by validation: it needs --validation above 0 and --eval_split=validation')
+        missing = '--validation above 0' if held_out is None else '--eval_split=validation'
+        raise InputError(f'--keep=best goes by validation: it needs {missing}, or take --keep=last')
     return FLAGS.eval_every or batches.steps, FLAGS.steps or FLAGS.epochs * batches.steps, held_out
 
 

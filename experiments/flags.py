@@ -59,6 +59,7 @@ def tasks() -> None:
 
 def language() -> None:
     flags.DEFINE_string('text', None, "File with the text, in UTF-8; by default the source of Python's standard library.")
+    flags.register_validator('text', lambda path: path != '', 'is empty; name a file, or leave it out')
     flags.DEFINE_enum('tokens', 'characters', list(TOKENIZERS), 'What a time step of the text is.')
     flags.DEFINE_integer('vocab_size', 10_000, 'The most frequent words, one for all others counted in.', lower_bound=2)
     flags.DEFINE_integer('window', 64, 'Time steps of a batch: of each stream the next ones, and as far back go gradients.', lower_bound=1)
@@ -67,6 +68,7 @@ def language() -> None:
 
 def series() -> None:
     flags.DEFINE_string('csv', None, 'Table of the series, .csv, .xlsx or .parquet, the oldest row first; by default one is generated.')
+    flags.register_validator('csv', lambda path: path != '', 'is empty; name a file, or leave it out')
     flags.DEFINE_list('column', None, 'Columns to forecast, or all; by default the only one with numbers.')
     flags.DEFINE_list('inputs', None, 'Columns that are read beside those, or all.')
     flags.DEFINE_list('split', ['0.8', '0.1', '0.1'], 'What trains, validates and tests, in this order: shares, or numbers of rows.')

@@ -5,6 +5,7 @@ python -m experiments.series --csv=sales.csv --column=sold --season=7 --horizon=
 """
 
 import csv
+import math
 import zlib
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -59,8 +60,9 @@ def settle() -> None:
     for name in ('column', 'inputs'):
         if FLAGS[name].value and not FLAGS.csv:
             raise InputError(f'--{name} goes with --csv=FILE; without it the series is generated and has one column')
-    if FLAGS.inputs and FLAGS.horizon > 1:
-        raise InputError('--horizon above 1 goes without --inputs: what is read at the next step must itself have been forecast')
+    for name in ('season', 'horizon'):
+        if FLAGS[name].present and FLAGS.sweep:
+            raise InputError(f'--{name} goes without --sweep; --resume --out=DIR/best with the flags of its best trial forecasts')
     for name in ('eval_examples', 'eval_next'):
         if FLAGS[name].present:
             raise InputError(f'--{name} has no use here: the part that validates is evaluated whole')
@@ -75,6 +77,8 @@ def source() -> dict[str, Any]:
 
 def load() -> Dataset:
     own = prepared()
+    if FLAGS.horizon > 1 and own.targets < len(own.series.columns):
+        raise InputError('--horizon above 1 goes without --inputs: what is read at the next step must itself have been forecast')
     rows = own.ends[2] - own.ends[1]
     if FLAGS.horizon > rows:
         raise InputError(f'--horizon={FLAGS.horizon} is more than the {rows} rows of the test part')
@@ -119,7 +123,7 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
         truth = own.known[rows[:, None] + np.arange(horizon)]
         errors = {name: errors_of(own, forecast(rows, horizon), truth) for name, forecast in everyone.items()}
         console.print(f'\n{horizon_words(horizon, len(rows))}\n\n{errors_table(errors)}\n\n{verdict(errors)}')
-        record[str(horizon)] = errors
+        record[str(horizon)] = jax.tree.map(lambda error: error if math.isfinite(error) else None, errors)  # JSON has no NaN
     runs.write_json(folder / ERRORS, record)
 
     ahead = net(np.arange(1, end), 1)[:, 0]
@@ -188,7 +192,7 @@ def verdict(errors: dict[str, dict[str, dict[str, float]]]) -> str:
     """Which baselines the net does not beat, and by which figure."""
     lost = []
     for name in list(errors)[1:]:
-        kinds = [kind for kind, value in errors['net'][STANDARD].items() if value >= errors[name][STANDARD][kind]]
+        kinds = [kind for kind, value in errors['net'][STANDARD].items() if not value < errors[name][STANDARD][kind]]
         if kinds:
             lost.append(f'{name} ({" and ".join(kinds)})')
     return f'the net does not beat {", ".join(lost)}' if lost else 'the net beats every baseline'

@@ -148,6 +148,8 @@ def read_axes() -> list[Grid | Drawn]:
         if axis.name in seen:
             raise InputError(f'--sweep has {axis.name} twice; write all its values into one')
         seen.add(axis.name)
+        if isinstance(known[axis.name].parser, flags.ListParser):
+            raise InputError(f'--sweep={axis.name}: --{axis.name} is a list, which cannot be swept')
         values = []
         for value in axis.values:
             try:

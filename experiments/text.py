@@ -4,6 +4,7 @@ python -m experiments.text --text=book.txt --out=runs/book
 python -m experiments.text --sample=500 --temperature=0.8 --prompt='It was' --out=runs/book
 """
 
+import math
 import zlib
 from functools import lru_cache, partial
 from itertools import islice
@@ -36,6 +37,7 @@ experiments.flags.layers()
 experiments.flags.training()
 flags.DEFINE_integer('sample', None, 'Tokens to write with the run in --out, which is not trained then.', lower_bound=1)
 flags.DEFINE_float('temperature', 1.0, 'What the logits are divided by before one draws; 0: always the likeliest.', lower_bound=0)
+flags.register_validator('temperature', math.isfinite, 'must be a finite number')
 flags.DEFINE_string('prompt', None, 'What the sample goes on from; by default a new line.')
 experiments.flags.set_defaults({'batch_size': 64, 'lr': 2e-3, 'epochs': 3, 'keep': 'best'})
 flags.adopt_module_key_flags(experiments.flags)
@@ -107,18 +109,18 @@ def rounds(data: Split, size: int, whole: bool) -> Batches:
 
 def show_sample(plan: Plan, params: Any, folder: Path) -> None:
     """What the loss says, and how the model writes."""
-    best = runs.read_json(folder / runs.SUMMARY)['best_validation_loss']
+    loss = runs.read_json(folder / runs.SUMMARY)['best_validation_loss' if FLAGS.keep == 'best' else 'validation_loss']
     if FLAGS.tokens == 'characters':
-        console.print(f'\nvalidation: {best:.4f} nats a character, {best / np.log(2):.4f} bits a character')
+        console.print(f'\nvalidation: {loss:.4f} nats a character, {loss / np.log(2):.4f} bits a character')
     else:
-        console.print(f'\nvalidation: {best:.4f} nats a word, perplexity {np.exp(best):.2f}')
+        console.print(f'\nvalidation: {loss:.4f} nats a word, perplexity {np.exp(loss):.2f}')
     assert plan.data.vocabulary
     console.print(f'\na sample at temperature {SHOWN_TEMPERATURE}:\n')
     write(plan.model, params, plan.data.vocabulary, None, SHOWN, SHOWN_TEMPERATURE)
 
 
 def sample() -> None:
-    folder = recall_run('text', '--sample=N')
+    folder = recall_run('text', '--sample=N', but='seed')
     vocabulary = tuple(runs.read_json(folder / runs.VOCABULARY, list))
     own = net(len(vocabulary), make_hyper())
     params = restore_params(folder, jax.eval_shape(own.init, jax.random.key(0)))
@@ -133,10 +135,10 @@ def write(own: Model, params: Any, vocabulary: tuple[str, ...], prompt: str | No
         prompt = '\n' if '\n' in vocabulary else vocabulary[-1]
     tokens = TOKENIZERS[FLAGS.tokens](prompt)
     if strange := [token for token in tokens if token not in vocabulary]:
-        raise InputError(f'--prompt has {strange[0]!r}, which the text that was learned has not')
+        raise InputError(f'--prompt has {strange[0]!r}, which is not among the {len(vocabulary)} {FLAGS.tokens} that were learned')
     show = partial(print, end='', flush=True)
     show(prompt.lstrip('\n'))
-    never = (vocabulary.index(UNKNOWN),) if UNKNOWN in vocabulary else ()
+    never = (vocabulary.index(UNKNOWN),) if FLAGS.tokens == 'words' else ()
     for token in islice(generate.tokens(own, params, encode(tokens, vocabulary), jax.random.key(FLAGS.seed), temperature, never), number):
         show(vocabulary[token])
     print()

@@ -9,14 +9,18 @@ from rnnlab import checkpoint, runs
 from rnnlab.errors import InputError
 
 
-def recall_run(experiment: str, flag: str) -> Path:
-    """The folder of --out, with the flags set as its run had them; InputError where it is none of that experiment."""
+def recall_run(experiment: str, flag: str, but: str | None = None) -> Path:
+    """The folder of --out, with the flags, `but` for one, set as its run had them; InputError where it is none of that experiment."""
     if not FLAGS.out:
         raise InputError(f'{flag} goes with --out=DIR, the folder of a run that has been trained')
+    for name in ('sweep', 'resume'):
+        if FLAGS[name].present:
+            raise InputError(f'{flag} goes without --{name}: it trains nothing')
     folder = Path(FLAGS.out)
     settings = runs.read_json(folder / runs.CONFIG)
     if settings.get('experiment') != experiment:
         raise InputError(f'{folder} holds a run of {settings.get("experiment")}, not of {experiment}')
+    settings.pop(but, None)
     experiments.flags.recall(settings, f'the run in {folder}')
     return folder
 

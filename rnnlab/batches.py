@@ -77,7 +77,7 @@ def streams(number: int, time_steps: int, window: int) -> Batches:
 
     def take(data: Split, batch: Batch, at: Array) -> Split:
         def cut(leaf):
-            return lax.dynamic_slice_in_dim(leaf[batch.examples], at * window, window, axis=1)
+            return lax.dynamic_slice_in_dim(leaf, at * window, window, axis=1)[batch.examples]
 
         lengths = None if data.lengths is None else jnp.clip(data.lengths[batch.examples] - at * window, 0, window)
         return Split(cut(data.inputs), cut(data.labels), lengths)

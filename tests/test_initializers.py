@@ -104,6 +104,7 @@ def test_chrono_keeps_for_as_long_as_it_says():
         close(z, f)
         assert not r.any()
         assert not n.any()
+        close(np.split(np.asarray(make(400, chrono=longest, init='tf1').init(jax.random.key(0), 1)['bias']), 3)[1], f)
     plain, chrono = (start(lstm(H, **options))['kernel'] for options in ({}, {'chrono': 50.0}))
     close(plain, chrono)
 

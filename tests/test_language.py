@@ -72,6 +72,8 @@ def test_rare_words_are_unknown():
     data = language('a a b b c ' * 30, tokens='words', streams=2, window=5, vocab_size=3)
     assert data.vocabulary == (UNKNOWN, ' a', ' b')
     assert encode([' a', 'zzz'], data.vocabulary).tolist() == [1, 0]
+    moji = language(f'{UNKNOWN} a b ' * 90, tokens='words', streams=2, window=5, vocab_size=9)
+    assert sorted(moji.vocabulary) == sorted({UNKNOWN, *moji.vocabulary})  # once
     with pytest.raises(InputError, match="'z' is not among"):
         encode('az', ('a', 'b'))
 

@@ -46,6 +46,8 @@ def test_tables_are_read(tmp_path, kind):
     assert (series.columns, targets) == (('price', 'sold'), 1)
     close(series.values, np.array([[0.5, 1], [1.5, 2], [-1e3, 3]]))
     assert read_series(path, ['sold'], ['all'])[0].columns == ('sold', 'price')
+    series, targets = read_series(path, ['price', 'price'], ['sold'])
+    assert (series.columns, targets) == (('price', 'sold'), 1)
     assert (read_series(path, ['all'])[0].columns, read_series(path, ['all'])[1]) == (('sold', 'price'), 2)
     with pytest.raises(InputError, match=r'has 2 columns of numbers.*which of sold, price'):
         read_series(path)
@@ -73,7 +75,10 @@ def test_a_word_among_numbers_is_named(tmp_path):
     [
         ('t.csv', b'', 'cannot be read'),
         ('t.csv', b'a,b\n1\n', 'cannot be read'),
-        ('t.csv', b'a\n', 'has 0 columns of numbers'),
+        ('t.csv', b'a\n', 'no column of numbers: 0 rows of a'),
+        ('t.csv', b'day;sold\nmon;1\n', 'no column of numbers: 1 rows of day;sold; values are to be separated by commas'),
+        ('t.csv', b'day,x,x\nmon,1,2\n', "has column 'x' twice"),
+        ('t.csv', b'1,2\n3,4\n', 'numbers where the names of its columns should be: 1, 2'),
         ('t.xlsx', b'no zip', 'cannot be read'),
         ('t.parquet', b'', 'cannot be read'),
         ('t.json', b'{}', r'\.csv, \.xlsx, \.parquet'),
@@ -111,6 +116,9 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
         ({'window': 24}, 'the training part has 24 rows, and --window=24 needs 25'),
         ({'split': (0.5, 0.5)}, 'three numbers'),
         ({'split': (30, 5, 6)}, 'does not divide 40 rows'),
+        ({'split': (30.7, 4.6, 3.7)}, 'whole numbers of rows'),
+        ({'series': Series(np.full((ROWS, 1), 0.1), ('flat',))}, "'flat' is constant"),
+        ({'series': Series(np.where(np.arange(ROWS) == 3, 1e300, VALUES[:, 0])[:, None], ('huge',))}, 'too large'),
         ({'split': (0.9, 0.001, 0.099)}, 'does not divide'),
         ({'split': (0.5, -0.1, 0.2)}, 'above zero'),
         ({'stride': 0}, 'stride'),

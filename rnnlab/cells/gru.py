@@ -1,6 +1,6 @@
 """The gated recurrent unit, with the reset after or before the recurrent product."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,10 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
-        bias = bias.at[: 2 * hidden_size].add(start.gate_bias)
+        update: Any = start.gate_bias
         if chrono is not None:
-            long = chrono_bias(jax.random.fold_in(key, 0), hidden_size, chrono, dtype)
-            bias = bias.at[hidden_size : 2 * hidden_size].add(long)
+            update = chrono_bias(jax.random.fold_in(key, 0), hidden_size, chrono, dtype)
+        bias = bias.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(update)
         params = {'kernel': kernel, 'recurrent_kernel': recurrent, 'bias': bias}
         if reset_after:
             return params | {'recurrent_bias': recurrent_bias}

@@ -71,7 +71,7 @@ def language(text: str, *, tokens: str, streams: int, window: int, vocab_size: i
     if vocab_size is None:
         vocabulary = tuple(sorted(set(everything)))
     else:
-        counts = Counter(everything[:kept])
+        counts = Counter(word for word in everything[:kept] if word != UNKNOWN)
         vocabulary = (UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - 1])
     if len(set(everything)) < 2:
         raise InputError(f'the text has one kind of {tokens[:-1]} alone; there is nothing to predict')

@@ -79,7 +79,8 @@ def parity(length: int) -> Task:
 
     Only the first answer is seen from its own bit; the others are ln 2 nats each.
     """
-    positive('length', length)
+    if length < 2:
+        raise InputError(f'the parity task takes a length of 2 or more, not {length}')
 
     def sample(key):
         bits = jax.random.bernoulli(key, shape=(length,))
@@ -89,7 +90,8 @@ def parity(length: int) -> Task:
 
 
 def recall(length: int) -> Task:
-    """Pairs of a letter and a digit, then a letter that came: which digit followed it? (Ba et al. 2016, section 4.1.)
+    """Pairs of a letter and a digit, then a letter that came: which digit followed it? (Ba et al. 2016, section 4.1,
+    there with two question marks before the last letter.)
 
     The letters of a sequence differ. An odd length of 3 (one pair) to 53 (26 pairs); the digit is asked for at the last step.
     """

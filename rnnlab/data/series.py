@@ -1,7 +1,10 @@
 """Series of numbers: read from a table or generated, split by time, and cut into windows."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,9 +84,13 @@ def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[
     """
     table = read_table(Path(path))
     numeric = [name for name, values in table.items() if any(number(value) is not None for value in values)]
-    if not targets and len(numeric) != 1:
-        raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric or table)}')
-    targets = numeric if ALL in targets or not targets else targets
+    if not numeric:
+        rows = len(next(iter(table.values()), []))
+        hint = '; values are to be separated by commas' if len(table) == 1 and re.search('[;\t|]', next(iter(table))) else ''
+        raise InputError(f'{path} has no column of numbers: {rows} rows of {", ".join(table)}{hint}')
+    if not targets and len(numeric) > 1:
+        raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric)}')
+    targets = list(dict.fromkeys(numeric if ALL in targets or not targets else targets))
     columns = list(dict.fromkeys([*targets, *(numeric if ALL in others else others)]))
     for name in columns:
         if name not in table:
@@ -99,34 +106,44 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     if not path.is_file():
         raise InputError(f'there is no file {path}')
     try:
-        return readers[path.suffix.lower()](path)
+        columns = readers[path.suffix.lower()](path)
     except Exception as error:  # whatever the libraries raise on a file that is damaged or something else
         raise InputError(f'{path} cannot be read: {first_line(error)}') from error
+    names = [name for name, _ in columns]
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise InputError(f'{path} has column {twice[0]!r} twice; give each a name of its own')
+    if names and all(number(name) is not None for name in names):
+        raise InputError(f'{path} has numbers where the names of its columns should be: {", ".join(names)}; put a line with names first')
+    return dict(columns)
 
 
-def read_csv(path: Path) -> dict[str, list[Any]]:
+Columns = list[tuple[str, list[Any]]]
+
+
+def read_csv(path: Path) -> Columns:
     from pyarrow import csv
 
-    return csv.read_csv(path, parse_options=csv.ParseOptions(ignore_empty_lines=False)).to_pydict()
+    table = csv.read_csv(path, parse_options=csv.ParseOptions(ignore_empty_lines=False))
+    return [(name, column.to_pylist()) for name, column in zip(table.column_names, table.columns, strict=True)]
 
 
-def read_parquet(path: Path) -> dict[str, list[Any]]:
+def read_parquet(path: Path) -> Columns:
     from pyarrow import parquet
 
-    return parquet.read_table(path).to_pydict()
+    return list(parquet.read_table(path).to_pydict().items())
 
 
-def read_xlsx(path: Path) -> dict[str, list[Any]]:
+def read_xlsx(path: Path) -> Columns:
     """The first sheet, whose first row has the names."""
     from openpyxl import load_workbook
 
     names, *rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
-    return {str(name): [row[at] for row in rows] for at, name in enumerate(names) if name is not None}
+    return [(str(name), [row[at] for row in rows]) for at, name in enumerate(names) if name is not None]
 
 
 def number(value: Any) -> float | None:
     """A finite number, or a text that is one (a column with some other text in it comes as texts)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
         return float(value) if math.isfinite(float(value)) else None
@@ -161,9 +178,13 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
     train = values[: ends[0]]
     if len(train) <= window:
         raise InputError(f'the training part has {len(train)} rows, and --window={window} needs {window + 1}')
-    mean, deviation = train.mean(axis=0), train.std(axis=0)
-    if constant := [name for name, size in zip(series.columns, deviation, strict=True) if size == 0]:
-        raise InputError(f'column {constant[0]!r} is constant in the training part: there is nothing to learn from it')
+    with np.errstate(over='ignore', invalid='ignore'):
+        mean, deviation = train.mean(axis=0), train.std(axis=0)
+    for name, size, spread in zip(series.columns, deviation, np.ptp(train, axis=0), strict=True):
+        if spread == 0:
+            raise InputError(f'column {name!r} is constant in the training part: there is nothing to learn from it')
+        if not 0 < size < math.inf:
+            raise InputError(f'column {name!r} has numbers too large or too small to be standardised; give it in other units')
     standard = (values - mean) / deviation
     windows = np.lib.stride_tricks.sliding_window_view(standard[: ends[0]], window + 1, axis=0)[::stride].swapaxes(1, 2)
 
@@ -184,14 +205,17 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
 
 
 def part_ends(rows: int, split: Sequence[float]) -> tuple[int, int, int]:
+    given = ','.join(f'{part:g}' for part in split)
     if len(split) != 3 or not all(0 < part < math.inf for part in split):
-        raise InputError(f'--split={",".join(f"{part:g}" for part in split)} should be three numbers above zero: train, validation, test')
+        raise InputError(f'--split={given} should be three numbers above zero: train, validation, test')
     first, second, third = split
     shares = sum(split) <= 1 + 1e-9
     if shares:
         ends = round(rows * first), round(rows * (first + second)), round(rows * (first + second + third))
     else:
+        if any(part % 1 for part in split):
+            raise InputError(f'--split={given} adds up to more than 1, and so should be whole numbers of rows')
         ends = int(first), int(first + second), int(first + second + third)
     if ends[2] > rows or not 0 < ends[0] < ends[1] < ends[2]:
-        raise InputError(f'--split={",".join(f"{part:g}" for part in split)} does not divide {rows} rows into three parts')
+        raise InputError(f'--split={given} does not divide {rows} rows into three parts')
     return ends
