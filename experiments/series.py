@@ -5,7 +5,7 @@ python -m experiments.series --csv=sales.csv --column=sold --season=7 --horizon=
 """
 
 import csv
-import math
+import json
 import zlib
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -123,7 +123,7 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
         truth = own.known[rows[:, None] + np.arange(horizon)]
         errors = {name: errors_of(own, forecast(rows, horizon), truth) for name, forecast in everyone.items()}
         console.print(f'\n{horizon_words(horizon, len(rows))}\n\n{errors_table(errors)}\n\n{verdict(errors)}')
-        record[str(horizon)] = jax.tree.map(lambda error: error if math.isfinite(error) else None, errors)  # JSON has no NaN
+        record[str(horizon)] = json.loads(json.dumps(errors), parse_constant=lambda _: None)  # a NaN is no JSON
     runs.write_json(folder / ERRORS, record)
 
     ahead = net(np.arange(1, end), 1)[:, 0]

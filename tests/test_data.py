@@ -89,6 +89,7 @@ def test_mnist_reads_what_tfds_prepared(tfds_folder, own_cache):
 
 
 @pytest.mark.filterwarnings('default')  # TFDS's own
+@pytest.mark.slow
 def test_mnist_is_prepared_from_archives(tmp_path, mnist_archives, own_cache, monkeypatch):
     offline(monkeypatch)
     manual = tmp_path / 'downloads' / 'manual'
@@ -148,6 +149,7 @@ def test_a_silent_network_is_given_up_soon(monkeypatch):
 
 
 @pytest.mark.filterwarnings('default')  # array_record's own
+@pytest.mark.slow
 def test_damaged_or_foreign_folders_are_refused(tmp_path, tfds_folder, own_cache):
     folder = tmp_path / 'mnist' / mnist.VERSION
     shutil.copytree(tfds_folder / 'mnist' / mnist.VERSION, folder)

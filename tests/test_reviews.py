@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, launch, refused, shared
 
-pytestmark = pytest.mark.usefixtures('shell')
+pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('imdb_*.flags'))
 TINY = ['--max_length=12', '--embedding=4', '--hidden_size=4', '--steps=12', '--eval_every=5', '--eval_examples=100']

@@ -21,7 +21,7 @@ SMALL = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation
 AXES = ['--sweep=cell=elman,gru', '--sweep=lr=log(1e-4,1e-2,3)', '--sweep=seed=0,1']
 FLAGS = [*SMALL, '--steps=120', '--eval_every=50', '--keep=best', '--max_lanes=4', '--checkpoint_every=0']
 
-pytestmark = pytest.mark.usefixtures('shell')
+pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 
 
 def sweep(folder, *flags):
