@@ -1,164 +1,247 @@
-"""How long the same work takes here and in other libraries: an epoch of film reviews, or a sweep; and what memory a gradient needs.
+"""How fast the same work is done here and in other libraries, how near the chip's own rate; sweeps, memory and starting, too.
 
-python -m experiments.bench --peers=keras,torch --cells=lstm --repeats=5
+python -m experiments.bench --peers=torch,flax --shapes=rows64 --cells=lstm --what=gradient,train_step --out=runs/bench
 python -m experiments.bench --what=sweep --peers=torch --repeats=1
 python -m experiments.bench --what=memory
 """
 
 import importlib.util
+import json
+import math
 import os
+import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
 import experiments.flags
+from experiments.contenders import CONTENDERS, SHAPES, WHATS
 from experiments.display import console
 from experiments.flags import FLAGS
+from rnnlab import plots, runs
 from rnnlab.axes import Grid, Settings, parse, product
-from rnnlab.batches import epoch_steps, shuffled
 from rnnlab.cells import CELLS
-from rnnlab.data import IMAGES, Split, image_sequences, imdb, text_sequences
+from rnnlab.data import IMAGES, image_sequences
 from rnnlab.errors import InputError, known
 from rnnlab.models import classifier
-from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
 from rnnlab.tables import new_table, render
-from rnnlab.train import batch_mesh, make_run
 
-WORDS, LENGTH, FEATURES, UNITS, BATCH, LR = 10_000, 500, 32, 32, 128, 1e-3  # the recipes imdb_elman, imdb_lstm, imdb_gru
-
-Epoch = Callable[[], float]  # trains an epoch on the reviews, to the end; its mean loss in nats
-
-
-def rnnlab_epoch(cell: str, data: Split) -> Epoch:
-    def model(hyper):
-        return classifier([recurrent(CELLS[cell](UNITS))], inputs=FEATURES, classes=2, vocabulary=WORDS)
-
-    hyper, key, steps = Hyper(lr=LR), jax.random.key(0), epoch_steps(len(data.labels), BATCH)
-    run = make_run(model, optimizer('rmsprop'), shuffled(data, BATCH), every=steps, mesh=batch_mesh(BATCH))
-    state, examples = run.start(hyper, key), jax.device_put(data)
-
-    def epoch():
-        nonlocal state
-        state = run.advance(hyper, key, examples, state, steps)
-        return state.totals.means()['loss']
-
-    return epoch
-
-
-def keras_epoch(cell: str, data: Split) -> Epoch:
-    os.environ['KERAS_BACKEND'] = 'jax'
-    import keras
-
-    layer = {'elman': keras.layers.SimpleRNN, 'lstm': keras.layers.LSTM, 'gru': keras.layers.GRU}[cell]
-    model = keras.Sequential([keras.layers.Embedding(WORDS, FEATURES), layer(UNITS), keras.layers.Dense(1, activation='sigmoid')])
-    model.compile(optimizer=keras.optimizers.RMSprop(LR), loss='binary_crossentropy')
-    return lambda: model.fit(data.inputs, data.labels, batch_size=BATCH, epochs=1, verbose=0).history['loss'][0]
-
-
-def torch_epoch(cell: str, data: Split) -> Epoch:
-    import torch
-
-    make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[cell]
-    torch.manual_seed(0)
-    embedding, layer, readout = torch.nn.Embedding(WORDS, FEATURES), make(FEATURES, UNITS), torch.nn.Linear(UNITS, 1)
-    torch.nn.init.uniform_(embedding.weight, -0.05, 0.05)
-    params = [*embedding.parameters(), *layer.parameters(), *readout.parameters()]
-    tx = torch.optim.RMSprop(params, lr=LR, alpha=0.9, eps=1e-7)
-    inputs, labels = torch.from_numpy(data.inputs).long(), torch.from_numpy(data.labels).float()
-
-    def epoch():
-        total = 0.0
-        for index in torch.randperm(len(labels)).split(BATCH):
-            ys, _ = layer(embedding(inputs[index].T))
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(readout(ys[-1])[:, 0], labels[index])
-            tx.zero_grad()
-            loss.backward()
-            tx.step()
-            total += loss.item() * len(index)
-        return total / len(labels)
-
-    return epoch
-
-
-CONTENDERS = {'rnnlab': rnnlab_epoch, 'keras': keras_epoch, 'torch': torch_epoch}
 BENCH_CELLS = ('elman', 'lstm', 'gru')
+PEERS = {'torch': ('torch, 1 thread', 'torch, 2 threads'), 'keras': ('keras',), 'flax': ('flax',), 'haiku': ('haiku',)}
+OURS = 'rnnlab'
 AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 SWEEP = ('--dataset=digits', '--epochs=10')
 LENGTHS = (256, 1024, 4096, 16384)
 MEMORY_UNITS, MEMORY_BATCH = 128, 32
+AGREE = 'forward', 'gradient'  # torch's two biases move twice as far as one, in training
+WIDE = 64  # units from which a share of the chip's rate says something
+
+experiments.flags.pictures()
+flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, start.')
+flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
+flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
+flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}.')
+flags.DEFINE_integer('repeats', 5, 'Times each, by turns, after one that compiles.', lower_bound=1)
+flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:STEPS:REMAT.')
+
+
+class Row(NamedTuple):
+    """The seconds of every contender for one of the things that are timed: each time, and how much of the chip's rate it is."""
+
+    what: str
+    shape: str
+    cell: str
+    seconds: dict[str, list[float]]
+    operations: float  # floating-point operations of the recurrent layers' products
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+    @property
+    def best_peer(self) -> str | None:
+        return min((name for name in self.seconds if name != OURS), key=self.median, default=None)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times as long the best peer takes."""
+        return self.median(self.best_peer) / self.median(OURS) if self.best_peer else None
+
+
+def main() -> None:
+    if FLAGS.worker in CONTENDERS:
+        work(FLAGS.worker)
+    elif FLAGS.worker == 'sweep':
+        torch_sweep()
+    elif FLAGS.worker:
+        measure_gradient(*map(int, FLAGS.worker.split(':')[1:]))
+    else:
+        alone: dict[str, Callable[[], None]] = {'sweep': time_sweeps, 'memory': compare_memory, 'start': time_starts}
+        for what in FLAGS.what:
+            known('--what', what, [*WHATS, *alone])
+        for shape in FLAGS.shapes:
+            known('shape', shape, SHAPES)
+        for cell in FLAGS.cells:
+            known('cell of the benchmark', cell, BENCH_CELLS)
+        for peer in FLAGS.peers:
+            known('peer', peer, PEERS)
+        if chosen := [what for what in FLAGS.what if what in alone]:
+            if len(FLAGS.what) > 1:
+                raise InputError(f'--what={chosen[0]} is measured alone')
+            alone[chosen[0]]()
+        else:
+            time_shapes()
+
+
+def installed(peers: list[str]) -> None:
+    for peer in peers:
+        if importlib.util.find_spec(peer) is None:
+            raise InputError(f'{peer} is not installed: pip install {"dm-haiku" if peer == "haiku" else peer}, or leave it out of --peers')
+
+
+def time_shapes() -> None:
+    """Every library does every piece of work, in a process of its own that lives as long as the benchmark, by turns."""
+    installed(FLAGS.peers)
+    folder = Path(FLAGS.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [OURS, *(name for peer in FLAGS.peers for name in PEERS[peer])]
+    workers = {name: start(name) for name in names}
+    rate = matmul_rate()
+    rows = []
+    for row in race(workers):
+        rows.append(row)
+        ratio = f'{row.ratio:.2f} times as fast as {row.best_peer}' if row.ratio else ''
+        console.print(f'{row.what} {row.shape} {row.cell}: {1e3 * row.median(OURS):.4g} ms   {ratio}')
+    for worker in workers.values():
+        worker.communicate()
+    rate = max(rate, matmul_rate())
+    text = '\n'.join([machine(rate), '', table(rows, names, rate), '', *summary(rows, rate)])
+    console.print(f'\n{text}')
+    (folder / 'bench.md').write_text(text + '\n')
+    runs.write_json(folder / 'bench.json', {'machine': machine(rate), 'matmul_rate': rate, 'rows': [row._asdict() for row in rows]})
+    medians = [(f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds}) for row in rows]
+    plots.bench(medians, OURS, folder / 'bench.png')
+    console.print(f'\nwritten: {folder / "bench.md"}, {folder / "bench.json"}; drawn: {folder / "bench.png"}')
+
+
+def start(name: str) -> Any:
+    argv = [sys.executable, '-m', 'experiments.bench', f'--worker={name}']
+    if name == OURS:
+        argv.append(f'--jax_num_cpu_devices={experiments.flags.CORES}')
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment())
+
+
+def race(workers: dict[str, Any]) -> Iterator[Row]:
+    for what in FLAGS.what:
+        for name in FLAGS.shapes:
+            for cell in FLAGS.cells:
+                numbers = {who: ask(who, worker, {'what': what, 'shape': name, 'cell': cell}) for who, worker in workers.items()}
+                ready = {who: workers[who] for who, found in numbers.items() if found is not None}
+                for who in ready:
+                    if what in AGREE and not np.allclose(numbers[who], numbers[OURS], rtol=1e-4):
+                        raise InputError(f'{who} does other work: {what} {name} {cell} gives {numbers[who]} and not {numbers[OURS]}')
+                seconds: dict[str, list[float]] = {who: [] for who in ready}
+                for _ in range(FLAGS.repeats):
+                    for who, worker in ready.items():
+                        seconds[who].append(ask(who, worker, 'go'))
+                times = SHAPES[name].times(what) if what == 'epoch' else 1
+                operations = SHAPES[name].operations(cell) * times * (1 if what == 'forward' else 3)
+                yield Row(what, name, cell, seconds, operations)
+
+
+def ask(name: str, worker: Any, message: Any) -> Any:
+    worker.stdin.write(json.dumps(message) + '\n')
+    answer = worker.stdout.readline()
+    if not answer:
+        raise InputError(f'the benchmark of {name} ended early; what it said stands above')
+    return json.loads(answer)
+
+
+def work(name: str) -> None:
+    """Answers what is asked: to make something ready, with its numbers; or to do it, with the seconds of a step (or an epoch)."""
+    os.environ['KERAS_BACKEND'] = 'jax'
+    go, times = None, 1
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message == 'go':
+            assert go
+            began = time.perf_counter()
+            go()
+            answer: Any = (time.perf_counter() - began) / times
+        else:
+            shape, what = SHAPES[message['shape']], message['what']
+            go = CONTENDERS[name](message['cell'], shape, what)
+            times = 1 if what == 'epoch' else shape.times(what)
+            answer = go and go()
+        print(json.dumps(answer), flush=True)
+
+
+def matmul_rate() -> float:
+    """Floating-point operations a second in products of two float32 matrices, the best of ten."""
+    size = 1536
+    a = jnp.ones((size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+    product(a, a).block_until_ready()
+    best = math.inf
+    for _ in range(10):
+        began = time.perf_counter()
+        product(a, a).block_until_ready()
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+def machine(rate: float) -> str:
+    cores = experiments.flags.CORES
+    return (
+        f'{date.today()}, {cores} cores ({platform.machine()}), Python {platform.python_version()}, JAX {jax.__version__}; '
+        f'products of float32 matrices run at {rate / 1e9:.0f} billion operations a second'
+    )
+
+
+def table(rows: list[Row], names: list[str], rate: float) -> str:
+    """Milliseconds, the median and in brackets the spread; Markdown."""
+    heads = ['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate']
+    lines = ['| ' + ' | '.join(heads) + ' |', '|' + '---|' * len(heads)]
+    for row in rows:
+        times = [milliseconds(row.seconds[name]) if name in row.seconds else '' for name in names]
+        ratio = f'{row.ratio:.2f} times as long' if row.ratio else ''
+        lines.append('| ' + ' | '.join([row.what, row.shape, row.cell, *times, ratio, f'{share(row, rate):.0%}']) + ' |')
+    return '\n'.join(lines)
+
+
+def milliseconds(seconds: list[float]) -> str:
+    return '{:.3g} ({:.3g} to {:.3g})'.format(*(1e3 * figure for figure in (statistics.median(seconds), min(seconds), max(seconds))))
+
+
+def share(row: Row, rate: float) -> float:
+    return row.operations / rate / row.median(OURS)
+
+
+def summary(rows: list[Row], rate: float) -> Iterator[str]:
+    for what in FLAGS.what:
+        own = [row for row in rows if row.what == what]
+        ratios = [row.ratio for row in own if row.ratio]
+        if ratios:
+            mean = statistics.geometric_mean(ratios)
+            yield f'{what}: the best peer takes {min(ratios):.2f} times as long at least, {mean:.2f} in the geometric mean'
+        if wide := [share(row, rate) for row in own if SHAPES[row.shape].hidden >= WIDE]:
+            yield f'{what}: {min(wide):.0%} to {max(wide):.0%} of the matmul rate from {WIDE} units on'
 
 
 def all_settings() -> list[Settings]:
     return list(product([axis for axis in map(parse, AXES) if isinstance(axis, Grid)]))
-
-
-def torch_sweep() -> None:
-    """The same trials one after the other, as they are written for torch: its own start and orders, everything else alike."""
-    import torch
-
-    data = image_sequences(IMAGES['digits']())
-    splits = [(torch.from_numpy(part.inputs * np.float32(data.scale)), torch.from_numpy(part.labels).long()) for part in data[:3] if part]
-    (inputs, labels), held_out, test = splits
-    for settings in all_settings():
-        torch.manual_seed(int(settings['seed']))
-        make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[settings['cell']]
-        layer, readout = make(8, 128, batch_first=True), torch.nn.Linear(128, 10)
-        params = [*layer.parameters(), *readout.parameters()]
-        tx = torch.optim.Adam(params, lr=float(settings['lr']))
-
-        def accuracy(images, digits, layer=layer, readout=readout):
-            with torch.no_grad():
-                return (readout(layer(images)[0][:, -1]).argmax(-1) == digits).float().mean().item()
-
-        best = 0.0
-        for _ in range(10):
-            for index in torch.randperm(len(labels)).split(32):
-                loss = torch.nn.functional.cross_entropy(readout(layer(inputs[index])[0][:, -1]), labels[index])
-                tx.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(params, 1.0)
-                tx.step()
-            best = max(best, accuracy(*held_out))
-        print(*settings.values(), best, accuracy(*test), flush=True)
-
-
-experiments.flags.data_dir()
-flags.DEFINE_enum(
-    'what', 'epoch', ['epoch', 'sweep', 'memory'], 'An epoch of film reviews, 54 trials on digits, or the peak memory of a gradient.'
-)
-flags.DEFINE_list('peers', ['keras', 'torch'], 'Libraries to time beside rnnlab: keras (on JAX), torch.')
-flags.DEFINE_list('cells', list(BENCH_CELLS), 'Cells: elman, lstm, gru.')
-flags.DEFINE_integer('repeats', 5, 'Times each, by turns; of epochs after one to compile and warm up.', lower_bound=1)
-flags.DEFINE_string(
-    'worker', None, 'What a child of this process does: CONTENDER:CELL, an epoch for each line it reads; sweep; memory:STEPS:REMAT.'
-)
-
-
-def main() -> None:
-    if FLAGS.worker == 'sweep':
-        torch_sweep()
-    elif FLAGS.worker and FLAGS.worker.startswith('memory:'):
-        measure_gradient(*map(int, FLAGS.worker.split(':')[1:]))
-    elif FLAGS.worker:
-        work(*FLAGS.worker.split(':'))
-    else:
-        for cell in FLAGS.cells:
-            known('cell of the benchmark', cell, BENCH_CELLS)
-        for peer in [] if FLAGS.what == 'memory' else FLAGS.peers:
-            known('peer', peer, CONTENDERS.keys() - {'rnnlab'})
-            if importlib.util.find_spec(peer) is None:
-                raise InputError(f'{peer} is not installed: pip install {peer}, or leave it out of --peers')
-        {'epoch': time_epochs, 'sweep': time_sweeps, 'memory': compare_memory}[FLAGS.what]()
 
 
 def time_sweeps() -> None:
@@ -191,19 +274,34 @@ def time_sweeps() -> None:
     console.print(render(table))
 
 
-def time_epochs() -> None:
-    imdb.load(FLAGS.data_dir)  # once, for all children, into the cache
-    headings = ('seconds an epoch: median', 'least', 'most', 'times as fast', 'loss of the last')
-    table = new_table('cell', 'library', *headings, right=headings)
-    for cell in FLAGS.cells:
-        times, losses = race(cell, ['rnnlab', *FLAGS.peers])
-        ours = statistics.median(times['rnnlab'])
-        for name, seconds in times.items():
-            median = statistics.median(seconds)
-            figures = f'{median:.2f}', f'{min(seconds):.2f}', f'{max(seconds):.2f}', f'{median / ours:.2f}', f'{losses[name]:.3f}'
-            table.add_row(cell, name, *figures)
-    console.print(render(table))
-    console.print(f"\n{FLAGS.repeats} epochs of each by turns; 'times as fast' is rnnlab against that library, loss a sanity check")
+def torch_sweep() -> None:
+    """The same trials one after the other, as they are written for torch: its own start and orders, everything else alike."""
+    import torch
+
+    data = image_sequences(IMAGES['digits']())
+    splits = [(torch.from_numpy(part.inputs * np.float32(data.scale)), torch.from_numpy(part.labels).long()) for part in data[:3] if part]
+    (inputs, labels), held_out, test = splits
+    for settings in all_settings():
+        torch.manual_seed(int(settings['seed']))
+        make = {'elman': torch.nn.RNN, 'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}[settings['cell']]
+        layer, readout = make(8, 128, batch_first=True), torch.nn.Linear(128, 10)
+        params = [*layer.parameters(), *readout.parameters()]
+        tx = torch.optim.Adam(params, lr=float(settings['lr']))
+
+        def accuracy(images, digits, layer=layer, readout=readout):
+            with torch.no_grad():
+                return (readout(layer(images)[0][:, -1]).argmax(-1) == digits).float().mean().item()
+
+        best = 0.0
+        for _ in range(10):
+            for index in torch.randperm(len(labels)).split(32):
+                loss = torch.nn.functional.cross_entropy(readout(layer(inputs[index])[0][:, -1]), labels[index])
+                tx.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(params, 1.0)
+                tx.step()
+            best = max(best, accuracy(*held_out))
+        print(*settings.values(), best, accuracy(*test), flush=True)
 
 
 def compare_memory() -> None:
@@ -241,37 +339,22 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
 
 
-def race(cell: str, names: list[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """The seconds of every epoch and the last loss of each contender, each in a process of its own on the CPU, by turns."""
-    command = [sys.executable, '-m', 'experiments.bench', f'--data_dir={FLAGS.data_dir or ""}']
-    workers: dict[str, Any] = {}
-    for name in names:
-        more = [f'--jax_num_cpu_devices={os.cpu_count()}'] if name == 'rnnlab' else []
-        argv = [*command, *more, f'--worker={name}:{cell}']
-        workers[name] = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment())
-    times: dict[str, list[float]] = {name: [] for name in names}
-    losses = {}
-    for turn in range(FLAGS.repeats + 1):
-        for name, worker in workers.items():
-            worker.stdin.write('epoch\n')
-            answer = worker.stdout.readline()
-            if not answer:
-                raise InputError(f'the benchmark of {name} ended early; what it said stands above')
-            seconds, losses[name] = map(float, answer.split())
-            if turn:  # the first compiles
-                times[name].append(seconds)
-    for worker in workers.values():
-        worker.communicate()
-    return times, losses
-
-
-def work(name: str, cell: str) -> None:
-    data = text_sequences(imdb.load(FLAGS.data_dir or None), vocab_size=WORDS, max_length=LENGTH, pad='pre').train
-    epoch = CONTENDERS[name](cell, data)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        loss = epoch()
-        print(time.perf_counter() - began, loss, flush=True)
+def time_starts() -> None:
+    """Importing, and the first twenty steps of an experiment: with nothing compiled yet, and once more."""
+    train = ['-m', 'experiments.mnist', '--dataset=digits', '--steps=20', '--eval_every=20']
+    ways = {'import jax': ['-c', 'import jax'], 'import rnnlab': ['-c', 'import rnnlab'], '20 steps, cold': train, '20 steps, warm': train}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(FLAGS.repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            for number, (name, argv) in enumerate(ways.items()):
+                own = [f'--out={folder}/{number}', f'--jax_compilation_cache_dir={folder}/compiled'] if argv is train else []
+                began = time.perf_counter()
+                subprocess.run([sys.executable, *argv, *own], env=environment(), stdout=subprocess.DEVNULL, check=True)
+                seconds[name].append(time.perf_counter() - began)
+    table = new_table('a process that does', 'seconds: median', 'least', 'most', right=('seconds: median', 'least', 'most'))
+    for name, times in seconds.items():
+        table.add_row(name, *(f'{figure:.2f}' for figure in (statistics.median(times), min(times), max(times))))
+    console.print(render(table))
 
 
 if __name__ == '__main__':

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from experiments.display import console, prediction_table
 from experiments.flags import FLAGS, config
-from rnnlab.batches import Batches, in_order, shuffled
+from rnnlab.batches import Batch, Batches, in_order, shuffled
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.losses import Loss
 from rnnlab.models import Model
 from rnnlab.optim import WEIGHT_DECAY, Hyper, optimizer, schedule
-from rnnlab.train import Run, TrainState, classification, make_evaluate, make_run
+from rnnlab.train import Run, TrainState, batch_mesh, classification, make_evaluate, make_run
 from rnnlab.trials import score
 
 EVAL_BATCH = 500
@@ -45,6 +46,21 @@ class Plan(NamedTuple):
     held_out: Split | None  # what is evaluated on the way
     window: int  # how many of it each time
     make_evaluate: Callable  # (split, window, mesh=None, **options of rnnlab's make_evaluate) -> rnnlab's evaluate
+
+    def mesh(self, devices: list[Any], asked: bool) -> Mesh | None:
+        """Those of the devices that share a batch; where they were not asked for, if that is worth it."""
+        size = self.batches.size
+        if asked:
+            return batch_mesh(size, devices)
+
+        def inputs(data):
+            keys = jax.random.split(jax.random.key(0), size)
+            return self.batches.takes[-1](data, Batch(jnp.zeros(size, jnp.int32), keys, keys), jnp.int32(0)).inputs
+
+        time_steps = jax.eval_shape(inputs, self.data.train).shape[1]
+        params = jax.eval_shape(self.model.init, jax.random.key(0))
+        recurrent = sum(leaf.size for name in self.model.layers for leaf in jax.tree.leaves(params[name]))
+        return batch_mesh(size, devices, 6 * time_steps * size * recurrent)
 
     def epoch(self, step: int) -> float:
         return round(step / self.batches.steps, 4)

@@ -6,16 +6,21 @@ A flag that one experiment alone needs, and no run notes, stands in its module.
 import contextlib
 import math
 import os
+import platform
 import sys
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 from absl.testing import flagsaver
 
+from rnnlab import runs
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, PADS, TASKS, VIEWS
+from rnnlab.data.cache import cache_folder
 from rnnlab.data.imdb import TOKENS
 from rnnlab.data.language import TOKENIZERS
 from rnnlab.data.text import FIRST
@@ -167,7 +172,7 @@ def training() -> None:
     flags.DEFINE_string('shard', None, 'i/n: of n processes that share a sweep and its folder, the part of the i-th, from 1.')
 
     # the run and its folder
-    flags.DEFINE_string('devices', 'auto', 'How many devices; auto: all, on a CPU each core for a sweep and one for a single run.')
+    flags.DEFINE_string('devices', 'auto', 'How many devices; auto: all, on a CPU each core; a run that is resumed, as many as before.')
     flags.register_validator('devices', lambda number: number == 'auto' or (number.isdecimal() and int(number)), 'must be auto or a number')
     flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
     flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
@@ -179,6 +184,7 @@ def training() -> None:
 jax.config.config_with_absl()
 
 BY_THE_WAY = {  # these do not change what a run computes
+    'jax_num_cpu_devices', 'jax_compilation_cache_dir', 'jax_enable_compilation_cache',
     'out', 'resume', 'data_dir', 'checkpoint_every', 'devices',
     'sweep', 'trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard',
 }  # fmt: skip
@@ -189,35 +195,72 @@ NUMERICS = {  # these of JAX do, and the environment sets them too
 
 
 def config(experiment: str, goal: str) -> dict[str, Any]:
-    """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices; and by which
-    figure it is judged."""
+    """All that decides what a run computes: its flags, JAX's that are given or matter, its version, and the devices, None while the
+    run has not chosen them; and by which figure it is judged."""
     ours = {name: flag.value for name, flag in sweepable().items()}
-    of_jax = {name: getattr(jax.config, name) for name in FLAGS if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present)}
-    machine = {'jax': jax.__version__, 'platform': devices()[0].platform, 'devices': len(devices())}
+    of_jax = {
+        name: getattr(jax.config, name)
+        for name in FLAGS
+        if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present and name not in BY_THE_WAY)
+    }
+    machine = {'jax': jax.__version__, 'platform': devices()[0].platform, 'devices': devices_asked()}
     settings = {'experiment': experiment, 'goal': goal, **ours, **of_jax, **machine}
     return {name: str(value) if value == INF else value for name, value in settings.items()}  # JSON has no infinity
 
 
 def devices() -> list[Any]:
-    """The devices to use: those that JAX has, or as many of them as --devices says."""
+    """The devices to use: those that JAX has, or as many of them as were asked for."""
     try:
         there = jax.devices()
     except RuntimeError as error:
         raise InputError(f'JAX finds no device: {first_line(error)}') from error
-    number = len(there) if FLAGS.devices == 'auto' else int(FLAGS.devices)
+    number = devices_asked() or len(there)
     if number > len(there):
         raise InputError(f'--devices={number} is more than the {len(there)} {there[0].platform} device(s) that JAX finds')
     return there[:number]
 
 
+def devices_asked() -> int | None:
+    """How many devices --devices says; with auto, a run that is resumed has those that it began with, and others all."""
+    if FLAGS.devices != 'auto':
+        return int(FLAGS.devices)
+    return devices_noted() if FLAGS.resume and not FLAGS.sweep else None
+
+
+def devices_noted() -> int | None:
+    """How many devices the run in --out began with."""
+    try:
+        noted = runs.read_json(Path(FLAGS.out or '') / runs.CONFIG).get('devices')
+    except InputError:
+        return None
+    return noted if isinstance(noted, int) and noted > 0 else None
+
+
 def claim_cores() -> None:
-    """Makes CPU devices as --devices says, unless JAX's own flag does. This must precede JAX's first call."""
+    """Makes CPU devices, as many as were asked for or there are cores, unless JAX's own flag does. This must precede JAX's first call."""
     number = FLAGS.jax_num_cpu_devices
-    if number < 1 and 'devices' in FLAGS and (FLAGS.sweep or FLAGS.devices != 'auto'):
-        number = CORES if FLAGS.devices == 'auto' else int(FLAGS.devices)
+    if number < 1 and 'devices' in FLAGS:
+        number = devices_asked() or CORES
         jax.config.update('jax_num_cpu_devices', number)
     # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
     os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, number + 1)))
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept for the next process, unless JAX's own flags say where or that they are not. A program is made for
+    the instructions of one processor: each kind has a folder of its own."""
+    if FLAGS.jax_compilation_cache_dir or not FLAGS.jax_enable_compilation_cache:
+        return
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    kind = [line for line in lines if line.startswith(('model name', 'flags', 'Features'))] or lines
+    folder = cache_folder() / 'programs' / f'{platform.machine()}-{zlib.crc32(repr(sorted(set(kind))).encode()):08x}'
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
 def sweepable() -> dict[str, Any]:
@@ -272,6 +315,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
     def call(argv):
         logging.set_verbosity(logging.ERROR)
         claim_cores()
+        keep_programs()
         try:
             main(argv[1:]) if takes_arguments else main()
         except (InputError, flags.Error) as error:

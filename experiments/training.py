@@ -26,7 +26,7 @@ from experiments.flags import FLAGS, devices
 from rnnlab import checkpoint, plots, runs, trials
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
-from rnnlab.train import batch_mesh, everywhere, fit
+from rnnlab.train import everywhere, fit
 from rnnlab.trials import score
 
 
@@ -43,12 +43,13 @@ def train(experiment: Experiment) -> None:
     runs.check_folder(folder, settings, FLAGS.resume)
     todo = plan(experiment)
     data, model, every, stop, goal = todo.data, todo.model, todo.every, todo.steps, experiment.goal
+    mesh = todo.mesh(devices(), asked=settings['devices'] is not None)
+    settings['devices'] = settings['devices'] or (mesh.size if mesh else 1)
     runs.write_json(folder / runs.CONFIG, settings)
     if data.vocabulary:
         runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
     fingerprint = runs.fingerprint(folder)
 
-    mesh = batch_mesh(FLAGS.batch_size, devices())
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
     console.print(f'\n{describe(model)}\n')
     run, key = todo.make_run(mesh), jax.random.key(FLAGS.seed)

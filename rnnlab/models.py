@@ -114,8 +114,8 @@ def network(
         return params
 
     def run(params, inputs, lengths=None, keys=None, carry=None):
-        embedded = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
-        ys = jnp.moveaxis(embedded, 0, 1)
+        inputs = jnp.moveaxis(inputs, 0, 1)  # time first
+        ys = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
         if dense is not None:
             ys = affine(params['dense'], ys)
         after = {}

@@ -364,3 +364,27 @@ def norm_of(values: list[float], linear: bool) -> Any:
 
 def shown(value: Any) -> str:
     return f'{value:.3g}' if isinstance(value, float) else str(value)
+
+
+def bench(rows: list[tuple[str, dict[str, float]]], ours: str, path: Path) -> None:
+    """For each piece of work, how many times as long as ours every contender takes."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    figure = Figure(figsize=(9, 1.6 + 0.26 * len(rows)), layout='constrained')
+    axes = figure.subplots()
+    names = list(dict.fromkeys(name for _, times in rows for name in times if name != ours))
+    axes.axvline(1, color='black', linewidth=1.5, label=ours)
+    for name, colour in zip(names, cycle(CYCLE), strict=False):
+        points = [(times[name] / times[ours], at) for at, (_, times) in enumerate(rows) if name in times]
+        axes.plot(*zip(*points, strict=True), linestyle='', marker='o', markersize=5, color=colour, label=name)
+    axes.set(xscale='log', xlabel=f'time, {ours} = 1', ylim=(len(rows) - 0.5, -0.5))
+    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+    low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64) if low <= tick <= high])
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.legend(loc='outside lower center', frameon=False, ncols=len(names) + 1)
+    figure.savefig(path, dpi=150)

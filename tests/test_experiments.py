@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from experiments.flags import CORES
 from tests.conftest import ROOT, command, launch, refused, same
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
@@ -112,14 +113,42 @@ def test_resuming_a_finished_run_ends_as_it_ended(whole):
 
 def test_the_number_of_devices_is_part_of_the_run(whole):
     flags, folder, _ = whole
-    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')
+    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--devices=2')
     assert result.returncode == 1
     assert 'devices=1 there, 2 now' in result.stderr
+    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')  # as many as it began with
+    assert result.returncode == 0, result.stderr
+    assert 'on 1 cpu device(s)' in result.stdout
+
+
+def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
+    large = ['--dataset=digits', '--hidden_size=200', '--batch_size=64', '--steps=2']
+    for flags, number in ((SMALL, 1), (large, max(n for n in range(1, CORES + 1) if 64 % n == 0))):
+        folder = tmp_path / flags[1].removeprefix('--')
+        for more in ([], ['--resume']):
+            result = launch('mnist', *flags, '--steps=2', f'--out={folder}', *more)
+            assert result.returncode == 0, result.stderr
+            noted = json.loads((folder / 'config.json').read_text())['devices']
+            assert f'on {noted} cpu device(s)' in result.stdout
+            assert noted == number
+
+
+def test_a_program_that_was_compiled_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
+    assert launch('mnist', *SMALL, '--steps=1', f'--out={tmp_path / "run"}').returncode == 0
+    folders = list((tmp_path / 'cache' / 'rnnlab' / 'programs').iterdir())
+    kept = sorted(folders[0].iterdir())
+    assert (len(folders), bool(kept)) == (1, True)
+    assert launch('mnist', *SMALL, '--steps=1', f'--out={tmp_path / "again"}').returncode == 0
+    assert sorted(folders[0].iterdir()) == kept
+    assert launch('mnist', *SMALL, '--steps=1', f'--out={tmp_path / "off"}', '--jax_enable_compilation_cache=false').returncode == 0
+    same(final(tmp_path / 'again'), final(tmp_path / 'off'))
 
 
 def test_layers_directions_views_and_devices_all_run(tmp_path):
     flags = ['--cell=gru', '--layers=2', '--bidirectional', '--view=permuted', '--optimizer=sgd', '--momentum=0.9', '--clip=inf']
-    rest = '--jax_num_cpu_devices=2', f'--out={tmp_path / "run"}'
+    rest = '--devices=2', f'--out={tmp_path / "run"}'
     result = launch('mnist', *SMALL, *flags, '--steps=3', '--eval_split=test', '--eval_every=2', '--eval_examples=50', '--eval_next', *rest)
     assert result.returncode == 0, result.stderr
     assert [row['step'] for row in rows(tmp_path / 'run')] == [2, 3]

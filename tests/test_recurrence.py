@@ -1,5 +1,6 @@
 """Laws of unroll, for every cell and every engine that runs it."""
 
+import sys
 from functools import cache, partial
 
 import jax
@@ -325,3 +326,18 @@ def test_bad_arguments_say_what_is_wrong(change, words):
     cell, params, xs, _ = case('gru_reset_before')
     with pytest.raises(InputError, match=words):
         unroll(cell, params, **{'xs': xs, **change})
+
+
+@pytest.mark.parametrize('size', [1, 2, 4, T])
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'gated'])
+def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(name, reverse, size, monkeypatch):
+    module = sys.modules['rnnlab.recurrence.gated']
+    monkeypatch.setattr(module, 'steps_at_once', lambda params, zs: size)
+    cell, params, xs, carry = case(name)
+    options = {'lengths': LENGTHS, 'reset': RESET, 'reverse': reverse, 'noise': noise(name), 'bptt': 3}
+
+    def gradient(engine):
+        return jax.jit(jax.grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
+
+    close(gradient('gated'), gradient('scan'))

@@ -1,6 +1,7 @@
 """What explain and compare print and draw, as whole processes, and the pictures themselves."""
 
 import itertools
+import json
 import re
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from experiments.contenders import WHATS
 from rnnlab import plots, runs, trials
 from rnnlab.cells import CELLS
-from tests.conftest import launch
+from tests.conftest import launch, refused
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -91,11 +93,27 @@ def test_compare_says_what_is_no_run(tmp_path, folders, words):
     assert words in result.stderr
 
 
-def test_bench_names_what_it_does_not_know():
-    for flags, words in ((['--cells=lsmt'], "unknown cell of the benchmark 'lsmt'"), (['--peers=theano'], "unknown peer 'theano'")):
-        result = launch('bench', *flags)
-        assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
-        assert words in result.stderr
+def test_bench_names_what_it_does_not_know(tmp_path):
+    cases = [
+        (['--cells=lsmt'], ["unknown cell of the benchmark 'lsmt'"]),
+        (['--peers=theano'], ["unknown peer 'theano'", 'torch']),
+        (['--shapes=cube'], ["unknown shape 'cube'", 'rows64']),
+        (['--what=everything'], ["'everything'", 'gradient', 'memory']),
+        (['--what=memory,gradient'], ['--what=memory', 'alone']),
+    ]
+    refused('bench', cases, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_small(tmp_path):
+    flags = ['--peers=flax', '--shapes=series', '--repeats=1', '--what=forward,gradient,train_step,epoch', f'--out={tmp_path}']
+    result = launch('bench', *flags)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
+    assert [(row['what'], row['cell']) for row in rows] == [(what, cell) for what in WHATS for cell in ('elman', 'lstm', 'gru')]
+    assert all(seconds[0] > 0 for row in rows for seconds in row['seconds'].values())
+    assert (tmp_path / 'bench.md').read_text() in result.stdout
+    assert (tmp_path / 'bench.png').stat().st_size > 1000
 
 
 def test_curves_draw_a_line_for_each_part(tmp_path):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import Cell, gated, joint
+from rnnlab.cells.cell import Cell, apart, gated, joint
 from rnnlab.errors import known, positive
 from rnnlab.initializers import Preset, preset
 
@@ -43,7 +43,7 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'k
         h = act(z)
         return ElmanCarry(h), h, (h,)
 
-    return gated(init_params, carry, affine, pointwise, ('h',))
+    return gated(init_params, carry, affine, pointwise, ('h',), ready=apart)
 
 
 def irnn(hidden_size: int, *, init: str | Preset = 'identity') -> Cell:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, gated, joint
+from rnnlab.cells.cell import Cell, apart, gated, joint
 from rnnlab.errors import InputError, positive
 from rnnlab.initializers import Preset, chrono_bias, preset
 
@@ -64,4 +64,4 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: 
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'))
+    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'), ready=apart)

@@ -1,4 +1,4 @@
-"""Decoded arrays kept between runs, in ~/.cache/rnnlab (or under XDG_CACHE_HOME)."""
+"""What is kept between runs, in ~/.cache/rnnlab (or under XDG_CACHE_HOME): decoded arrays."""
 
 import hashlib
 import os
@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 
 
+def cache_folder() -> Path:
+    return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
+
+
 def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """What `decode` gives, from the cache while no file of the source folder changes.
 
@@ -17,7 +21,7 @@ def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]])
     """
     files = sorted(path for path in source.iterdir() if path.is_file())
     stamp = repr([(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
-    folder = Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
+    folder = cache_folder()
     path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
     try:
         with path.open('rb') as file, np.load(file, allow_pickle=False) as arrays:

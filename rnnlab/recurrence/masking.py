@@ -80,7 +80,7 @@ def zeroed(mask: Array | None, x: Array) -> Array:
 def masked(cell: Cell) -> Masked:
     def enter(params, carry, inputs):
         if inputs.cut is not None:
-            carry = jax.tree.map(lambda leaf: jnp.where(inputs.cut, lax.stop_gradient(leaf), leaf), carry)
+            carry = choose(inputs.cut, lax.stop_gradient(carry), carry)
         if inputs.fresh is not None:
             carry = choose(inputs.fresh, cell.carry(params, inputs.x.shape[:-1]), carry)
         return carry, zeroed(inputs.valid, inputs.x)

@@ -5,12 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Params, take_step
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence.gated import gated
 from rnnlab.recurrence.masking import Inputs, cuts, holding, masked, masks, within, zeroed
+from rnnlab.recurrence.parts import in_parts
 from rnnlab.recurrence.scan import scan
 
 ENGINES: dict[str, Callable] = {'scan': scan, 'gated': gated}
@@ -94,6 +95,8 @@ def unroll(
     known('engine', engine, ENGINES)
     if engine == 'gated' and not isinstance(cell.form, Gated):
         raise InputError("engine 'gated' runs cells of form Gated only; this cell runs on engine 'scan'")
+    if engine == 'gated':
+        params = cell.form.ready(params, xs.shape[-1])
     inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse))
     state, over_time = carry, masked(cell)
     if last:
@@ -103,27 +106,11 @@ def unroll(
     def run(state, inputs):
         return ENGINES[engine](over_time, (params, noise), state, inputs, reverse)
 
-    state, ys = run(state, inputs) if remat is None else in_parts(run, remat, state, inputs, reverse)
+    if remat is None:
+        state, ys = run(state, inputs)
+    else:  # only the states between parts are kept
+        state, ys = in_parts(jax.checkpoint(run, prevent_cse=False), remat, state, inputs, reverse)
     return state if last else (state, ys)
-
-
-def in_parts(run: Callable, size: int, state: Any, inputs: Inputs, reverse: bool) -> tuple[Any, Any]:
-    """run(state, inputs) in parts of that many steps (and one of what is left over at the end of time), each of which is computed
-    again for the gradient, so that only the states between them are kept."""
-    run = jax.checkpoint(run, prevent_cse=False)
-    time_steps = len(inputs.x)
-    size = min(size, time_steps)
-    whole = time_steps - time_steps % size
-    parts = jax.tree.map(lambda leaf: leaf[:whole].reshape(-1, size, *leaf.shape[1:]), inputs)
-    rest = jax.tree.map(lambda leaf: leaf[whole:], inputs)
-    ys_rest = None
-    if whole < time_steps and reverse:
-        state, ys_rest = run(state, rest)
-    state, ys = lax.scan(run, state, parts, reverse=reverse)
-    ys = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), ys)
-    if whole < time_steps and not reverse:
-        state, ys_rest = run(state, rest)
-    return state, ys if ys_rest is None else jax.tree.map(lambda *ends: jnp.concatenate(ends), ys, ys_rest)
 
 
 def shapes(carry: Carry) -> str:
