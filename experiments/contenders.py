@@ -20,7 +20,7 @@ from rnnlab.data import Split
 from rnnlab.models import Model, classifier
 from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import NATS, batch_mesh, differentiated, make_run, over_devices, sums
+from rnnlab.train import NATS, batch_mesh, differentiated, everywhere, make_run, over_devices, sums
 
 CLASSES, LR, EPSILON, SEED = 10, 1e-3, 1e-8, 0
 WHATS = ('forward', 'gradient', 'train_step', 'epoch')
@@ -86,8 +86,8 @@ def examples(shape: Shape, what: str) -> Split:
 
 
 def rnnlab(cell: str, shape: Shape, what: str) -> Go:
-    steps, model, mesh = shape.times(what), net(cell, shape), batch_mesh(shape.batch)
-    params, data = jax.device_put((weights(cell, shape), examples(shape, what)))
+    steps, model, mesh = shape.times(what), net(cell, shape), batch_mesh(shape.batch, operations=3 * shape.operations(cell))
+    params, data = jax.device_put((weights(cell, shape), examples(shape, what)), everywhere(mesh) if mesh else None)
     if what == 'forward':
         apply = model.apply
         if mesh:

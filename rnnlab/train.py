@@ -229,7 +229,7 @@ def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
 
 # Operations of a step from which devices share it: to meet costs two cores about 0.3 ms. An LSTM's step (T, B, D, H) on one and two
 # devices: 0.2 and 0.5 ms (28, 8, 8, 8), 0.6 and 1.0 (28, 32, 28, 16), 1.9 and 1.9 (8, 32, 8, 128), 5.0 and 3.5 (28, 64, 28, 64).
-SHARED = 1e8
+SHARED = 1.5e8
 
 
 def batch_mesh(batch_size: int, devices: Sequence[Any] | None = None, operations: float = SHARED) -> Mesh | None:
