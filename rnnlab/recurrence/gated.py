@@ -1,7 +1,7 @@
 """The engine with its own gradient, for cells of one affine map and elementwise work (form Gated).
 
 Forward it keeps z and the carry of every step. Backward it runs one reverse scan that differentiates the elementwise work
-again from these and sums the params' gradient as it goes. Reverse mode only.
+again from these and sums the params' gradient as it goes, at every step or of many at once. Reverse mode only.
 """
 
 from functools import partial
