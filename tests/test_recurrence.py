@@ -328,7 +328,7 @@ def test_bad_arguments_say_what_is_wrong(change, words):
         unroll(cell, params, **{'xs': xs, **change})
 
 
-@pytest.mark.parametrize('size', [1, 2, 4, T])
+@pytest.mark.parametrize('size', [1, 4])  # 4 leaves some over
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'gated'])
 def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(name, reverse, size, monkeypatch):
