@@ -254,6 +254,7 @@ def time_sweeps() -> None:
         'a process a trial': lambda out: [[*mnist, *trial, f'--out={out}/{number}'] for number, trial in enumerate(trials)],
     }
     if 'torch' in FLAGS.peers:
+        installed(['torch'])
         ways['torch, one process'] = lambda out: [[sys.executable, '-m', 'experiments.bench', '--worker=sweep']]
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(FLAGS.repeats):

@@ -105,8 +105,8 @@ def rnnlab(cell: str, shape: Shape, what: str) -> Go:
 
         return called(gradient, (params, data), steps, loss_and_norm)
 
-    run = make_run(lambda hyper: model, partial(adam, optimizer('adam', 'torch')), shuffled(data, shape.batch), every=steps, mesh=mesh)
-    hyper, key = Hyper(lr=LR), jax.random.key(SEED)
+    run = make_run(lambda hyper: model, optimizer('adam', 'torch'), shuffled(data, shape.batch), every=steps, mesh=mesh)
+    hyper, key = Hyper(lr=LR, clip=float('inf')), jax.random.key(SEED)
     state = run.start(hyper, key).replace(params=params)
 
     def train():
@@ -115,10 +115,6 @@ def rnnlab(cell: str, shape: Shape, what: str) -> Go:
         return [state.totals.means()['loss']]
 
     return train
-
-
-def adam(make: Callable, hyper: Hyper) -> optax.GradientTransformation:
-    return make(hyper._replace(clip=float('inf')))
 
 
 def called(function: Callable, arguments: tuple, times: int, numbers: Callable) -> Go:
