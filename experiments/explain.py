@@ -20,7 +20,7 @@ from experiments import model
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, reference
-from rnnlab.cells import CELLS, Cell
+from rnnlab.cells import CELLS, Cell, Gated
 from rnnlab.describe import count, owners, spans
 from rnnlab.diagnostics import gradient_reach, trace
 from rnnlab.optim import Hyper
@@ -51,10 +51,7 @@ def main() -> None:
     params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
     xs = jax.random.normal(jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs))
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
-    values = dict(zip(cell.gates, gates, strict=True)) | {f"{name}'": carry for name, carry in carries._asdict().items()}
-    expected = by_reference(cell, params, xs, list(values))
-    for name in carries._fields:  # where the only gate is the new carry itself
-        values.pop(name, None)
+    values, expected = (by_name(cell, carries._fields, *these) for these in ((carries, gates, ys), by_reference(cell, params, xs)))
 
     sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
     console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
@@ -92,12 +89,13 @@ def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
     for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
         rows = '+'.join({'x': 'D', 'h': 'H'}[source] for source in sources)
         table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, every_gate if gates else ''])))
-    if cell.form:
+    if isinstance(cell.form, Gated):
         sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
         for number, leaf in enumerate(sums, 1):
             which = f' ({number} of {len(sums)})' if len(sums) > 1 else ''
             table.add_row(f'all gates of one step, before activation{which}', str([*leaf.shape]), f'B, {every_gate}')
-    table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
+    if cell.gates:
+        table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
     table.add_row(f'each part of the carry: {", ".join(carries._fields)}', str([*carries.h.shape[1:]]), 'B, H')
     table.add_row('ys, the outputs of all steps', str([*ys.shape]), 'T, B, H')
     table.add_row('outputs, a sequence a row', str([batch, time_steps, ys.shape[-1]]), 'B, T, H')
@@ -107,8 +105,8 @@ def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
 def parameters_table(cell: Cell, params) -> str:
     headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
     table = new_table(*headings, right=('count',), footer=footer)
-    for name, _, sources, gates in owners(cell, params, FLAGS.inputs):
-        for (source, row), (gate, column) in product(spans(sources) or NOTHING, spans(gates) or NOTHING):
+    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
+        for (source, row), (gate, column) in product(spans(sources) or NOTHING, spans(gates) or [('', (0, leaf.shape[-1]))]):
             ends = [end for end in (row, column) if end]
             shape = [end - begin for begin, end in ends]
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
@@ -116,12 +114,26 @@ def parameters_table(cell: Cell, params) -> str:
     return render(table)
 
 
-def by_reference(cell: Cell, params, xs, names: list[str]) -> dict[str, np.ndarray]:
-    """The same values, each [T, B, H], by the NumPy loop in float64."""
-    start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tuple(cell.carry(params, ())))
+def by_reference(cell: Cell, params, xs) -> tuple:
+    """Carries, gates and ys, each [T, B, H], by the NumPy loop in float64."""
+    start = [np.zeros(leaf.shape, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())]
     params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
     sequences = [reference.unroll(FLAGS.cell, params, xs[:, b], *start) for b in range(xs.shape[1])]
-    return dict(zip(names, np.stack(sequences, axis=1).transpose(2, 0, 1, 3), strict=True))
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
+
+
+def by_name(cell: Cell, fields: tuple[str, ...], carries, gates, ys) -> dict[str, np.ndarray]:
+    """What is shown of every step: gates (but for one that is the new carry itself), the new carry, and the output where it is not h';
+    of complex numbers both parts."""
+    named = {name: gate for name, gate in zip(cell.gates, gates, strict=True) if name not in fields}
+    named |= {f"{name}'": carry for name, carry in zip(fields, carries, strict=True)}
+    if not np.array_equal(ys, named["h'"]):
+        named['y'] = ys
+    shown: dict[str, np.ndarray] = {}
+    for name, value in named.items():
+        value = np.asarray(value)
+        shown |= {f'Re {name}': value.real, f'Im {name}': value.imag} if np.iscomplexobj(value) else {name: value}
+    return shown
 
 
 def values_table(values, expected) -> str:

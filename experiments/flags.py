@@ -28,6 +28,7 @@ from rnnlab.errors import InputError, first_line
 from rnnlab.initializers import PRESETS
 from rnnlab.models import POOLS
 from rnnlab.optim import CONSTANTS, OPTIMIZERS, SCHEDULES
+from rnnlab.precision import BFLOAT16
 from rnnlab.search import SAMPLERS
 
 FLAGS = flags.FLAGS
@@ -85,7 +86,9 @@ def series() -> None:
 def cell() -> None:
     flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
-    flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity.')
+    flags.DEFINE_enum(
+        'init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity. An lru has its own.'
+    )
     flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
     flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates of an LSTM or GRU start with; by default no such start.')
     flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
@@ -171,9 +174,12 @@ def training() -> None:
     flags.DEFINE_integer('max_trials', 1000, 'Refuse a sweep of more trials.', lower_bound=1)
     flags.DEFINE_string('shard', None, 'i/n: of n processes that share a sweep and its folder, the part of the i-th, from 1.')
 
-    # the run and its folder
+    # the machine
+    flags.DEFINE_enum('precision', 'float32', list(PRECISIONS), 'Of what is multiplied in products of matrices; sums are in float32.')
     flags.DEFINE_string('devices', 'auto', 'How many devices; auto: all, on a CPU each core; a run that is resumed, as many as before.')
     flags.register_validator('devices', lambda number: number == 'auto' or (number.isdecimal() and int(number)), 'must be auto or a number')
+
+    # the run's folder
     flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
     flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
     flags.DEFINE_float(
@@ -188,6 +194,7 @@ BY_THE_WAY = {  # these do not change what a run computes
     'out', 'resume', 'data_dir', 'checkpoint_every', 'devices',
     'sweep', 'trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard',
 }  # fmt: skip
+PRECISIONS = {'float32': None, 'bfloat16': BFLOAT16}
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1  # those that are ours
 NUMERICS = {  # these of JAX do, and the environment sets them too
     'jax_enable_x64', 'jax_default_matmul_precision', 'jax_default_prng_impl', 'jax_threefry_partitionable', 'jax_random_seed_offset',
@@ -263,6 +270,12 @@ def keep_programs() -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 
 
+def set_precision() -> None:
+    """Makes JAX multiply as --precision says, which is float32 unless JAX's own flag has another."""
+    if 'precision' in FLAGS:
+        jax.config.update('jax_default_matmul_precision', PRECISIONS[FLAGS.precision] or FLAGS.jax_default_matmul_precision)
+
+
 def sweepable() -> dict[str, Any]:
     """The flags that decide what a run computes, by name."""
     return {flag.name: flag for flag in FLAGS.flags_by_module_dict()[__name__] if flag.name not in BY_THE_WAY}
@@ -275,7 +288,9 @@ def assigned(settings: dict[str, str]) -> Iterator[None]:
         for name, text in settings.items():
             FLAGS[name].parse(text)
         FLAGS.validate_all_flags()
+        set_precision()
         yield
+    set_precision()
 
 
 def set_defaults(defaults: dict[str, Any]) -> None:
@@ -297,6 +312,7 @@ def recall(settings: dict[str, Any], where: str) -> None:
                 raise InputError(f'{where} notes {flag.name}={before!r}, which cannot be: {first_line(error)}') from error
             if given and now != flag.value:
                 raise InputError(f'{where} was made with --{flag.name}={before}, not {now}; leave --{flag.name} out')
+    set_precision()
 
 
 def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
@@ -316,6 +332,7 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
         logging.set_verbosity(logging.ERROR)
         claim_cores()
         keep_programs()
+        set_precision()
         try:
             main(argv[1:]) if takes_arguments else main()
         except (InputError, flags.Error) as error:

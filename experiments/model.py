@@ -3,7 +3,7 @@
 import inspect
 
 from experiments.flags import FLAGS, set_defaults
-from rnnlab.cells import CELLS, Cell
+from rnnlab.cells import CELLS, Cell, Linear
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
@@ -27,9 +27,11 @@ def check() -> None:
 def cell(hyper: Hyper) -> Cell:
     make, options = CELLS[FLAGS.cell], {}
     takes = inspect.signature(make).parameters
-    if FLAGS.init:
+    if FLAGS.init and 'init' in takes:
         options['init'] = FLAGS.init
     if hyper.init_scale is not None:
+        if 'init' not in takes:
+            raise InputError(f'--init_scale goes with a cell that takes --init, not {FLAGS.cell}, which has a start of its own')
         options['init'] = scaled(FLAGS.init or takes['init'].default, hyper.init_scale)
     if hyper.forget_bias is not None:
         if 'forget_bias' not in takes:
@@ -46,8 +48,10 @@ def layers(hyper: Hyper) -> list[Layer]:
     options: dict = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout, 'bptt': FLAGS.bptt, 'remat': FLAGS.remat}
 
     def layer() -> Layer:
-        both = 'bidirectional' in FLAGS and FLAGS.bidirectional
-        return bidirectional(cell(hyper), cell(hyper), **options) if both else recurrent(cell(hyper), **options)
+        own, both = cell(hyper), 'bidirectional' in FLAGS and FLAGS.bidirectional
+        if FLAGS.recurrent_dropout is not None and isinstance(own.form, Linear):
+            raise InputError(f'--recurrent_dropout goes with a cell that has recurrent products, not {FLAGS.cell}')
+        return bidirectional(own, own, **options) if both else recurrent(own, **options)
 
     return [layer() for _ in range(FLAGS.layers)]
 

@@ -8,11 +8,11 @@ Cells are in rnnlab.cells, what runs them over time in rnnlab.recurrence; models
 runs and plots are modules to import by name.
 """
 
-from rnnlab.cells import CELLS, Cell, elman, gru, gru_reset_before, irnn, lstm, residual, stack
+from rnnlab.cells import CELLS, Cell, elman, gru, gru_reset_before, irnn, lru, lstm, mingru, minlstm, residual, stack
 from rnnlab.errors import InputError
 from rnnlab.recurrence import Layer, bidirectional, recurrent, unroll
 
 __all__ = [
-    'CELLS', 'Cell', 'InputError', 'Layer', 'bidirectional', 'elman', 'gru', 'gru_reset_before', 'irnn', 'lstm', 'recurrent',
-    'residual', 'stack', 'unroll',
+    'CELLS', 'Cell', 'InputError', 'Layer', 'bidirectional', 'elman', 'gru', 'gru_reset_before', 'irnn', 'lru', 'lstm', 'mingru',
+    'minlstm', 'recurrent', 'residual', 'stack', 'unroll',
 ]  # fmt: skip

@@ -53,12 +53,12 @@ def owners(cell: Cell, params, inputs: int):
     """(parameter, leaf, sources, gates) for the parameters of a cell: what its rows read (x, h) and whose its columns are,
     each with how many; empty where that is not known."""
     hidden = output(cell, params, inputs).shape[-1]
+    wider = jax.eval_shape(lambda key: cell.init(key, inputs + 1), jax.random.key(0))
     for parameter, leaf in by_rank(params):
         *rows, columns = leaf.shape
         gates = dict.fromkeys(cell.gates, hidden) if columns == hidden * len(cell.gates) else {}
-        sources = {(inputs + hidden,): {'x': inputs, 'h': hidden}, (inputs,): {'x': inputs}}.get(tuple(rows), {})
-        if rows and parameter.startswith('recurrent'):
-            sources = {'h': hidden}
+        of_x = inputs if wider[parameter].shape != leaf.shape else 0  # one input more is one row more
+        sources = {name: size for name, size in (('x', of_x), ('h', sum(rows) - of_x)) if size}
         yield parameter, leaf, sources, gates
 
 

@@ -47,7 +47,7 @@ def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
 
         def back(product, at):
             norms = {name: jnp.linalg.norm(product[:, part], ord=2) for name, part in parts.items()}
-            return product @ jax.jacrev(step)(*at), norms
+            return product @ jax.jacrev(step, holomorphic=jnp.iscomplexobj(flat))(*at), norms
 
         last = jnp.eye(flat.size, dtype=flat.dtype)[parts['h']]
         return lax.scan(back, last, visited, reverse=True)[1]

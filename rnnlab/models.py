@@ -10,6 +10,7 @@ from jax import Array
 from rnnlab.cells.cell import biased
 from rnnlab.errors import InputError, known, positive
 from rnnlab.initializers import Preset, preset
+from rnnlab.precision import product
 from rnnlab.recurrence import Layer, dropout_mask
 from rnnlab.recurrence.dropout import fold
 from rnnlab.recurrence.masking import choose, within, zeroed
@@ -136,7 +137,7 @@ def network(
 
 
 def affine(params, x: Array) -> Array:
-    return biased(x @ params['kernel'], params['bias'])
+    return biased(product(x, params['kernel']), params['bias'])
 
 
 def mean(ys: Array, lengths: Array | None) -> Array:

@@ -42,7 +42,14 @@ def same(actual, expected):
 def noisy(tree, seed=7, scale=0.3):
     """The tree with normal noise on every entry: zero biases and carries hide mistakes."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + scale * rng.standard_normal(leaf.shape).astype(leaf.dtype)), tree)
+
+    def more(leaf):
+        noise = scale * rng.standard_normal(leaf.shape)
+        if jnp.iscomplexobj(leaf):
+            noise = noise + 1j * scale * rng.standard_normal(leaf.shape)
+        return jnp.asarray(np.asarray(leaf) + noise.astype(leaf.dtype))
+
+    return jax.tree.map(more, tree)
 
 
 def command(experiment, *flags):

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.test_util import check_grads
 
-from rnnlab.cells import CELLS, Gated, gru, lstm, residual, stack
+from rnnlab.cells import CELLS, Linear, gru, lstm, residual, stack
+from rnnlab.cells.cell import take_step
 from rnnlab.errors import InputError
-from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, recurrent, unroll
+from rnnlab.recurrence import bidirectional, dropout_mask, engines, recurrent, unroll
 from rnnlab.recurrence.dropout import fold, recurrent_noise
 from tests.conftest import close, noisy
 
@@ -21,7 +22,7 @@ D, H, T, B = 3, 4, 6, 3
 
 MADE = {name: make(H) for name, make in CELLS.items()}
 MADE['stack'] = stack(lstm(H), residual(gru(H)))
-RUNS = [(name, engine) for name, cell in MADE.items() for engine in ENGINES if engine == 'scan' or isinstance(cell.form, Gated)]
+RUNS = [(name, engine) for name, cell in MADE.items() for engine in engines(cell)]
 
 
 @cache
@@ -40,18 +41,25 @@ def jitted(name, engine, reverse, last):
 
 def weighted_sum(tree):
     """A number that depends on every entry of the tree, on each with a weight of its own."""
-    return sum(jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape)) for leaf in jax.tree.leaves(tree))
+    return sum(jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape)) for leaf in real_leaves(tree))
+
+
+def real_leaves(tree):
+    """The leaves of the tree, of complex ones both parts."""
+    return [part for leaf in jax.tree.leaves(tree) for part in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))]
 
 
 def noise(name, seed=3):
     """What the recurrent products are to be multiplied by, for a batch of B."""
     cell, params, _, _ = case(name)
+    if isinstance(cell.form, Linear):
+        return None
     return jax.tree.map(lambda h: noisy(jnp.ones_like(h), seed), recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5))
 
 
 def loop(cell, params, xs, carry, lengths, reset, reverse, noise):
     """The loop of unroll's docstring, a sequence at a time and without a batch axis."""
-    step = jax.jit(cell.step)
+    step = jax.jit(partial(take_step, cell))
     first = cell.carry(params, ())
     carries, ys = [], np.zeros((T, B, H))
     for b in range(B):
@@ -120,14 +128,18 @@ RESET = np.arange(T * B).reshape(T, B) % 5 == 3
 
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize(('masks', 'last'), [({}, True), ({'lengths': LENGTHS, 'reset': RESET}, False)], ids=['whole', 'masked'])
-@pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'gated'])
+@pytest.mark.parametrize('name', [name for name, cell in MADE.items() if len(engines(cell)) > 1])
 def test_engines_agree_in_values_and_gradients(name, masks, last, reverse):
     cell, params, xs, carry = case(name)
     options = {**masks, 'last': last, 'reverse': reverse, 'noise': noise(name) if masks else None}
-    results = [
-        jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry) for engine in ENGINES
-    ]
-    close(results[0], results[1])
+
+    def results(engine):
+        return jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
+
+    first, *others = engines(cell)
+    expected = results(first)
+    for engine in others:
+        close(results(engine), expected)
 
 
 @pytest.mark.parametrize('name', MADE)
@@ -203,7 +215,7 @@ def test_default_engine_has_forward_mode(name):
     tangents = noisy(jax.tree.map(jnp.zeros_like, (params, xs, carry)), 5)
     _, forward = jax.jit(lambda *at: jax.jvp(f, at, tangents))(params, xs, carry)
     grads = jax.jit(jax.grad(f, argnums=(0, 1, 2)))(params, xs, carry)
-    close(forward, sum(jnp.vdot(g, t) for g, t in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True)))
+    close(forward, sum(jnp.sum(g * t).real for g, t in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True)))
 
 
 @pytest.mark.parametrize('reverse', [False, True])
@@ -221,12 +233,12 @@ def test_padding_changes_neither_values_nor_gradients(name, engine, reverse):
             if length:
                 one, ys = unroll(cell, params, xs[:length, b : b + 1], one, engine=engine, reverse=reverse)
                 value += jnp.sum(ys**2)
-            value += sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(one))
+            value += sum(jnp.sum(jnp.sin(leaf)) for leaf in real_leaves(one))
         return value
 
     def together(params, carry, xs):
         after, ys = unroll(cell, params, xs, carry, lengths=LENGTHS, engine=engine, reverse=reverse)
-        return jnp.sum(ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(after))
+        return jnp.sum(ys**2) + sum(jnp.sum(jnp.sin(leaf)) for leaf in real_leaves(after))
 
     value, (d_params, d_carry, d_xs) = jax.jit(jax.value_and_grad(together, argnums=(0, 1, 2)))(params, carry, padded)
     close((value, (d_params, d_carry)), jax.jit(jax.value_and_grad(alone, argnums=(0, 1)))(params, carry))
@@ -244,13 +256,19 @@ def test_vmap_over_params_is_one_after_another(name, engine):
         close(ours, f(alone, xs, carry))
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', [name for name in CELLS if not isinstance(MADE[name].form, Linear)])
 def test_noise_for_all_is_a_recurrent_kernel_of_scaled_rows(name):
     cell, params, xs, carry = case(name)
     mask = np.array([0.0, 2.0, 0.5, 1.0])
     rows, recurrent_rows = ('recurrent_kernel', slice(0, H)) if 'recurrent_kernel' in params else ('kernel', slice(D, D + H))
     scaled = params | {rows: params[rows].at[recurrent_rows].multiply(np.tile(mask[:, None], params[rows].shape[1]))}
     close(unroll(cell, params, xs, carry, noise=np.tile(mask, (B, 1))), unroll(cell, scaled, xs, carry))
+
+
+def test_a_linear_cell_takes_no_noise():
+    cell, params, xs, _ = case('mingru')
+    with pytest.raises(InputError, match='has none'):
+        unroll(cell, params, xs, noise=jnp.ones((B, H)))
 
 
 def test_a_dropout_mask_is_of_its_sequence_and_keeps_the_mean():
@@ -318,8 +336,8 @@ def test_a_layer_of_both_directions_cannot_go_on():
         ({'noise': np.ones(H)}, r'noise .* must be \[3, 4\], not \[4\]'),
         ({'bptt': 0}, 'bptt must be a whole number above zero'),
         ({'remat': 2.5}, 'remat must be a whole number above zero'),
-        ({'engine': 'warp'}, 'gated, scan'),
-        ({'engine': 'gated'}, 'form Gated only'),
+        ({'engine': 'warp'}, 'associative, gated, linear, scan'),
+        ({'engine': 'gated'}, 'this one runs on scan'),
     ],
 )
 def test_bad_arguments_say_what_is_wrong(change, words):

@@ -5,6 +5,7 @@ import json
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -34,12 +35,14 @@ def test_explain_computes_every_cell_twice_and_agrees(name, tmp_path):
     assert f'total {sum(leaf.size for leaf in params.values())}' in ' '.join(result.stdout.split())
     for parameter, leaf in params.items():
         assert re.search(rf'parameter {parameter} +{re.escape(str([*leaf.shape]))}', result.stdout)
-    assert re.search(r"^  y = h' +\[1, 4\]$", result.stdout, re.MULTILINE)
-    shown = re.findall(r'^ +(?:\d+ +)?(\S+) +[+-]\d\.\d{4} +[+-]', result.stdout, re.MULTILINE)
+    assert re.search(r'^  y = .* -> \[1, 4\]$' if name == 'lru' else r"^  y = h' +\[1, 4\]$", result.stdout, re.MULTILINE)
+    shown = re.findall(r'^ +(?:\d+ +)?((?:Re |Im )?\S+) +[+-]\d\.\d{4} +[+-]', result.stdout, re.MULTILINE)
     cell = CELLS[name](4)
-    fields = cell.carry(cell.init(jax.random.key(0), 3), ())._fields
-    values = [*(gate for gate in cell.gates if gate not in fields), *(f"{field}'" for field in fields)]
-    assert shown == values * 4
+    first = cell.carry(cell.init(jax.random.key(0), 3), ())._asdict()
+    values = [gate for gate in cell.gates if gate not in first]
+    for field, leaf in first.items():
+        values += [f"Re {field}'", f"Im {field}'"] if jnp.iscomplexobj(leaf) else [f"{field}'"]
+    assert shown == (values + ['y'] * (name == 'lru')) * 4
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn == ({'gates_lstm.png', 'gradient_reach.png'} if name == 'lstm' else set())
 

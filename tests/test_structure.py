@@ -16,6 +16,7 @@ FLOORS = {
     'rnnlab.initializers': 1,
     'rnnlab.reference': 1,
     'rnnlab.optim': 1,
+    'rnnlab.precision': 1,
     'rnnlab.runs': 1,
     'rnnlab.axes': 1,
     'rnnlab.checkpoint': 1,

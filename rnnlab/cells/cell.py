@@ -13,6 +13,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
 from rnnlab.errors import InputError
+from rnnlab.precision import product
 
 Params = Any
 Carry = Any
@@ -27,7 +28,7 @@ class Cell(NamedTuple):
         [..., H] (a tuple of them for a Chain), multiplies what the recurrent products read of the carry: recurrent dropout.
     gates: their names, in the order of the columns of its kernels.
     values: (params, carry, x) -> what each gate is in that step, arrays [..., H] in the order of `gates`; None: not shown.
-    form: a faster equal of step for an engine (Gated) or the parts that it is made of (Chain); None for a plain cell.
+    form: a faster equal of step for an engine (Gated, Linear) or the parts that it is made of (Chain); None for a plain cell.
     """
 
     init: Callable[..., Params]
@@ -51,6 +52,21 @@ class Gated(NamedTuple):
     ready: Callable[[Params, int], Params] = lambda params, inputs: params
 
 
+class Linear(NamedTuple):
+    """h' = a h + b, every unit by itself, with a and b of the input alone: what engines take that see all steps at once.
+
+    drive: (params, x [..., D]) -> (a, b, values of the gates), a and b arrays [..., H] of the type of h.
+    read: (params, h, x) -> y, for the new h.
+    """
+
+    drive: Callable[[Params, Array], tuple[Array, Array, tuple[Array, ...]]]
+    read: Callable[[Params, Array, Array], Array]
+
+
+class LinearCarry(NamedTuple):
+    h: Array  # [..., H]
+
+
 class Chain(NamedTuple):
     """Cells one above the other: each one's output y is joined with its input x to become the next one's input."""
 
@@ -62,8 +78,8 @@ def joint(params: Params, x: Array, h: Array) -> Array:
     """[x, h] W + b, with params kernel W [D + H, N] and bias b [N], the sum of two where a recurrent_bias is there too."""
     bias = params['bias'] + params['recurrent_bias'] if 'recurrent_bias' in params else params['bias']
     if 'recurrent_kernel' in params:
-        return biased(x @ params['kernel'] + h @ params['recurrent_kernel'], bias)
-    return biased(jnp.concatenate([x, h], axis=-1) @ params['kernel'], bias)
+        return biased(product(x, params['kernel']) + product(h, params['recurrent_kernel']), bias)
+    return biased(product(jnp.concatenate([x, h], axis=-1), params['kernel']), bias)
 
 
 def apart(params: Params, inputs: int) -> Params:
@@ -121,6 +137,20 @@ def gated(init, carry, affine, pointwise, gates, ready=None) -> Cell:
 
     form = Gated(affine, pointwise) if ready is None else Gated(affine, pointwise, ready)
     return plain(init, carry, whole, gates, form)
+
+
+def linear(init, carry, drive, read, gates) -> Cell:
+    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no noise."""
+
+    def step(params, carry, x):
+        a, b, _ = drive(params, x)
+        h = a * carry.h + b
+        return LinearCarry(h), read(params, h, x)
+
+    def values(params, carry, x):
+        return drive(params, x)[2]
+
+    return Cell(init, carry, step, gates, values, Linear(drive, read))
 
 
 def output(cell: Cell, params: Params, inputs: int) -> jax.ShapeDtypeStruct:

@@ -10,6 +10,7 @@ from jax.nn import sigmoid
 from rnnlab.cells.cell import Cell, biased, dropped, gated, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, chrono_bias, preset
+from rnnlab.precision import product
 
 
 class GRUCarry(NamedTuple):
@@ -50,7 +51,7 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
         return GRUCarry(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def from_input(params, x):
-        return biased(x @ params['kernel'], params['bias'])
+        return biased(product(x, params['kernel']), params['bias'])
 
     def blend(r, z, n, h):
         h = (1 - z) * n + z * h
@@ -58,7 +59,7 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
 
     # reset after: one affine map, input and recurrent side apart, then elementwise work
     def affine(params, carry, x):
-        return from_input(params, x), biased(carry.h @ params['recurrent_kernel'], params['recurrent_bias'])
+        return from_input(params, x), biased(product(carry.h, params['recurrent_kernel']), params['recurrent_bias'])
 
     def pointwise(params, carry, z):
         (xr, xz, xn), (hr, hz, hn) = (jnp.split(side, 3, axis=-1) for side in z)
@@ -70,8 +71,8 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
         recurrent_rz, recurrent_n = jnp.split(params['recurrent_kernel'], [2 * hidden_size], axis=-1)
         x_rz, x_n = jnp.split(from_input(params, x), [2 * hidden_size], axis=-1)
         h = dropped(carry, noise).h
-        r, z = jnp.split(sigmoid(named(x_rz + h @ recurrent_rz)), 2, axis=-1)
-        return blend(r, z, jnp.tanh(named(x_n + (r * h) @ recurrent_n)), carry.h)
+        r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
+        return blend(r, z, jnp.tanh(named(x_n + product(r * h, recurrent_n))), carry.h)
 
     if reset_after:
         return gated(init_params, carry, affine, pointwise, gates)

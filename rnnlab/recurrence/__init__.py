@@ -2,6 +2,6 @@
 
 from rnnlab.recurrence.dropout import dropout_mask
 from rnnlab.recurrence.layer import Layer, bidirectional, recurrent
-from rnnlab.recurrence.unroll import ENGINES, unroll
+from rnnlab.recurrence.unroll import ENGINES, engines, unroll
 
-__all__ = ['ENGINES', 'Layer', 'bidirectional', 'dropout_mask', 'recurrent', 'unroll']
+__all__ = ['ENGINES', 'Layer', 'bidirectional', 'dropout_mask', 'engines', 'recurrent', 'unroll']

@@ -1,7 +1,8 @@
 """The engine with its own gradient, for cells of one affine map and elementwise work (form Gated).
 
 Forward it keeps z and the carry of every step. Backward it runs one reverse scan that differentiates the elementwise work
-again from these and sums the params' gradient as it goes, at every step or of many at once. Reverse mode only.
+again from these and sums the params' gradient as it goes, at every step or of many at once. Reverse mode only. In bfloat16
+it keeps them as that, though the carry itself goes on in full.
 """
 
 from functools import partial
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rnnlab.precision import halved, restored
 from rnnlab.recurrence.parts import in_parts
 
 
@@ -27,7 +29,7 @@ def forward(cell, params, carry, inputs, reverse):
     def step(carry, x):
         z = cell.affine(params, carry, x)
         after, y = cell.pointwise(params, carry, z, x)
-        return after, (y, z, carry)
+        return after, (y, halved(z), halved(carry))
 
     last, (ys, zs, carries) = lax.scan(step, carry, inputs, reverse=reverse)
     return (last, ys), (params, inputs, zs, carries)
@@ -37,9 +39,13 @@ def backward(cell, reverse, kept, gradient):
     params, inputs, zs, carries = kept
     d_last, d_ys = gradient
 
+    def whole(at):
+        x, z, carry, d_y = at
+        return x, *restored((z, carry), params), d_y
+
     def step(running, at):
         """One step back, with what it gives to the gradients of params and input."""
-        x, _, carry, _ = at
+        x, _, carry, _ = at = whole(at)
         (through_pointwise, d_params), d_z = pointwise_step(running, at)
         _, pull = jax.vjp(lambda p, c, v: cell.affine(p, c, x._replace(x=v)), params, carry, x.x)
         of_params, through_affine, d_x = pull(d_z)
@@ -54,7 +60,7 @@ def backward(cell, reverse, kept, gradient):
 
     def carry_step(running, at):
         """One step back, without them."""
-        x, _, carry, _ = at
+        x, _, carry, _ = at = whole(at)
         (through_pointwise, d_params), d_z = pointwise_step(running, at)
         _, pull = jax.vjp(lambda c: cell.affine(params, c, x), carry)
         (through_affine,) = pull(d_z)
@@ -63,7 +69,7 @@ def backward(cell, reverse, kept, gradient):
     def part(running, stacked):
         """Some steps back, then what they give together."""
         (d_carry, d_params), d_zs = lax.scan(carry_step, running, stacked, reverse=not reverse)
-        inputs, _, carries, _ = stacked
+        inputs, _, carries, _ = whole(stacked)
         _, pull = jax.vjp(lambda p, x: cell.affine(p, carries, inputs._replace(x=x)), params, inputs.x)
         of_params, d_xs = pull(d_zs)
         return (d_carry, jax.tree.map(jnp.add, d_params, of_params)), d_xs

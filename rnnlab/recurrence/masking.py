@@ -28,11 +28,14 @@ class Masked(NamedTuple):
 
     step: (params, carry, inputs) -> (carry, y).
     affine: (params, carry, inputs) -> z, and pointwise: (params, carry, z, inputs) -> (carry, y), for cells of form Gated.
+    drive: (params, inputs) -> (a, b), and read: (params, hs, inputs) -> ys, both of all steps at once, for those of form Linear.
     """
 
     step: Callable
     affine: Callable
     pointwise: Callable
+    drive: Callable
+    read: Callable
 
 
 def within(time_steps: int, lengths: Array) -> Array:
@@ -104,7 +107,19 @@ def masked(cell: Cell) -> Masked:
         after, y, _ = cell.form.pointwise(params, carry, z)
         return leave(inputs, carry, after, y)
 
-    return Masked(step, affine, pointwise)
+    def drive(pair, inputs):
+        params, _ = pair
+        a, b, _ = cell.form.drive(params, zeroed(inputs.valid, inputs.x))
+        if inputs.fresh is not None:
+            first = jnp.expand_dims(cell.carry(params, inputs.x.shape[1:-1]).h, 0)
+            a, b = zeroed(~inputs.fresh, a), b + zeroed(inputs.fresh, a * first)
+        return choose(inputs.valid, a, jnp.ones_like(a)), zeroed(inputs.valid, b)
+
+    def read(pair, hs, inputs):
+        params, _ = pair
+        return zeroed(inputs.valid, cell.form.read(params, hs, zeroed(inputs.valid, inputs.x)))
+
+    return Masked(step, affine, pointwise, drive, read)
 
 
 def holding(cell: Masked) -> Masked:
@@ -124,4 +139,4 @@ def holding(cell: Masked) -> Masked:
         carry, y = state
         return hold(inputs, y, *cell.pointwise(pair, carry, z, inputs))
 
-    return Masked(step, affine, pointwise)
+    return cell._replace(step=step, affine=affine, pointwise=pointwise)

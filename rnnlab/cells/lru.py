@@ -1,0 +1,62 @@
+"""The linear recurrent unit."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rnnlab.cells.cell import Cell, LinearCarry, linear
+from rnnlab.errors import InputError, positive
+from rnnlab.precision import product
+
+
+def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi) -> Cell:
+    """The LRU (Orvieto et al. 2023, appendix A): a complex state, diagonal and linear.
+
+        a = exp(-exp(nu_log) + i exp(theta_log))            [H]: modulus below 1, and phase
+        h' = a h + exp(gamma_log) (x B)                     [B, D] [D, H] -> [B, H], complex
+        y = Re(h' C) + x D                                  [B, H] [H, H] + [B, D] [D, H] -> [B, H]
+
+    All params are real: B is B_re + i B_im, C likewise. Here D is a matrix, since inputs and outputs may differ in number.
+
+    The moduli start uniform on the ring from r_min to r_max, the phases below max_phase, and gamma keeps the size of h.
+    Raises InputError unless 0 <= r_min < r_max <= 1.
+    """
+    positive('hidden_size', hidden_size)
+    if not 0 <= r_min < r_max <= 1:
+        raise InputError(f'r_min and r_max must be 0 <= r_min < r_max <= 1, not {r_min} and {r_max}')
+
+    def init_params(key, inputs, dtype=float):
+        keys = jax.random.split(key, 7)
+        modulus, phase = (jax.random.uniform(k, (hidden_size,), dtype, minval=jnp.finfo(dtype).eps) for k in keys[:2])
+        nu = -0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2))
+
+        def normal(key, rows, variance):
+            return math.sqrt(variance) * jax.random.normal(key, (rows, hidden_size), dtype)
+
+        return {
+            'nu_log': jnp.log(nu),
+            'theta_log': jnp.log(max_phase * phase),
+            'gamma_log': 0.5 * jnp.log(-jnp.expm1(-2 * nu)),
+            'B_re': normal(keys[2], inputs, 0.5 / inputs),
+            'B_im': normal(keys[3], inputs, 0.5 / inputs),
+            'C_re': normal(keys[4], hidden_size, 1 / hidden_size),
+            'C_im': normal(keys[5], hidden_size, 1 / hidden_size),
+            'D': normal(keys[6], inputs, 1 / inputs),
+        }
+
+    def carry(params, batch_shape):
+        zeros = jnp.zeros((*batch_shape, hidden_size), params['nu_log'].dtype)
+        return LinearCarry(lax.complex(zeros, zeros))
+
+    def drive(params, x):
+        a = jnp.exp(lax.complex(-jnp.exp(params['nu_log']), jnp.exp(params['theta_log'])))
+        gamma = jnp.expand_dims(jnp.exp(params['gamma_log']), 0)
+        b = lax.complex(product(x, params['B_re'] * gamma), product(x, params['B_im'] * gamma))
+        return jnp.broadcast_to(a, b.shape), b, ()
+
+    def read(params, h, x):
+        return product(h.real, params['C_re']) - product(h.imag, params['C_im']) + product(x, params['D'])
+
+    return linear(init_params, carry, drive, read, ())

@@ -1,0 +1,45 @@
+"""Products in bfloat16: what is rounded, and what is not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnlab.cells import CELLS
+from rnnlab.precision import BFLOAT16, product
+from rnnlab.recurrence import engines, unroll
+from tests.conftest import close, noisy
+
+D, H, T, B = 8, 16, 12, 4
+
+
+def rounded(x):
+    return np.asarray(x).astype(jnp.bfloat16).astype(np.float64)
+
+
+def test_what_is_multiplied_is_rounded_and_nothing_else():
+    x, w, d_y = (noisy(jnp.zeros(shape), seed) for seed, shape in enumerate([(2, B, D), (D, H), (2, B, H)]))
+    with jax.default_matmul_precision(BFLOAT16):
+        y, pull = jax.vjp(product, x, w)
+        d_x, d_w = pull(d_y)
+    expected = rounded(x) @ rounded(w), rounded(d_y) @ rounded(w).T, np.einsum('tbd,tbh->dh', rounded(x), rounded(d_y))
+    close(jax.tree.map(np.asarray, (y, d_x, d_w)), expected, 1e-5)  # sums are in float32; what rounding makes is 4e-3
+    close(product(x, w), x @ w)
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_every_engine_is_near_the_full_precision(name):
+    cell = CELLS[name](H)
+    params = cell.init(jax.random.key(0), D, jnp.float32)
+    xs = jnp.asarray(noisy(jnp.zeros((T, B, D)), scale=1.0), jnp.float32)
+
+    def gradient(engine):
+        return jax.jit(jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, engine=engine)[1] ** 2)))(params)
+
+    exact = gradient('scan')
+    for engine in engines(cell):
+        with jax.default_matmul_precision(BFLOAT16):
+            near = gradient(engine)
+        for leaf, other in zip(jax.tree.leaves(near), jax.tree.leaves(exact), strict=True):
+            assert leaf.dtype == jnp.float32
+            assert 1e-5 < np.linalg.norm(leaf - other) / np.linalg.norm(other) < 2e-2
