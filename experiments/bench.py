@@ -95,27 +95,33 @@ def main() -> None:
 
 def time_shapes() -> None:
     """Every library does every piece of work, in a process of its own that lives as long as the benchmark, by turns."""
+    for flag in ('what', 'shapes', 'cells'):
+        if not FLAGS[flag].value:
+            raise InputError(f'--{flag} names nothing to time')
     costs.installed(FLAGS.peers)
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
-    names = [OURS, *(name for peer in FLAGS.peers for name in PEERS[peer])]
-    workers = {name: start(name) for name in names}
-    rate = matmul_rate()
-    rows = []
+    workers = {name: start(name) for name in [OURS, *(name for peer in FLAGS.peers for name in PEERS[peer])]}
+    rows, rate, text = [], 0.0, ''
     for row in race(workers):
         rows.append(row)
+        rate = max(rate, matmul_rate())
+        text = write(folder, rows, list(workers), rate)
         ratio = f'{row.ratio:.2f} times as fast as {row.best_peer}' if row.ratio else ''
         console.print(f'{row.what} {row.shape} {row.cell}: {1e3 * row.median(OURS):.4g} ms   {ratio}')
     for worker in workers.values():
         worker.communicate()
-    rate = max(rate, matmul_rate())
-    text = '\n'.join([machine(rate), '', table(rows, names, rate), '', *summary(rows, rate)])
-    console.print(f'\n{text}')
-    (folder / 'bench.md').write_text(text + '\n')
+    console.print(f'\n{text}\nwritten: {folder / "bench.md"}, {folder / "bench.json"}; drawn: {folder / "bench.png"}')
+
+
+def write(folder: Path, rows: list[Row], names: list[str], rate: float) -> str:
+    """All files anew after every row, so that an interrupted race keeps what it has; the result is the text of bench.md."""
+    text = '\n'.join([machine(rate), '', table(rows, names, rate), '', *summary(rows, rate)]) + '\n'
+    runs.write_text(folder / 'bench.md', text)
     runs.write_json(folder / 'bench.json', {'machine': machine(rate), 'matmul_rate': rate, 'rows': [row._asdict() for row in rows]})
     medians = [(f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds}) for row in rows]
     plots.bench(medians, OURS, folder / 'bench.png')
-    console.print(f'\nwritten: {folder / "bench.md"}, {folder / "bench.json"}; drawn: {folder / "bench.png"}')
+    return text
 
 
 def start(name: str) -> Any:
