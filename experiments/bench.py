@@ -42,7 +42,7 @@ flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
 flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}.')
-flags.DEFINE_integer('repeats', 5, 'Times each, by turns, after one that compiles.', lower_bound=1)
+flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
 flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:STEPS:REMAT.')
 
 
@@ -158,16 +158,17 @@ def ask(name: str, worker: Any, message: Any) -> Any:
 
 
 def work(name: str) -> None:
-    """Answers what is asked: to make something ready, with its numbers; or to do it, with the seconds of a step (or an epoch)."""
+    """Answers what is asked: to make something ready, with its numbers; or to do it, with the seconds of a step (or an epoch).
+
+    What stood idle comes back slower, by up to a third: caches and clocks are cold, threads asleep. So every turn begins untimed.
+    """
     os.environ['KERAS_BACKEND'] = 'jax'
     go, times = None, 1
     for line in sys.stdin:
         message = json.loads(line)
         if message == 'go':
             assert go
-            began = time.perf_counter()
-            go()
-            answer: Any = (time.perf_counter() - began) / times
+            answer: Any = costs.awake(go) / times
         else:
             shape, what = SHAPES[message['shape']], message['what']
             go = CONTENDERS[name](message['cell'], shape, what)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,6 +28,7 @@ AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's f
 SWEEP = ('--dataset=digits', '--epochs=10')
 LENGTHS = (256, 1024, 4096, 16384)
 MEMORY_UNITS, MEMORY_BATCH = 128, 32
+WARM_UP, READING = 0.15, 0.1  # seconds at least
 
 
 def installed(peers: list[str]) -> None:
@@ -37,6 +39,22 @@ def installed(peers: list[str]) -> None:
 
 def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
+
+
+def awake(go: Callable[[], Any]) -> float:
+    """The seconds of one go, once it has been done for a while untimed; of a short one the mean of many."""
+    mean_of(go, WARM_UP)
+    return mean_of(go, READING)
+
+
+def mean_of(go: Callable[[], Any], least: float) -> float:
+    """The mean seconds of as many goes, one at least, as fill that time."""
+    began, number = time.perf_counter(), 0
+    while True:
+        go()
+        number += 1
+        if (seconds := time.perf_counter() - began) >= least:
+            return seconds / number
 
 
 def all_settings() -> list[Settings]:
