@@ -116,7 +116,7 @@ def time_shapes() -> None:
 
 def write(folder: Path, rows: list[Row], names: list[str], rate: float) -> str:
     """All files anew after every row, so that an interrupted race keeps what it has; the result is the text of bench.md."""
-    text = '\n'.join([machine(rate), '', table(rows, names, rate), '', *summary(rows, rate)]) + '\n'
+    text = '\n\n'.join([machine(rate), short_table(rows, rate), *summary(rows, rate), table(rows, names, rate)]) + '\n'
     runs.write_text(folder / 'bench.md', text)
     runs.write_json(folder / 'bench.json', {'machine': machine(rate), 'matmul_rate': rate, 'rows': [row._asdict() for row in rows]})
     medians = [(f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds}) for row in rows]
@@ -199,15 +199,37 @@ def machine(rate: float) -> str:
     )
 
 
+def short_table(rows: list[Row], rate: float) -> str:
+    """A line for each shape and cell: our median, how many times that the best peer takes, and the share where it says something."""
+    heads = ['shape (T, batch, inputs, units)', 'cell']
+    for what in FLAGS.what:
+        heads += [f'{what}, ms', 'best peer takes', *(['share of the matmul rate'] if what == 'gradient' else [])]
+    found = {(row.shape, row.cell, row.what): row for row in rows}
+    lines = []
+    for shape, cell in dict.fromkeys((row.shape, row.cell) for row in rows):
+        line = [f'`{shape}` ({SHAPES[shape]})' if cell == FLAGS.cells[0] else '', cell]
+        for what in FLAGS.what:
+            row = found.get((shape, cell, what))  # none yet while the race goes on
+            line.append(f'{1e3 * row.median(OURS):.3g}' if row else '')
+            line.append(f'{row.ratio:.2f} times ({row.best_peer})' if row and row.ratio else '')
+            if what == 'gradient':
+                line.append(f'{share(row, rate):.0%}' if row and SHAPES[shape].hidden >= WIDE else '')
+        lines.append(line)
+    return markdown(heads, lines)
+
+
 def table(rows: list[Row], names: list[str], rate: float) -> str:
-    """Milliseconds, the median and in brackets the spread; Markdown."""
-    heads = ['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate']
-    lines = ['| ' + ' | '.join(heads) + ' |', '|' + '---|' * len(heads)]
+    """Milliseconds, the median and in brackets the spread."""
+    lines = []
     for row in rows:
         times = [milliseconds(row.seconds[name]) if name in row.seconds else '' for name in names]
         ratio = f'{row.ratio:.2f} times as long' if row.ratio else ''
-        lines.append('| ' + ' | '.join([row.what, row.shape, row.cell, *times, ratio, f'{share(row, rate):.0%}']) + ' |')
-    return '\n'.join(lines)
+        lines.append([row.what, row.shape, row.cell, *times, ratio, f'{share(row, rate):.0%}'])
+    return markdown(['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate'], lines)
+
+
+def markdown(heads: list[str], lines: list[list[str]]) -> str:
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [heads, ['---'] * len(heads), *lines])
 
 
 def milliseconds(seconds: list[float]) -> str:
