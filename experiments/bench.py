@@ -2,7 +2,7 @@
 
 python -m experiments.bench --peers=torch,flax --shapes=rows64 --cells=lstm --what=gradient,train_step --out=runs/bench
 python -m experiments.bench --what=sweep --peers=torch --repeats=1
-python -m experiments.bench --what=memory
+python -m experiments.bench --what=memory --peers=flax
 """
 
 import json
@@ -43,7 +43,7 @@ flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PE
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
 flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
-flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:STEPS:REMAT.')
+flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
 
 
 class Row(NamedTuple):
@@ -74,7 +74,8 @@ def main() -> None:
     elif FLAGS.worker == 'sweep':
         costs.torch_sweep()
     elif FLAGS.worker:
-        costs.measure_gradient(*map(int, FLAGS.worker.split(':')[1:]))
+        _, library, *numbers = FLAGS.worker.split(':')
+        costs.measure_gradient(library, *map(int, numbers))
     else:
         alone: dict[str, Callable[[], None]] = {'sweep': costs.time_sweeps, 'memory': costs.compare_memory, 'start': costs.time_starts}
         for what in FLAGS.what:

@@ -27,7 +27,7 @@ from rnnlab.tables import new_table, render
 AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 SWEEP = ('--dataset=digits', '--epochs=10')
 LENGTHS = (256, 1024, 4096, 16384)
-MEMORY_UNITS, MEMORY_BATCH = 128, 32
+MEMORY_UNITS, MEMORY_BATCH, MEMORY_PEERS = 128, 32, ('flax', 'torch')
 WARM_UP, READING = 0.15, 0.1  # seconds at least
 
 
@@ -123,34 +123,72 @@ def torch_sweep() -> None:
 
 
 def compare_memory() -> None:
-    """The gradient of a loss at the end of ever longer sequences, with all kept and with --remat near the root of the length."""
-    headings = ('MB', 'seconds', 'MB with remat', 'seconds')
-    table = new_table('time steps', 'remat', *headings, right=('time steps', 'remat', *headings))
+    """The gradient of a loss at the end of ever longer sequences: with all kept, with --remat near the root of the length, and as
+    flax and torch have it."""
+    peers = [peer for peer in MEMORY_PEERS if peer in FLAGS.peers]
+    installed(peers)
+    headings = ['time steps', 'remat', 'MB', 'seconds', 'MB with remat', 'seconds']
+    for peer in peers:
+        headings += [f'MB in {peer}', 'seconds', 'MB here / there']
+    table = new_table(*headings, right=tuple(headings))
     for time_steps in LENGTHS:
-        remat, figures = round(time_steps**0.5), []
-        for every in (0, remat):
-            argv = [sys.executable, '-m', 'experiments.bench', f'--worker=memory:{time_steps}:{every}']
-            child = subprocess.run(argv, env=environment(), stdout=subprocess.PIPE, text=True)
-            if child.returncode:
-                raise InputError(f'the gradient over {time_steps} steps ended early; what it said stands above')
-            figures += [f'{float(figure):.3g}' for figure in child.stdout.split()]
-        table.add_row(f'{time_steps:,}', str(remat), *figures)
+        remat = round(time_steps**0.5)
+        ours, seconds = measured('rnnlab', time_steps)
+        figures = [ours, seconds, *measured('rnnlab', time_steps, remat)]
+        for peer in peers:
+            theirs, seconds = measured(peer, time_steps)
+            figures += [theirs, seconds, ours / theirs]
+        table.add_row(f'{time_steps:,}', str(remat), *(f'{figure:.3g}' for figure in figures))
     console.print(render(table))
     console.print(
         f"\nwhat the process's peak grows by; LSTM of {MEMORY_UNITS} units, batch {MEMORY_BATCH}, read out after the last step, float32"
     )
 
 
-def measure_gradient(time_steps: int, remat: int) -> None:
+def measured(library: str, time_steps: int, remat: int = 0) -> tuple[float, float]:
+    """What measure_gradient prints in a process of its own."""
+    argv = [sys.executable, '-m', 'experiments.bench', f'--worker=memory:{library}:{time_steps}:{remat}']
+    child = subprocess.run(argv, env=environment(), stdout=subprocess.PIPE, text=True)
+    if child.returncode:
+        raise InputError(f'the gradient over {time_steps} steps in {library} ended early; what it said stands above')
+    megabytes, seconds = map(float, child.stdout.split())
+    return megabytes, seconds
+
+
+def measure_gradient(library: str, time_steps: int, remat: int) -> None:
     """Prints the megabytes by which the peak of this process grows, and the seconds of the second time."""
-    net = classifier([recurrent(CELLS['lstm'](MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
-    params, inputs = net.init(jax.random.key(0)), np.zeros((MEMORY_BATCH, time_steps, 1), np.float32)
-    gradient = jax.jit(jax.grad(lambda params, inputs: (net.apply(params, inputs) ** 2).sum())).lower(params, inputs).compile()
+    gradient = ready_gradient(library, np.zeros((MEMORY_BATCH, time_steps, 1), np.float32), remat)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(2):
         began = time.perf_counter()
-        jax.block_until_ready(gradient(params, inputs))
+        gradient()
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, time.perf_counter() - began)
+
+
+def ready_gradient(library: str, inputs: np.ndarray, remat: int) -> Callable[[], Any]:
+    """A gradient that is compiled, and has not yet run."""
+    if library == 'torch':
+        import torch
+
+        layer, readout, xs = torch.nn.LSTM(1, MEMORY_UNITS), torch.nn.Linear(MEMORY_UNITS, 10), torch.from_numpy(inputs).transpose(0, 1)
+        return lambda: (readout(layer(xs)[0][-1]) ** 2).sum().backward()
+    net: Any
+    if library == 'flax':
+        from flax import linen
+
+        class Net(linen.Module):
+            @linen.compact
+            def __call__(self, inputs):
+                ys: Any = linen.RNN(linen.OptimizedLSTMCell(MEMORY_UNITS))(inputs)
+                return linen.Dense(10)(ys[:, -1])
+
+        net = Net()
+        params = net.init(jax.random.key(0), inputs[:, :1])  # of all inputs it would raise the peak already
+    else:
+        net = classifier([recurrent(CELLS['lstm'](MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
+        params = net.init(jax.random.key(0))
+    gradient = jax.jit(jax.grad(lambda params, inputs: (net.apply(params, inputs) ** 2).sum())).lower(params, inputs).compile()
+    return lambda: jax.block_until_ready(gradient(params, inputs))
 
 
 def time_starts() -> None:
