@@ -1,20 +1,19 @@
-"""How fast the same work is done here and in other libraries, how near the chip's own rate; sweeps, memory and starting, too.
+"""How fast the same work is done here and in other libraries, how near the chip's own rate; sweeps, memory, length and starting, too.
 
 python -m experiments.bench --peers=torch,flax --shapes=rows64 --cells=lstm --what=gradient,train_step --out=runs/bench
 python -m experiments.bench --what=sweep --peers=torch --repeats=1
 python -m experiments.bench --what=memory --peers=flax
+python -m experiments.bench --what=length --cells=elman,lstm --repeats=3 --out=runs/length
 """
 
 import json
 import math
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +28,7 @@ from experiments.contenders import CONTENDERS, SHAPES, WHATS
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
+from rnnlab.cells import CELLS
 from rnnlab.errors import InputError, known
 
 BENCH_CELLS = ('elman', 'lstm', 'gru')
@@ -38,10 +38,10 @@ AGREE = 'forward', 'gradient'  # torch's two biases move twice as far as one, in
 WIDE = 64  # units from which a share of the chip's rate says something
 
 experiments.flags.pictures()
-flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, start.')
+flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.')
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}.')
+flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}; for length of {", ".join(CELLS)}.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
 flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
 
@@ -77,13 +77,14 @@ def main() -> None:
         _, library, *numbers = FLAGS.worker.split(':')
         costs.measure_gradient(library, *map(int, numbers))
     else:
-        alone: dict[str, Callable[[], None]] = {'sweep': costs.time_sweeps, 'memory': costs.compare_memory, 'start': costs.time_starts}
+        alone: dict[str, Callable[[], None]] = {
+            'sweep': costs.time_sweeps, 'memory': costs.compare_memory, 'length': costs.time_lengths, 'start': costs.time_starts,
+        }  # fmt: skip
+        for flag in ('what', 'shapes', 'cells'):
+            if not FLAGS[flag].value:
+                raise InputError(f'--{flag} names nothing to time')
         for what in FLAGS.what:
             known('--what', what, [*WHATS, *alone])
-        for shape in FLAGS.shapes:
-            known('shape', shape, SHAPES)
-        for cell in FLAGS.cells:
-            known('cell of the benchmark', cell, BENCH_CELLS)
         for peer in FLAGS.peers:
             known('peer', peer, PEERS)
         if chosen := [what for what in FLAGS.what if what in alone]:
@@ -96,9 +97,10 @@ def main() -> None:
 
 def time_shapes() -> None:
     """Every library does every piece of work, in a process of its own that lives as long as the benchmark, by turns."""
-    for flag in ('what', 'shapes', 'cells'):
-        if not FLAGS[flag].value:
-            raise InputError(f'--{flag} names nothing to time')
+    for shape in FLAGS.shapes:
+        known('shape', shape, SHAPES)
+    for cell in FLAGS.cells:
+        known('cell of the benchmark', cell, BENCH_CELLS)
     costs.installed(FLAGS.peers)
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -193,11 +195,7 @@ def matmul_rate() -> float:
 
 
 def machine(rate: float) -> str:
-    cores = experiments.flags.CORES
-    return (
-        f'{date.today()}, {cores} cores ({platform.machine()}), Python {platform.python_version()}, JAX {jax.__version__}; '
-        f'products of float32 matrices run at {rate / 1e9:.0f} billion operations a second'
-    )
+    return f'{costs.machine()}; products of float32 matrices run at {rate / 1e9:.0f} billion operations a second'
 
 
 def short_table(rows: list[Row], rate: float) -> str:

@@ -1,7 +1,10 @@
-"""What else is measured beside the race of bench.py: sweeps, memory and starting."""
+"""What else is measured beside the race of bench.py: sweeps, memory, length and starting."""
 
+import contextlib
 import importlib.util
+import itertools
 import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -9,25 +12,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+import experiments.flags
 from experiments.display import console
 from experiments.flags import FLAGS
+from rnnlab import plots, runs
 from rnnlab.axes import Grid, Settings, parse, product
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, image_sequences
-from rnnlab.errors import InputError
+from rnnlab.errors import InputError, known
 from rnnlab.models import classifier
-from rnnlab.recurrence import recurrent
+from rnnlab.recurrence import ENGINES, recurrent, unroll
 from rnnlab.tables import new_table, render
 
 AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 SWEEP = ('--dataset=digits', '--epochs=10')
-LENGTHS = (256, 1024, 4096, 16384)
+MEMORY_LENGTHS = (256, 1024, 4096, 16384)
 MEMORY_UNITS, MEMORY_BATCH, MEMORY_PEERS = 128, 32, ('flax', 'torch')
+LENGTHS = (*MEMORY_LENGTHS, 65536)
+LENGTH_BATCH, LENGTH_INPUTS, LENGTH_UNITS = 8, 64, 128
 WARM_UP, READING = 0.15, 0.1  # seconds at least
 
 
@@ -39,6 +48,11 @@ def installed(peers: list[str]) -> None:
 
 def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != 'PJRT_NPROC'} | {'JAX_PLATFORMS': 'cpu'}
+
+
+def machine() -> str:
+    cores = experiments.flags.CORES
+    return f'{date.today()}, {cores} cores ({platform.machine()}), Python {platform.python_version()}, JAX {jax.__version__}'
 
 
 def awake(go: Callable[[], Any]) -> float:
@@ -131,7 +145,7 @@ def compare_memory() -> None:
     for peer in peers:
         headings += [f'MB in {peer}', 'seconds', 'MB here / there']
     table = new_table(*headings, right=tuple(headings))
-    for time_steps in LENGTHS:
+    for time_steps in MEMORY_LENGTHS:
         remat = round(time_steps**0.5)
         ours, seconds = measured('rnnlab', time_steps)
         figures = [ours, seconds, *measured('rnnlab', time_steps, remat)]
@@ -166,7 +180,7 @@ def measure_gradient(library: str, time_steps: int, remat: int) -> None:
 
 
 def ready_gradient(library: str, inputs: np.ndarray, remat: int) -> Callable[[], Any]:
-    """A gradient that is compiled, and has not yet run."""
+    """The gradient in that library, not yet run."""
     if library == 'torch':
         import torch
 
@@ -187,8 +201,51 @@ def ready_gradient(library: str, inputs: np.ndarray, remat: int) -> Callable[[],
     else:
         net = classifier([recurrent(CELLS['lstm'](MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
         params = net.init(jax.random.key(0))
-    gradient = jax.jit(jax.grad(lambda params, inputs: (net.apply(params, inputs) ** 2).sum())).lower(params, inputs).compile()
+    return compiled(net.apply, params, inputs)
+
+
+def compiled(apply: Callable, params: Any, inputs: Any) -> Callable[[], Any]:
+    """The gradient of the outputs' squares, compiled and not yet run."""
+    gradient = jax.jit(jax.grad(lambda params, inputs: (apply(params, inputs) ** 2).sum())).lower(params, inputs).compile()
     return lambda: jax.block_until_ready(gradient(params, inputs))
+
+
+def time_lengths() -> None:
+    """The gradient over ever longer sequences, for each cell in every engine that runs it, by turns."""
+    for cell in FLAGS.cells:
+        known('cell', cell, CELLS)
+    folder, unit = Path(FLAGS.out), f'batch {LENGTH_BATCH}, {LENGTH_INPUTS} inputs, {LENGTH_UNITS} units, float32'
+    seconds: dict[str, dict[int, list[float]]] = {}
+    for time_steps in LENGTHS:
+        ways = gradients(FLAGS.cells, time_steps)
+        for _ in range(FLAGS.repeats):
+            for name, go in ways.items():
+                seconds.setdefault(name, {}).setdefault(time_steps, []).append(awake(go))
+        runs.write_json(folder / 'length.json', {'machine': machine(), 'work': unit, 'seconds': seconds})
+    medians = {name: {at: statistics.median(times) for at, times in own.items()} for name, own in seconds.items()}
+    plots.length(medians, folder / 'length.png', f'The gradient of a layer: {unit}')
+    columns = [f'T = {time_steps:,}' for time_steps in LENGTHS]
+    table = new_table('cell/engine', *columns, right=tuple(columns))
+    for name, own in medians.items():
+        table.add_row(name, *(f'{1e3 * median:.3g} ({1e6 * median / at:.3g})' for at, median in own.items()))
+    console.print(render(table))
+    console.print(f'\nmilliseconds of a gradient, in brackets microseconds a step; {unit}; {machine()}')
+    console.print(f'written: {folder / "length.json"}; drawn: {folder / "length.png"}')
+
+
+def gradients(cells: list[str], time_steps: int) -> dict[str, Callable[[], Any]]:
+    """The gradient of all outputs, by cell/engine."""
+    xs = jax.random.normal(jax.random.key(1), (time_steps, LENGTH_BATCH, LENGTH_INPUTS))
+    ways = {}
+    for name, engine in itertools.product(cells, ENGINES):
+        cell = CELLS[name](LENGTH_UNITS)
+
+        def outputs(params, xs, cell=cell, engine=engine):
+            return unroll(cell, params, xs, engine=engine)[1]
+
+        with contextlib.suppress(InputError):  # an engine that cannot run this cell
+            ways[f'{name}/{engine}'] = compiled(outputs, cell.init(jax.random.key(0), LENGTH_INPUTS), xs)
+    return ways
 
 
 def time_starts() -> None:
