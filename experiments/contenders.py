@@ -36,6 +36,11 @@ class Shape(NamedTuple):
     steps: int = 10  # that are timed at once
     epoch: int = 50  # batches
 
+    def __str__(self) -> str:
+        words = f' ({self.vocabulary:,} words)' if self.vocabulary else ''
+        layers = f', {self.layers} layers' if self.layers > 1 else ''
+        return f'{self.time_steps}, {self.batch}, {self.inputs}{words}, {self.hidden}{layers}'
+
     def times(self, what: str) -> int:
         """How often a step is taken at once, so that the clock reads something."""
         return self.epoch if what == 'epoch' else self.steps

@@ -388,3 +388,28 @@ def bench(rows: list[tuple[str, dict[str, float]]], ours: str, path: Path) -> No
     axes.spines[['top', 'right']].set_visible(False)
     figure.legend(loc='outside lower center', frameon=False, ncols=len(names) + 1)
     figure.savefig(path, dpi=150)
+
+
+def length(seconds: dict[str, dict[int, float]], path: Path, title: str) -> None:
+    """The seconds over the time steps, both logarithmic: a colour for each cell, a line style for each engine, by cell/engine."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    axes = figure.subplots()
+    cells, engines = (list(dict.fromkeys(parts)) for parts in zip(*(name.split('/') for name in seconds), strict=True))
+    colours, styles = dict(zip(cells, cycle(CYCLE), strict=False)), dict(zip(engines, cycle(('-', '--', ':', '-.')), strict=False))
+    for name, own in sorted(seconds.items(), key=lambda item: -max(item[1].values())):  # as the lines end, from the top
+        cell, engine = name.split('/')
+        milliseconds = [1e3 * figure for figure in own.values()]
+        axes.plot(list(own), milliseconds, color=colours[cell], linestyle=styles[engine], marker='o', markersize=4, label=name)
+    axes.set(xscale='log', yscale='log', xlabel='time steps', ylabel='milliseconds', title=title)
+    axes.title.set_fontsize(11)
+    axes.set_xticks(list(dict.fromkeys(at for own in seconds.values() for at in own)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,g}'))
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.legend(loc='outside right upper', frameon=False)
+    figure.savefig(path, dpi=150)

@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from experiments import bench, costs
 from experiments.contenders import WHATS
 from rnnlab import plots, runs, trials
 from rnnlab.cells import CELLS
@@ -99,6 +102,9 @@ def test_compare_says_what_is_no_run(tmp_path, folders, words):
 def test_bench_names_what_it_does_not_know(tmp_path):
     cases = [
         (['--cells=lsmt'], ["unknown cell of the benchmark 'lsmt'"]),
+        (['--cells=irnn'], ["unknown cell of the benchmark 'irnn'"]),
+        (['--cells='], ['--cells names nothing']),
+        (['--what=length', '--cells=irnn,lsmt'], ["unknown cell 'lsmt'", 'irnn']),
         (['--peers=theano'], ["unknown peer 'theano'", 'torch']),
         (['--shapes=cube'], ["unknown shape 'cube'", 'rows64']),
         (['--what=everything'], ["'everything'", 'gradient', 'memory']),
@@ -115,8 +121,55 @@ def test_the_benchmark_runs_small(tmp_path):
     rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
     assert [(row['what'], row['cell']) for row in rows] == [(what, cell) for what in WHATS for cell in ('elman', 'lstm', 'gru')]
     assert all(seconds[0] > 0 for row in rows for seconds in row['seconds'].values())
-    assert (tmp_path / 'bench.md').read_text() in result.stdout
+    text = (tmp_path / 'bench.md').read_text()
+    assert text in result.stdout
+    short, whole = re.findall(r'(?:^\|.*\n)+', text, re.MULTILINE)
+    assert (short.count('\n'), whole.count('\n')) == (2 + 3, 2 + len(rows))
+    assert [line.count('|') for line in short.splitlines()] == [2 + 2 * len(WHATS) + 1 + 1] * 5
     assert (tmp_path / 'bench.png').stat().st_size > 1000
+
+
+def test_the_files_of_the_benchmark_stand_after_every_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, 'FLAGS', SimpleNamespace(what=['gradient', 'train_step'], cells=['lstm']))
+    rows = [bench.Row(what, 'rows64', 'lstm', {'rnnlab': [0.002], 'flax': [0.003, 0.005]}, 1e9) for what in ('gradient', 'train_step')]
+    for number in (1, 2):
+        text = bench.write(tmp_path, rows[:number], ['rnnlab', 'flax', 'haiku'], 1e12)
+        assert (tmp_path / 'bench.md').read_text() == text
+        assert len(json.loads((tmp_path / 'bench.json').read_text())['rows']) == number
+        step = '2 | 2.00 times (flax)' if number == 2 else ' | '
+        assert f'| `rows64` (28, 64, 28, 64) | lstm | 2 | 2.00 times (flax) | 50% | {step} |\n' in text
+        assert f'| {rows[number - 1].what} | rows64 | lstm | 2 (2 to 2) | 4 (3 to 5) |  | 2.00 times as long | 50% |\n' in text
+    assert (tmp_path / 'bench.png').stat().st_size > 1000
+
+
+def test_a_reading_is_the_mean_of_enough_goes_after_a_warm_up():
+    times = []
+    assert 0 < costs.awake(lambda: times.append(time.perf_counter())) < costs.READING
+    assert times[-1] - times[0] > costs.WARM_UP
+    assert costs.mean_of(lambda: times.clear(), 0.0) >= 0
+    assert times == []
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_memory_runs_small(monkeypatch, capsys):
+    monkeypatch.setattr(costs, 'FLAGS', SimpleNamespace(peers=['flax', 'keras']))
+    monkeypatch.setattr(costs, 'MEMORY_LENGTHS', (64,))
+    costs.compare_memory()
+    table = capsys.readouterr().out
+    assert 'MB in flax' in table
+    assert all(float(figure) >= 0 for figure in re.search(r'^ +64 +8 +(.*)$', table, re.MULTILINE)[1].split())
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_lengths_runs_small(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, 'FLAGS', SimpleNamespace(cells=['irnn', 'gru_reset_before'], repeats=2, out=str(tmp_path)))
+    monkeypatch.setattr(costs, 'LENGTHS', (2, 4))
+    costs.time_lengths()
+    seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
+    assert list(seconds) == ['irnn/scan', 'irnn/gated', 'gru_reset_before/scan']  # that cell has no form for an engine
+    assert all(len(times) == 2 and min(times) > 0 for own in seconds.values() for times in own.values())
+    assert 'T = 4' in capsys.readouterr().out
+    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(tmp_path / 'length.png')
 
 
 def test_curves_draw_a_line_for_each_part(tmp_path):
