@@ -28,10 +28,10 @@ from experiments.contenders import CONTENDERS, SHAPES, WHATS
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
-from rnnlab.cells import CELLS
 from rnnlab.errors import InputError, known
 
 BENCH_CELLS = ('elman', 'lstm', 'gru')
+LENGTH_CELLS = (*BENCH_CELLS, 'mingru', 'lru')
 PEERS = {'torch': ('torch, 1 thread', 'torch, 2 threads'), 'keras': ('keras',), 'flax': ('flax',), 'haiku': ('haiku',)}
 OURS = 'rnnlab'
 AGREE = 'forward', 'gradient'  # torch's two biases move twice as far as one, in training
@@ -41,7 +41,7 @@ experiments.flags.pictures()
 flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.')
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}; for length of {", ".join(CELLS)}.')
+flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}; for length any cell.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
 flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
 
@@ -80,6 +80,8 @@ def main() -> None:
         alone: dict[str, Callable[[], None]] = {
             'sweep': costs.time_sweeps, 'memory': costs.compare_memory, 'length': costs.time_lengths, 'start': costs.time_starts,
         }  # fmt: skip
+        if 'length' in FLAGS.what:
+            experiments.flags.set_defaults({'cells': list(LENGTH_CELLS)})
         for flag in ('what', 'shapes', 'cells'):
             if not FLAGS[flag].value:
                 raise InputError(f'--{flag} names nothing to time')

@@ -92,8 +92,9 @@ def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
     if isinstance(cell.form, Gated):
         sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
         for number, leaf in enumerate(sums, 1):
-            which = f' ({number} of {len(sums)})' if len(sums) > 1 else ''
-            table.add_row(f'all gates of one step, before activation{which}', str([*leaf.shape]), f'B, {every_gate}')
+            what = 'all gates of one step' if len(sums) == 1 else f'gates of one step ({number} of {len(sums)})'
+            columns = leaf.shape[-1] // FLAGS.hidden_size
+            table.add_row(f'{what}, before activation', str([*leaf.shape]), f'B, {columns}H' if columns > 1 else 'B, H')
     if cell.gates:
         table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
     table.add_row(f'each part of the carry: {", ".join(carries._fields)}', str([*carries.h.shape[1:]]), 'B, H')

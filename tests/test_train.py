@@ -1,5 +1,6 @@
 """Laws of a run: how it is cut changes nothing, every example counts once, devices and lanes agree, a bad step is not taken."""
 
+import re
 from functools import cache, partial
 
 import jax
@@ -15,7 +16,7 @@ from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import ORDER, batch_mesh, fit, make_evaluate, make_run
+from rnnlab.train import ORDER, as_arrays, batch_mesh, everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5
@@ -56,6 +57,20 @@ def test_how_a_run_is_cut_changes_no_bit(options):
     assert int(whole.step) == 24
     for chunks in ([1] * 24, [8] * 3, [7, 7, 7, 3]):
         same(after(chunks, **options), whole)
+
+
+@pytest.mark.parametrize('devices', [1, 2])
+def test_the_host_has_no_part_in_the_steps(devices):
+    mesh = batch_mesh(BATCH) if devices > 1 else None
+    there = jax.device_put((as_arrays(HYPER), KEY, data()), everywhere(mesh) if mesh else None)
+    advance, state, steps = run(devices=devices).advance, run(devices=devices).start(HYPER, KEY), jnp.int32(3)
+    program = advance.lower(*there, state, steps).compile().as_text()
+    assert 'while' in program
+    assert not re.search(r'infeed|outfeed|callback|is_host_transfer=true', program)
+    state = advance(*there, state, steps)
+    with jax.transfer_guard('disallow'):
+        state = advance(*there, state, steps)
+    assert int(state.step) == 6
 
 
 def test_dropout_draws_anew_each_step():

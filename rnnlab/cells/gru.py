@@ -57,25 +57,43 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
         h = (1 - z) * n + z * h
         return GRUCarry(h), h, (r, z, n)
 
-    # reset after: one affine map, input and recurrent side apart, then elementwise work
+    def parted(name, params):
+        return jnp.split(params[name], [2 * hidden_size], axis=-1)
+
+    # reset after: affine maps, in which the candidate keeps the input and the recurrent side apart, then elementwise work
     def affine(params, carry, x):
-        return from_input(params, x), biased(product(carry.h, params['recurrent_kernel']), params['recurrent_bias'])
+        (bias_rz, bias_n), (recurrent_bias_rz, recurrent_bias_n) = parted('bias', params), parted('recurrent_bias', params)
+        x_n, h_n = product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
+        if 'kernel_rz' in params:
+            rz = product(jnp.concatenate([x, carry.h], axis=-1), params['kernel_rz'])
+        else:
+            (x_rz, x_n), (h_rz, h_n) = (jnp.split(side, [2 * hidden_size], axis=-1) for side in (x_n, h_n))
+            rz = x_rz + h_rz
+        return biased(rz, bias_rz + recurrent_bias_rz), biased(x_n, bias_n), biased(h_n, recurrent_bias_n)
+
+    def together(params, inputs):
+        """With few inputs, r and z take [x, h] at once. Milliseconds of a gradient on one core, so and otherwise: 290 and 380
+        (784, 64, 1, 128), but 17 and 13 (28, 64, 28, 150)."""
+        if 6 * inputs >= hidden_size:
+            return params
+        (kernel_rz, kernel), (recurrent_rz, recurrent) = parted('kernel', params), parted('recurrent_kernel', params)
+        return params | {'kernel': kernel, 'recurrent_kernel': recurrent, 'kernel_rz': jnp.concatenate([kernel_rz, recurrent_rz])}
 
     def pointwise(params, carry, z):
-        (xr, xz, xn), (hr, hz, hn) = (jnp.split(side, 3, axis=-1) for side in z)
-        r = sigmoid(xr + hr)
-        return blend(r, sigmoid(xz + hz), jnp.tanh(xn + r * hn), carry.h)
+        rz, x_n, h_n = z
+        r, z = jnp.split(sigmoid(rz), 2, axis=-1)
+        return blend(r, z, jnp.tanh(x_n + r * h_n), carry.h)
 
     # reset before: a second product waits for r
     def whole(params, carry, x, noise=None):
-        recurrent_rz, recurrent_n = jnp.split(params['recurrent_kernel'], [2 * hidden_size], axis=-1)
+        recurrent_rz, recurrent_n = parted('recurrent_kernel', params)
         x_rz, x_n = jnp.split(from_input(params, x), [2 * hidden_size], axis=-1)
         h = dropped(carry, noise).h
         r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
         return blend(r, z, jnp.tanh(named(x_n + product(r * h, recurrent_n))), carry.h)
 
     if reset_after:
-        return gated(init_params, carry, affine, pointwise, gates)
+        return gated(init_params, carry, affine, pointwise, gates, ready=together)
     return plain(init_params, carry, whole, gates)
 
 
