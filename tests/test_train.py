@@ -62,14 +62,14 @@ def test_how_a_run_is_cut_changes_no_bit(options):
 @pytest.mark.parametrize('devices', [1, 2])
 def test_the_host_has_no_part_in_the_steps(devices):
     mesh = batch_mesh(BATCH) if devices > 1 else None
-    there = jax.device_put((as_arrays(HYPER), KEY, data()), everywhere(mesh) if mesh else None)
-    advance, state, steps = run(devices=devices).advance, run(devices=devices).start(HYPER, KEY), jnp.int32(3)
-    program = advance.lower(*there, state, steps).compile().as_text()
+    *given, steps = jax.device_put((as_arrays(HYPER), KEY, data(), jnp.int32(3)), everywhere(mesh) if mesh else None)
+    advance, state = run(devices=devices).advance, run(devices=devices).start(HYPER, KEY)
+    program = advance.lower(*given, state, steps).compile().as_text()
     assert 'while' in program
     assert not re.search(r'infeed|outfeed|callback|is_host_transfer=true', program)
-    state = advance(*there, state, steps)
+    state = advance(*given, state, steps)
     with jax.transfer_guard('disallow'):
-        state = advance(*there, state, steps)
+        state = advance(*given, state, steps)
     assert int(state.step) == 6
 
 
