@@ -58,6 +58,15 @@ def test_keeps_the_dtype_of_its_params(name, dtype):
     assert {leaf.real.dtype for leaf in jax.tree.leaves((params, out))} == {jnp.dtype(dtype)}
 
 
+def test_an_lru_starts_on_the_ring():
+    params = CELLS['lru'](2000, r_min=0.5, r_max=0.9, max_phase=1.0).init(jax.random.key(0), D)
+    modulus, phase = np.exp(-np.exp(params['nu_log'])), np.exp(params['theta_log'])
+    for uniform, low, high in ((modulus**2, 0.25, 0.81), (phase, 0.0, 1.0)):
+        assert low <= uniform.min() < uniform.max() <= high
+        assert abs(uniform.mean() - (low + high) / 2) < 0.02
+    close(np.exp(np.asarray(params['gamma_log'])) ** 2, 1 - modulus**2)
+
+
 def flax_params(blocks):
     return {'params': {name: {key: jnp.asarray(value) for key, value in block.items()} for name, block in blocks.items()}}
 

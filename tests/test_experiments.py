@@ -182,6 +182,9 @@ BAD_FLAGS = [
     (['--weight_decay=0.1'], ['--weight_decay', '--optimizer=adamw']),
     (['--optimizer=adamw', '--optimizer_constants=tf1'], ['TF1 has no adamw']),
     (['--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
+    (['--cell=lru', '--init_scale=2'], ['--init_scale', 'lru', 'a start of its own']),
+    (['--cell=mingru', '--recurrent_dropout=0.1'], ['--recurrent_dropout', 'mingru']),
+    (['--precision=float16'], ['precision', 'bfloat16']),
     (['--eval_examples=144'], ['--eval_examples=144', '143']),
     (['--keep=best', '--validation=0'], ['--keep=best', '--validation']),
     (['--keep=best', '--eval_split=test'], ['--keep=best', '--eval_split']),
@@ -202,6 +205,19 @@ BAD_FLAGS = [
 
 def test_bad_input_is_one_line(tmp_path):
     refused('mnist', [(['--dataset=digits', *flags], words) for flags, words in BAD_FLAGS], tmp_path)
+
+
+def test_precision_is_of_the_run(tmp_path):
+    flags, losses = [*SMALL, '--cell=mingru', '--steps=3'], []
+    for precision in ('float32', 'bfloat16'):
+        folder = tmp_path / precision
+        result = launch('mnist', *flags, f'--precision={precision}', f'--out={folder}')
+        assert result.returncode == 0, result.stderr
+        assert json.loads((folder / 'config.json').read_text())['precision'] == precision
+        losses.append(json.loads((folder / 'summary.json').read_text())['test_loss'])
+    assert 1e-6 < abs(losses[0] - losses[1]) < 1e-2
+    result = launch('mnist', *flags, '--precision=float32', f'--out={folder}', '--resume')
+    assert (result.returncode, 'precision' in result.stderr) == (1, True)
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole):
