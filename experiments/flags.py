@@ -182,6 +182,7 @@ def training() -> None:
     # the run's folder
     flags.DEFINE_string('out', None, "The run's folder; by default a new one under runs/.")
     flags.DEFINE_boolean('resume', False, 'Go on with the run in --out from its checkpoint.')
+    flags.DEFINE_boolean('force', False, 'Resume though --devices are not as many as the run began with: its last bits will be others.')
     flags.DEFINE_float(
         'checkpoint_every', 30.0, 'Seconds between checkpoints; one is also written at the end and on Ctrl-C.', lower_bound=0
     )
@@ -191,7 +192,7 @@ jax.config.config_with_absl()
 
 BY_THE_WAY = {  # these do not change what a run computes
     'jax_num_cpu_devices', 'jax_compilation_cache_dir', 'jax_enable_compilation_cache',
-    'out', 'resume', 'data_dir', 'checkpoint_every', 'devices',
+    'out', 'resume', 'force', 'data_dir', 'checkpoint_every', 'devices',
     'sweep', 'trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard',
 }  # fmt: skip
 PRECISIONS = {'float32': None, 'bfloat16': BFLOAT16}
@@ -206,7 +207,7 @@ def config(experiment: str, goal: str) -> dict[str, Any]:
     run has not chosen them; and by which figure it is judged."""
     ours = {name: flag.value for name, flag in sweepable().items()}
     of_jax = {
-        name: getattr(jax.config, name)
+        name: FLAGS[name].value
         for name in FLAGS
         if name in NUMERICS or (name.startswith('jax_') and FLAGS[name].present and name not in BY_THE_WAY)
     }

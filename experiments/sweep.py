@@ -45,6 +45,8 @@ def sweep(experiment: Experiment) -> None:
     """
     if FLAGS.jax_default_prng_impl != 'threefry2x32':
         raise InputError('--sweep needs --jax_default_prng_impl=threefry2x32: with others a lane is not the run that its seed gives alone')
+    if FLAGS.force:
+        raise InputError('--force goes without --sweep: a sweep is resumed on as many devices as it began with')
     if FLAGS.shard and FLAGS.out is None:
         raise InputError('--shard goes with --out, the folder that all parts share')
     axes, shard = read_axes(), read_shard()

@@ -22,7 +22,7 @@ from experiments.experiment import (
     watch_signals,
     watched,
 )
-from experiments.flags import FLAGS, devices
+from experiments.flags import FLAGS, devices, devices_asked, devices_noted
 from rnnlab import checkpoint, plots, runs, trials
 from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
@@ -38,12 +38,16 @@ def train(experiment: Experiment) -> None:
     began = time.perf_counter()
     if alien := [name for name in ('trials', 'sweep_seed', 'search', 'dry_run', 'max_lanes', 'max_trials', 'shard') if FLAGS[name].present]:
         raise InputError(f'--{alien[0]} goes with --sweep')
+    if FLAGS.force and not (FLAGS.resume and FLAGS['devices'].present):
+        raise InputError('--force goes with --resume and --devices=N')
     experiment.settle()
     folder, settings = Path(FLAGS.out or new_folder(experiment.name)), experiment.settings()
+    if FLAGS.force:  # what is noted stays how the run began
+        settings['devices'] = devices_noted()
     runs.check_folder(folder, settings, FLAGS.resume)
     todo = plan(experiment)
     data, model, every, stop, goal = todo.data, todo.model, todo.every, todo.steps, experiment.goal
-    mesh = todo.mesh(devices(), asked=settings['devices'] is not None)
+    mesh = todo.mesh(devices(), asked=devices_asked() is not None)
     settings['devices'] = settings['devices'] or (mesh.size if mesh else 1)
     runs.write_json(folder / runs.CONFIG, settings)
     if data.vocabulary:

@@ -119,6 +119,11 @@ def test_the_number_of_devices_is_part_of_the_run(whole):
     result = launch('mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')  # as many as it began with
     assert result.returncode == 0, result.stderr
     assert 'on 1 cpu device(s)' in result.stdout
+    before = rows(folder), (folder / 'config.json').read_bytes()
+    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--devices=2', '--force')
+    assert result.returncode == 0, result.stderr
+    assert 'on 2 cpu device(s)' in result.stdout
+    assert (rows(folder), (folder / 'config.json').read_bytes()) == before
 
 
 def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
@@ -192,6 +197,8 @@ BAD_FLAGS = [
     (['--dropout=1'], ['--dropout', 'below 1']),
     (['--vocab_size=100'], ['vocab_size']),
     (['--eval_next'], ['--eval_next', '--eval_examples']),
+    (['--force', '--resume', '--out=nowhere'], ['--force', '--devices']),
+    (['--force', '--sweep=seed=0,1'], ['--force', '--sweep']),
     (['--resume'], ['--resume', '--out']),
     (['--resume', '--out=nowhere'], ['nowhere', 'holds no run']),
     (['--flagfile=nowhere.flags'], ['nowhere.flags']),
