@@ -365,3 +365,16 @@ def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(name, re
         return jax.jit(jax.grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
 
     close(gradient('gated'), gradient('scan'))
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize('name', [name for name, engine in RUNS if engine == 'linear'])
+def test_however_long_the_parts_of_a_linear_cell_are_the_gradient_is_the_same(name, reverse, monkeypatch):
+    monkeypatch.setattr(sys.modules['rnnlab.recurrence.linear'], 'PART', 4)  # leaves some over
+    cell, params, xs, carry = case(name)
+    options = {'lengths': LENGTHS, 'reset': RESET, 'reverse': reverse, 'bptt': 3}
+
+    def gradient(engine):
+        return jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
+
+    close(gradient('linear'), gradient('scan'))

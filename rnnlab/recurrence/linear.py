@@ -11,15 +11,26 @@ import jax.numpy as jnp
 from jax import lax
 
 from rnnlab.cells.cell import LinearCarry
+from rnnlab.recurrence.parts import in_parts
+
+# Steps whose a and b are made at once, and again for the gradient: then they stay in the cache. Milliseconds of a gradient over 16,384
+# steps (batch 8, 128 units), of all at once and of 64 and of 256: 710, 564 and 532 for minGRU, 2140, 1060 and 1250 for the LRU.
+PART = 128
 
 
 def linear(cell, params, carry, inputs, reverse):
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
-    return run(one_by_one, cell, params, carry, inputs, reverse)
+
+    def part(carry, inputs):
+        return run(one_by_one, cell, params, carry, inputs, reverse)
+
+    if len(inputs.x) <= PART:
+        return part(carry, inputs)
+    return in_parts(jax.checkpoint(part, prevent_cse=False), PART, carry, inputs, reverse)
 
 
 def associative(cell, params, carry, inputs, reverse):
-    """The same."""
+    """The same, and all steps at once."""
     return run(all_at_once, cell, params, carry, inputs, reverse)
 
 
