@@ -31,6 +31,12 @@ def test_digits_are_split_by_class_and_always_alike():
     assert len(np.unique(everyone, axis=0)) == 1797
 
 
+def test_digits_are_decoded_once(own_cache, monkeypatch):
+    first = IMAGES['digits']()
+    monkeypatch.setattr(sys.modules['rnnlab.data.digits'], 'decode', None)
+    np.testing.assert_array_equal(IMAGES['digits']().train, first.train)
+
+
 def test_validation_is_the_last_of_train():
     images = IMAGES['digits']()
     data = image_sequences(images)
