@@ -77,12 +77,14 @@ def refused(experiment, cases, folder):
 
 @pytest.fixture(scope='module')
 def shell(tmp_path_factory):
-    """What a user's shell has; programs that were compiled once are compiled."""
+    """What a user's shell has; programs that were compiled once are compiled, whichever worker of pytest did."""
+    compiled = tmp_path_factory.getbasetemp()
+    compiled = (compiled.parent if 'PYTEST_XDIST_WORKER' in os.environ else compiled) / 'compiled'
     with pytest.MonkeyPatch.context() as patch:
         for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
             patch.delenv(name, raising=False)
         patch.setenv('PYTHONPATH', str(ROOT))
-        patch.setenv('JAX_COMPILATION_CACHE_DIR', str(tmp_path_factory.mktemp('compiled')))
+        patch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))
         patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
         yield
 

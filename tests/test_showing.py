@@ -29,6 +29,7 @@ def rgb(colour):
     return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CELLS)
 def test_explain_computes_every_cell_twice_and_agrees(name, tmp_path):
     result = launch('explain', f'--cell={name}', '--time_steps=4', f'--out={tmp_path}', *(['--plot'] if name == 'lstm' else []))
