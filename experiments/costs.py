@@ -1,6 +1,7 @@
 """What else is measured beside the race of bench.py: sweeps, memory, length and starting."""
 
 import importlib.util
+import math
 import os
 import platform
 import resource
@@ -149,7 +150,7 @@ def compare_memory() -> None:
         figures = [ours, seconds, *measured('rnnlab', time_steps, remat)]
         for peer in peers:
             theirs, seconds = measured(peer, time_steps)
-            figures += [theirs, seconds, ours / theirs]
+            figures += [theirs, seconds, ours / theirs if theirs else math.inf]
         table.add_row(f'{time_steps:,}', str(remat), *(f'{figure:.3g}' for figure in figures))
     console.print(render(table))
     console.print(

@@ -274,6 +274,8 @@ def keep_programs() -> None:
 def set_precision() -> None:
     """Makes JAX multiply as --precision says, which is float32 unless JAX's own flag has another."""
     if 'precision' in FLAGS:
+        if PRECISIONS[FLAGS.precision] and FLAGS['jax_default_matmul_precision'].present:
+            raise InputError(f'--precision={FLAGS.precision} and --jax_default_matmul_precision say the same thing: leave one out')
         jax.config.update('jax_default_matmul_precision', PRECISIONS[FLAGS.precision] or FLAGS.jax_default_matmul_precision)
 
 
@@ -285,13 +287,15 @@ def sweepable() -> dict[str, Any]:
 @contextlib.contextmanager
 def assigned(settings: dict[str, str]) -> Iterator[None]:
     """The flags as they would be with these on the command line too."""
-    with flagsaver.flagsaver():
-        for name, text in settings.items():
-            FLAGS[name].parse(text)
-        FLAGS.validate_all_flags()
+    try:
+        with flagsaver.flagsaver():
+            for name, text in settings.items():
+                FLAGS[name].parse(text)
+            FLAGS.validate_all_flags()
+            set_precision()
+            yield
+    finally:
         set_precision()
-        yield
-    set_precision()
 
 
 def set_defaults(defaults: dict[str, Any]) -> None:
@@ -333,8 +337,8 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
         logging.set_verbosity(logging.ERROR)
         claim_cores()
         keep_programs()
-        set_precision()
         try:
+            set_precision()
             main(argv[1:]) if takes_arguments else main()
         except (InputError, flags.Error) as error:
             fail(str(error))

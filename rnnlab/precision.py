@@ -16,7 +16,10 @@ BFLOAT16 = 'BF16_BF16_F32'  # JAX's name
 
 def product(x: Array, w: Array) -> Array:
     """x [..., D] times w [D, N], in the precision that is set."""
-    return rounded(x, w) if lowered() else x @ w
+    if not lowered():
+        return x @ w
+    dtype = jnp.result_type(x, w)
+    return rounded(x.astype(dtype), w.astype(dtype))
 
 
 def lowered() -> bool:
@@ -30,9 +33,13 @@ def halved(tree: Any) -> Any:
 
 
 def restored(tree: Any, like: Any) -> Any:
-    """The same again with the type of the other tree's leaves."""
+    """The same again with the type of the other tree's leaves, whatever is set by now."""
     dtype = jax.tree.leaves(like)[0].dtype
-    return jax.tree.map(lambda leaf: jax.lax.bitcast_convert_type(leaf, jnp.bfloat16).astype(dtype), tree) if lowered() else tree
+
+    def whole(leaf):
+        return jax.lax.bitcast_convert_type(leaf, jnp.bfloat16).astype(dtype) if leaf.dtype == jnp.uint16 else leaf
+
+    return jax.tree.map(whole, tree)
 
 
 @jax.custom_vjp

@@ -150,6 +150,7 @@ def test_noise_for_a_stack_is_a_tuple_with_one_for_each(noise):
         (lambda: lstm(3, init='caffe'), 'identity, keras, orthogonal, tf1, torch'),
         (lambda: CELLS['elman'](3, activation='sine'), 'relu, tanh'),
         (lambda: CELLS['lru'](3, r_min=0.9, r_max=0.5), 'r_min < r_max'),
+        (lambda: CELLS['lru'](3, max_phase=-1.0), 'max_phase'),
         (lambda: stack(), 'at least one cell'),
         (lambda: residual(lstm(3)).init(jax.random.key(0), 2), '3 outputs and 2 inputs'),
     ],

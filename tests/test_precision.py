@@ -27,6 +27,20 @@ def test_what_is_multiplied_is_rounded_and_nothing_else():
     close(product(x, w), x @ w)
 
 
+def test_whole_numbers_are_multiplied_as_numbers():
+    with jax.default_matmul_precision(BFLOAT16), jax.numpy_dtype_promotion('standard'):
+        close(product(jnp.arange(6, dtype=jnp.uint8).reshape(2, 3), jnp.full((3, 1), 0.5, jnp.float32)), jnp.float32([[1.5], [6.0]]))
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_what_was_kept_is_read_whatever_is_set_by_then(name):
+    cell = CELLS[name](H)
+    params, xs = cell.init(jax.random.key(0), D), noisy(jnp.zeros((T, B, D)))
+    with jax.default_matmul_precision(BFLOAT16):
+        ys, pull = jax.vjp(lambda params: unroll(cell, params, xs)[1], params)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pull(ys)))
+
+
 @pytest.mark.parametrize('name', CELLS)
 def test_every_engine_is_near_the_full_precision(name):
     cell = CELLS[name](H)

@@ -224,6 +224,14 @@ def test_default_engine_has_forward_mode(name):
     close(forward, sum(jnp.sum(g * t).real for g, t in zip(jax.tree.leaves(grads), jax.tree.leaves(tangents), strict=True)))
 
 
+@pytest.mark.parametrize('name', MADE)
+def test_no_steps_give_back_the_carry(name):
+    cell, params, xs, carry = case(name)
+    after, ys = unroll(cell, params, xs[:0], carry)
+    close(after, carry)
+    assert ys.shape == (0, B, H)
+
+
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
 def test_padding_changes_neither_values_nor_gradients(name, engine, reverse):

@@ -21,16 +21,18 @@ def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: 
     All params are real: B is B_re + i B_im, C likewise. Here D is a matrix, since inputs and outputs may differ in number.
 
     The moduli start uniform on the ring from r_min to r_max, the phases below max_phase, and gamma keeps the size of h.
-    Raises InputError unless 0 <= r_min < r_max <= 1.
+    Raises InputError unless 0 <= r_min < r_max <= 1 and max_phase is above zero.
     """
     positive('hidden_size', hidden_size)
     if not 0 <= r_min < r_max <= 1:
         raise InputError(f'r_min and r_max must be 0 <= r_min < r_max <= 1, not {r_min} and {r_max}')
+    if not max_phase > 0:
+        raise InputError(f'max_phase must be above zero, not {max_phase}')
 
     def init_params(key, inputs, dtype=float):
         keys = jax.random.split(key, 7)
         modulus, phase = (jax.random.uniform(k, (hidden_size,), dtype, minval=jnp.finfo(dtype).eps) for k in keys[:2])
-        nu = -0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2))
+        nu = jnp.maximum(-0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2)), jnp.finfo(dtype).eps)
 
         def normal(key, rows, variance):
             return math.sqrt(variance) * jax.random.normal(key, (rows, hidden_size), dtype)

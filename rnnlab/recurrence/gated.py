@@ -90,7 +90,7 @@ def steps_at_once(params, zs) -> int:
     28, 25, 128 x 400; 43 and 71 at 500, 64, 64 x 128; 1060 and 670 at 128, 32, 1024 x 2048. Where a step has next to nothing to do and
     many stay in the cache, the calls themselves count: 0.84 and 0.62 at 96, 7, 16 x 32.
     """
-    time_steps = len(jax.tree.leaves(zs)[0])
+    time_steps = max(len(jax.tree.leaves(zs)[0]), 1)
     kernel = sum(leaf.size for leaf in jax.tree.leaves(params[0]))
     width = sum(leaf.size for leaf in jax.tree.leaves(zs)) // time_steps  # numbers in the z of a step
     if width <= 1024:

@@ -106,7 +106,7 @@ def unroll(
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
     possible = engines(cell)
-    engine = engine or possible[0]
+    engine = engine or (possible[0] if time_steps else 'scan')
     known('engine', engine, ENGINES)
     if engine not in possible:
         raise InputError(f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}')
