@@ -108,6 +108,7 @@ def test_no_masks_is_full_masks(name, engine, reverse):
     close(run(), run(lengths=np.full(B, T), reset=np.zeros((T, B), bool), noise=ones))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
 def test_two_pieces_are_the_whole(name, engine):
     _, params, xs, carry = case(name)
@@ -204,6 +205,7 @@ def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine,
     assert not np.allclose(jax.tree.leaves(grads[4][1])[0], jax.tree.leaves(whole[1])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', MADE)
 def test_finite_differences(name):
     """Of one engine; the others agree with it."""
@@ -232,6 +234,7 @@ def test_no_steps_give_back_the_carry(name):
     assert ys.shape == (0, B, H)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize(('name', 'engine'), RUNS)
 def test_padding_changes_neither_values_nor_gradients(name, engine, reverse):
