@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.nn.initializers import glorot_uniform, normal, orthogonal
+from jax.nn.initializers import glorot_uniform, lecun_normal, normal, orthogonal, truncated_normal, variance_scaling
 
 from rnnlab.errors import InputError, known
 
@@ -27,6 +27,7 @@ class Preset(NamedTuple):
     gate_bias: the same for both gates of a GRU.
     two_biases: whether Elman cells and LSTMs keep the biases of both sides, as torch does, not their sum alone. The function is
         the same, but both get the gradient of the sum, and so an optimizer moves it twice as far.
+    gates: (key, H, dtype) -> [H], in the place of these two biases; the gate that writes starts with the opposite.
     """
 
     recurrent: Callable
@@ -35,6 +36,7 @@ class Preset(NamedTuple):
     forget_bias: float
     gate_bias: float
     two_biases: bool = False
+    gates: Callable | None = None
 
     def biases(self, pair):
         """The params for biases [2, N] of a cell that needs their sum."""
@@ -90,6 +92,31 @@ def tf1_recurrent(key, inputs, hidden, blocks, dtype):
     return kernel[:inputs], kernel[inputs:], jnp.zeros((2, kernel.shape[1]), dtype)
 
 
+def flax_recurrent(key, inputs, hidden, blocks, dtype):
+    """Lecun-normal kernel, an orthogonal recurrent matrix for each gate, zero biases (flax.linen.LSTMCell)."""
+    _, recurrent, biases = orthogonal_recurrent(key, inputs, hidden, blocks, dtype)
+    return lecun_normal()(jax.random.fold_in(key, 0), (inputs, recurrent.shape[1]), dtype), recurrent, biases
+
+
+def flax_dense(key, inputs, outputs, dtype):
+    """Lecun-normal kernel, zero bias (flax.linen.Dense)."""
+    return lecun_normal()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+
+
+def haiku_recurrent(key, inputs, hidden, blocks, dtype):
+    """Truncated normal, cut at two deviations, with deviation 1/sqrt(D + H) before the cut on the joint matrix of a cell of one block
+    (hk.LSTM), 1/sqrt(D) and 1/sqrt(H) after it for one of several (hk.GRU); zero biases."""
+    kernel_key, recurrent_key = jax.random.split(key)
+    columns = sum(blocks) * hidden
+    start = truncated_normal(1 / math.sqrt(inputs + hidden), lower=-2.0, upper=2.0) if len(blocks) == 1 else lecun_normal()
+    return start(kernel_key, (inputs, columns), dtype), start(recurrent_key, (hidden, columns), dtype), jnp.zeros((2, columns), dtype)
+
+
+def haiku_dense(key, inputs, outputs, dtype):
+    """Truncated normal kernel, deviation 1/sqrt(D) before the cut, zero bias (hk.Linear)."""
+    return truncated_normal(1 / math.sqrt(inputs), lower=-2.0, upper=2.0)(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+
+
 def identity_recurrent(key, inputs, hidden, blocks, dtype):
     """Recurrent kernel the identity for each gate, kernel normal with deviation 0.001 (Le, Jaitly, Hinton 2015, section 4)."""
     columns = sum(blocks) * hidden
@@ -116,6 +143,33 @@ def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
     return jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, max(longest - 1.0, 1.0)))
 
 
+def uniform_gate_bias(key: Array, hidden: int, dtype) -> Array:
+    """[H], the logits of numbers uniform in [1/H, 1 - 1/H): the gate that keeps starts anywhere between open and shut (Gu et al. 2020,
+    equation 9 and appendix B)."""
+    edge = min(1 / hidden, 0.25)
+    share = jax.random.uniform(key, (hidden,), dtype, edge, 1 - edge)
+    return jnp.log(share) - jnp.log1p(-share)
+
+
+def keeping(start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=None, usual=None) -> tuple[Array, Array]:
+    """What the biases of the gates that keep and that write [H] start with on top: of a chrono or uniform-gate start opposite numbers,
+    else a forget bias, by default that of the preset (`usual`, if the cell has another), and 0.
+
+    Raises InputError for chrono and forget_bias together.
+    """
+    if chrono is not None and forget_bias is not None:
+        raise InputError('chrono is a start of the forget gate, and so is forget_bias: give one of them')
+    gates_key = jax.random.fold_in(key, 0)
+    if chrono is not None:
+        keep = chrono_bias(gates_key, hidden, chrono, dtype)
+    elif start.gates is not None and forget_bias is None:
+        keep = start.gates(gates_key, hidden, dtype)
+    else:
+        bias = forget_bias if forget_bias is not None else start.forget_bias if usual is None else usual
+        return jnp.broadcast_to(jnp.asarray(bias, dtype), (hidden,)), jnp.zeros(hidden, dtype)
+    return keep, -keep
+
+
 def small_uniform(key, vocabulary, features, dtype):
     """Uniform within 0.05 (keras.layers.Embedding)."""
     return symmetric(key, (vocabulary, features), 0.05, dtype)
@@ -124,6 +178,16 @@ def small_uniform(key, vocabulary, features, dtype):
 def unit_normal(key, vocabulary, features, dtype):
     """Standard normal (torch.nn.Embedding)."""
     return normal(1.0)(key, (vocabulary, features), dtype)
+
+
+def feature_normal(key, vocabulary, features, dtype):
+    """Normal with deviation 1/sqrt(E) (flax.linen.Embed)."""
+    return variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)(key, (vocabulary, features), dtype)
+
+
+def cut_normal(key, vocabulary, features, dtype):
+    """Standard normal, cut at two deviations (hk.Embed)."""
+    return truncated_normal(1.0, lower=-2.0, upper=2.0)(key, (vocabulary, features), dtype)
 
 
 def glorot_table(key, vocabulary, features, dtype):
@@ -135,8 +199,11 @@ PRESETS = {
     'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
     'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True),
     'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
+    'flax': Preset(flax_recurrent, flax_dense, feature_normal, forget_bias=0.0, gate_bias=0.0),
+    'haiku': Preset(haiku_recurrent, haiku_dense, cut_normal, forget_bias=1.0, gate_bias=0.0),
     'orthogonal': Preset(orthogonal_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
     'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
+    'uniform_gate': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0, gates=uniform_gate_bias),
 }
 
 

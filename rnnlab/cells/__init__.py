@@ -2,25 +2,52 @@
 
 from collections.abc import Callable
 
-from rnnlab.cells.cell import Cell, Chain, Gated, Linear, LinearCarry, gated, linear, residual, stack
-from rnnlab.cells.elman import ElmanCarry, elman, irnn
-from rnnlab.cells.gru import GRUCarry, gru, gru_reset_before
+from rnnlab.cells.cell import Cell, Chain, Gated, Hidden, Linear, gated, linear, plain, residual, stack, takes_noise
+from rnnlab.cells.conv_lstm import conv_lstm
+from rnnlab.cells.elman import elman, irnn
+from rnnlab.cells.gru import gru, gru_chung, gru_layer_norm, gru_reset_before
+from rnnlab.cells.indrnn import indrnn
 from rnnlab.cells.lru import lru
-from rnnlab.cells.lstm import LSTMCarry, lstm
+from rnnlab.cells.lstm import LSTMCarry, lstm, lstm_coupled, lstm_layer_norm, lstm_peephole, lstm_projected
+from rnnlab.cells.mgu import mgu
 from rnnlab.cells.minimal import mingru, minlstm
+from rnnlab.cells.qrnn import qrnn
+from rnnlab.cells.rg_lru import rg_lru
+from rnnlab.cells.rhn import rhn
+from rnnlab.cells.s5 import s5
+from rnnlab.cells.slstm import slstm
+from rnnlab.cells.sru import sru
+from rnnlab.cells.ugrnn import ugrnn
 
 CELLS: dict[str, Callable[..., Cell]] = {
     'elman': elman,
     'irnn': irnn,
+    'indrnn': indrnn,
     'lstm': lstm,
+    'lstm_peephole': lstm_peephole,
+    'lstm_coupled': lstm_coupled,
+    'lstm_projected': lstm_projected,
+    'lstm_layer_norm': lstm_layer_norm,
+    'slstm': slstm,
+    'conv_lstm': conv_lstm,
     'gru': gru,
     'gru_reset_before': gru_reset_before,
+    'gru_chung': gru_chung,
+    'gru_layer_norm': gru_layer_norm,
+    'mgu': mgu,
+    'ugrnn': ugrnn,
+    'rhn': rhn,
+    'qrnn': qrnn,
+    'sru': sru,
     'mingru': mingru,
     'minlstm': minlstm,
     'lru': lru,
+    'rg_lru': rg_lru,
+    's5': s5,
 }
 
 __all__ = [
-    'CELLS', 'Cell', 'Chain', 'ElmanCarry', 'GRUCarry', 'Gated', 'LSTMCarry', 'Linear', 'LinearCarry',
-    'elman', 'gated', 'gru', 'gru_reset_before', 'irnn', 'linear', 'lru', 'lstm', 'mingru', 'minlstm', 'residual', 'stack',
+    'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'gated', 'gru', 'gru_chung', 'gru_layer_norm',
+    'gru_reset_before', 'indrnn', 'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm', 'lstm_peephole', 'lstm_projected',
+    'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru', 'stack', 'takes_noise', 'ugrnn',
 ]  # fmt: skip

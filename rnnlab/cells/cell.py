@@ -4,12 +4,13 @@ Letters in shapes: T time steps, B batch, D inputs, H hidden size, N columns of 
 none included.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
 from rnnlab.errors import InputError
@@ -63,7 +64,9 @@ class Linear(NamedTuple):
     read: Callable[[Params, Array, Array], Array]
 
 
-class LinearCarry(NamedTuple):
+class Hidden(NamedTuple):
+    """The carry of cells that have no more than h."""
+
     h: Array  # [..., H]
 
 
@@ -101,6 +104,17 @@ def biased(z: Array, bias: Array) -> Array:
     return z + jnp.broadcast_to(bias, z.shape)
 
 
+def times(h: Array, scale: Array) -> Array:
+    """h [..., H] times a number for each unit [H], the broadcast spelled out."""
+    return h * jnp.broadcast_to(scale, h.shape)
+
+
+def norm(z: Array) -> Array:
+    """z [..., N] with mean 0 and variance 1 over its features (Ba, Kiros, Hinton 2016, equation 4, with 1e-5 added to the variance)."""
+    z = z - jnp.mean(z, axis=-1, keepdims=True)
+    return z * lax.rsqrt(jnp.mean(z * z, axis=-1, keepdims=True) + 1e-5)
+
+
 def named(z: Any) -> Any:
     """Marks what the default engine keeps for the gradient; everything else it computes again."""
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
@@ -109,6 +123,13 @@ def named(z: Any) -> Any:
 def dropped(carry: Carry, noise: Array | None) -> Carry:
     """The carry as the recurrent products read it: h times the noise, where there is one."""
     return carry if noise is None else carry._replace(h=carry.h * jnp.broadcast_to(noise, carry.h.shape))
+
+
+def takes_noise(cell: Cell) -> bool:
+    """Whether the step has recurrent products that noise can multiply; of a chain, that of all its cells."""
+    if isinstance(cell.form, Chain):
+        return all(map(takes_noise, cell.form.cells))
+    return 'noise' in inspect.signature(cell.step).parameters
 
 
 def take_step(cell: Cell, params: Params, carry: Carry, x: Array, noise: Any) -> tuple[Carry, Array]:
@@ -129,14 +150,15 @@ def plain(init, carry, whole, gates, form=None) -> Cell:
     return Cell(init, carry, step, gates, values, form)
 
 
-def gated(init, carry, affine, pointwise, gates, ready=None) -> Cell:
-    """A cell of one affine map and elementwise work; the step follows from the two."""
+def gated(init, carry, affine, pointwise, gates, ready=None, takes_noise=True) -> Cell:
+    """A cell of one affine map and elementwise work; the step follows from the two. Without recurrent products it takes no noise."""
 
     def whole(params, carry, x, noise=None):
         return pointwise(params, carry, named(affine(params, dropped(carry, noise), x)))
 
     form = Gated(affine, pointwise) if ready is None else Gated(affine, pointwise, ready)
-    return plain(init, carry, whole, gates, form)
+    cell = plain(init, carry, whole, gates, form)
+    return cell if takes_noise else cell._replace(step=lambda params, carry, x: whole(params, carry, x)[:2])
 
 
 def linear(init, carry, drive, read, gates) -> Cell:
@@ -145,7 +167,7 @@ def linear(init, carry, drive, read, gates) -> Cell:
     def step(params, carry, x):
         a, b, _ = drive(params, x)
         h = a * carry.h + b
-        return LinearCarry(h), read(params, h, x)
+        return Hidden(h), read(params, h, x)
 
     def values(params, carry, x):
         return drive(params, x)[2]

@@ -1,20 +1,13 @@
 """The Elman cell, also called simple or vanilla RNN, and its ReLU form IRNN."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from rnnlab.cells.cell import Cell, apart, gated, joint
+from rnnlab.cells.cell import Cell, Hidden, apart, gated, joint
 from rnnlab.errors import known, positive
 from rnnlab.initializers import Preset, preset
 
 ACTIVATIONS = {'tanh': jnp.tanh, 'relu': jax.nn.relu}
-
-
-class ElmanCarry(NamedTuple):
-    h: Array  # [..., H]
 
 
 def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'keras') -> Cell:
@@ -34,14 +27,14 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'k
         return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias)
 
     def carry(params, batch_shape):
-        return ElmanCarry(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
+        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def affine(params, carry, x):
         return joint(params, x, carry.h)
 
     def pointwise(params, carry, z):
         h = act(z)
-        return ElmanCarry(h), h, (h,)
+        return Hidden(h), h, (h,)
 
     return gated(init_params, carry, affine, pointwise, ('h',), ready=apart)
 

@@ -1,23 +1,17 @@
 """The gated recurrent unit, with the reset after or before the recurrent product."""
 
-from typing import Any, NamedTuple
-
-import jax
 import jax.numpy as jnp
-from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, biased, dropped, gated, named, plain
+from rnnlab.cells.cell import Cell, Hidden, biased, dropped, gated, named, norm, plain, times
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, chrono_bias, preset
+from rnnlab.initializers import Preset, keeping, preset
 from rnnlab.precision import product
 
 
-class GRUCarry(NamedTuple):
-    h: Array  # [..., H]
-
-
-def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def gru(
+    hidden_size: int, *, reset_after: bool = True, writes: bool = False, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
     """The GRU of torch, Flax, cuDNN and, by default, Keras: the reset gate acts after the recurrent product.
 
         x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
@@ -28,7 +22,8 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
         h' = (1 - z) n + z h                [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], U recurrent_kernel, b bias and c recurrent_bias. reset_after=False is gru_reset_before.
+    W is params['kernel'], U recurrent_kernel, b bias and c recurrent_bias. reset_after=False is gru_reset_before, and
+    with writes, so that z weighs n and not h, gru_chung.
 
     chrono is the longest time in steps that the cell starts to remember: the update gate's bias is that of `chrono_bias`.
     """
@@ -38,9 +33,8 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
-        update: Any = start.gate_bias
-        if chrono is not None:
-            update = chrono_bias(jax.random.fold_in(key, 0), hidden_size, chrono, dtype)
+        keep, _ = keeping(start, key, hidden_size, dtype, chrono, usual=start.gate_bias)
+        update = -keep if writes else keep
         bias = bias.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(update)
         params = {'kernel': kernel, 'recurrent_kernel': recurrent, 'bias': bias}
         if reset_after:
@@ -48,14 +42,15 @@ def gru(hidden_size: int, *, reset_after: bool = True, chrono: float | None = No
         return params | {'bias': bias + recurrent_bias}
 
     def carry(params, batch_shape):
-        return GRUCarry(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
+        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def from_input(params, x):
         return biased(product(x, params['kernel']), params['bias'])
 
     def blend(r, z, n, h):
-        h = (1 - z) * n + z * h
-        return GRUCarry(h), h, (r, z, n)
+        keep, write = (1 - z, z) if writes else (z, 1 - z)
+        h = write * n + keep * h
+        return Hidden(h), h, (r, z, n)
 
     def parted(name, params):
         return jnp.split(params[name], [2 * hidden_size], axis=-1)
@@ -111,3 +106,67 @@ def gru_reset_before(hidden_size: int, *, chrono: float | None = None, init: str
     W is params['kernel'], U recurrent_kernel and b bias. chrono as in gru.
     """
     return gru(hidden_size, reset_after=False, chrono=chrono, init=init)
+
+
+def gru_chung(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+    """The GRU of Chung et al. 2014 (equations 5 to 8) and Haiku: the reset gate acts before the product, and z writes.
+
+        x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
+        U_r, U_z, U_n = split(U)            [H, 3H], 3 of [H, H]
+        r = sigmoid(x_r + h U_r)            [B, H]: reset
+        z = sigmoid(x_z + h U_z)            [B, H]: update
+        n = tanh(x_n + (r h) U_n)           [B, H]: candidate
+        h' = z n + (1 - z) h                [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], U recurrent_kernel and b bias. chrono as in gru.
+    """
+    return gru(hidden_size, reset_after=False, writes=True, chrono=chrono, init=init)
+
+
+def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+    """The GRU with layer normalisation (Ba, Kiros, Hinton 2016, supplement, equations 26 to 28), where z writes.
+
+        x_rz, x_n = split(x W)              [B, D] [D, 3H] -> [B, 2H], [B, H]
+        h_rz, h_n = split(h U)              [B, H] [H, 3H] -> [B, 2H], [B, H]
+        r, z = split(sigmoid(norm(x_rz) s_rz + norm(h_rz) t_rz + b_rz))       2 of [B, H]: reset, update
+        n = tanh(norm(x_n) s_n + b_n + r (norm(h_n) t_n + c))                 [B, H]: candidate
+        h' = z n + (1 - z) h                [B, H]
+        y = h'                              [B, H]
+
+    norm takes away the mean over the features and divides by their deviation. W is params['kernel'], U recurrent_kernel, s and t are scale
+    and recurrent_scale [3H], b is bias [3H] (of r and z the sum of the paper's shifts), c recurrent_bias [H]. chrono as in gru.
+    """
+    positive('hidden_size', hidden_size)
+    start = preset(init)
+
+    def init_params(key, inputs, dtype=float):
+        kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
+        keep, _ = keeping(start, key, hidden_size, dtype, chrono, usual=start.gate_bias)
+        shared = bias.at[: 2 * hidden_size].add(recurrent_bias[: 2 * hidden_size])
+        return {
+            'kernel': kernel,
+            'recurrent_kernel': recurrent,
+            'scale': jnp.ones_like(bias),
+            'recurrent_scale': jnp.ones_like(bias),
+            'bias': shared.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(-keep),
+            'recurrent_bias': recurrent_bias[2 * hidden_size :],
+        }
+
+    def carry(params, batch_shape):
+        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
+
+    def affine(params, carry, x):
+        return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
+
+    def pointwise(params, carry, z):
+        (x_rz, x_n), (h_rz, h_n) = (jnp.split(side, [2 * hidden_size], axis=-1) for side in z)
+        (s_rz, s_n), (t_rz, t_n), (b_rz, b_n) = (
+            jnp.split(params[name], [2 * hidden_size]) for name in ('scale', 'recurrent_scale', 'bias')
+        )
+        r, z = jnp.split(sigmoid(biased(times(norm(x_rz), s_rz) + times(norm(h_rz), t_rz), b_rz)), 2, axis=-1)
+        n = jnp.tanh(biased(times(norm(x_n), s_n), b_n) + r * biased(times(norm(h_n), t_n), params['recurrent_bias']))
+        h = z * n + (1 - z) * carry.h
+        return Hidden(h), h, (r, z, n)
+
+    return gated(init_params, carry, affine, pointwise, ('r', 'z', 'n'))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.cells.cell import Cell, LinearCarry, linear
+from rnnlab.cells.cell import Cell, Hidden, linear
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
@@ -50,7 +50,7 @@ def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: 
 
     def carry(params, batch_shape):
         zeros = jnp.zeros((*batch_shape, hidden_size), params['nu_log'].dtype)
-        return LinearCarry(lax.complex(zeros, zeros))
+        return Hidden(lax.complex(zeros, zeros))
 
     def drive(params, x):
         a = jnp.exp(lax.complex(-jnp.exp(params['nu_log']), jnp.exp(params['theta_log'])))

@@ -1,15 +1,17 @@
-"""The long short-term memory."""
+"""The long short-term memory, and its forms with peepholes, coupled gates, a projection, layer normalisation."""
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, apart, gated, joint
-from rnnlab.errors import InputError, positive
-from rnnlab.initializers import Preset, chrono_bias, preset
+from rnnlab.cells.cell import Cell, apart, biased, gated, joint, norm, times
+from rnnlab.errors import positive
+from rnnlab.initializers import Preset, keeping, preset
+from rnnlab.precision import product
+
+GATES = ('i', 'f', 'g', 'o')
 
 
 class LSTMCarry(NamedTuple):
@@ -34,28 +36,11 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: 
     chrono, in its place, is the longest time in steps that the cell starts to remember: the forget gate's bias is that of
     `chrono_bias`, the input gate's its negative. Raises InputError for both together.
     """
-    positive('hidden_size', hidden_size)
-    start = preset(init)
-    if chrono is not None and forget_bias is not None:
-        raise InputError('chrono is a start of the forget gate, and so is forget_bias: give one of them')
-    forget = start.forget_bias if forget_bias is None else forget_bias
+    start = starting(hidden_size, forget_bias, chrono, init)
 
     def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (4,), dtype)
-        i, f = slice(0, hidden_size), slice(hidden_size, 2 * hidden_size)
-        if chrono is None:
-            bias = bias.at[0, f].add(jnp.asarray(forget, dtype))
-        else:
-            long = chrono_bias(jax.random.fold_in(key, 0), hidden_size, chrono, dtype)
-            bias = bias.at[0, f].add(long).at[0, i].add(-long)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias)
-
-    def carry(params, batch_shape):
-        zeros = jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype)
-        return LSTMCarry(zeros, zeros)
-
-    def affine(params, carry, x):
-        return joint(params, x, carry.h)
+        kernel, recurrent, bias = start(key, inputs, dtype)
+        return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
 
     def pointwise(params, carry, z):
         i, f, g, o = jnp.split(z, 4, axis=-1)
@@ -64,4 +49,183 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: 
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'), ready=apart)
+    return gated(init_params, zeros(hidden_size), of_both, pointwise, GATES, ready=apart)
+
+
+def lstm_peephole(
+    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
+    """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002, section 3): the output gate the new one.
+
+        i, f, g, o = split([x, h] W + b)    [B, D+H] [D+H, 4H] + [4H] -> 4 of [B, H]
+        i, f = sigmoid(i + p_i c), sigmoid(f + p_f c)
+        c' = f c + i tanh(g)                [B, H]
+        h' = sigmoid(o + p_o c') tanh(c')   [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's start); the rows of params['peephole'] [3, H] are p_i,
+    p_f, p_o, which start at 0. forget_bias and chrono as in lstm.
+    """
+    start = starting(hidden_size, forget_bias, chrono, init)
+
+    def init_params(key, inputs, dtype=float):
+        kernel, recurrent, bias = start(key, inputs, dtype)
+        peephole = jnp.zeros((3, hidden_size), dtype)
+        return {'kernel': jnp.concatenate([kernel, recurrent]), 'peephole': peephole} | preset(init).biases(bias)
+
+    def pointwise(params, carry, z):
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        p_i, p_f, p_o = params['peephole']
+        i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
+        c = f * carry.c + i * g
+        o = sigmoid(o + times(c, p_o))
+        h = o * jnp.tanh(c)
+        return LSTMCarry(c, h), h, (i, f, g, o)
+
+    return gated(init_params, zeros(hidden_size), of_both, pointwise, GATES, ready=apart)
+
+
+def lstm_coupled(
+    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
+    """The LSTM that writes what it forgets (CIFG in Greff et al. 2017, section III): its input gate is 1 - f.
+
+        f, g, o = split([x, h] W + b)       [B, D+H] [D+H, 3H] + [3H] -> 3 of [B, H]: forget, candidate, output
+        f, g, o = sigmoid(f), tanh(g), sigmoid(o)
+        c' = f c + (1 - f) g                [B, H]
+        h' = o tanh(c')                     [B, H]
+        y = h'                              [B, H]
+
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [3H] with torch's start). forget_bias and chrono as in lstm.
+    """
+    start = starting(hidden_size, forget_bias, chrono, init, gates='fgo')
+
+    def init_params(key, inputs, dtype=float):
+        kernel, recurrent, bias = start(key, inputs, dtype)
+        return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
+
+    def pointwise(params, carry, z):
+        f, g, o = jnp.split(z, 3, axis=-1)
+        f, g, o = sigmoid(f), jnp.tanh(g), sigmoid(o)
+        c = f * carry.c + (1 - f) * g
+        h = o * jnp.tanh(c)
+        return LSTMCarry(c, h), h, (f, g, o)
+
+    return gated(init_params, zeros(hidden_size), of_both, pointwise, ('f', 'g', 'o'), ready=apart)
+
+
+def lstm_projected(
+    hidden_size: int,
+    *,
+    projection: int | None = None,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
+) -> Cell:
+    """The LSTM whose output is a projection to fewer units P, by default half as many (LSTMP: Sak, Senior, Beaufays 2014, section 2.2;
+    torch's proj_size).
+
+        i, f, g, o = split([x, h] W + b)    [B, D+P] [D+P, 4H] + [4H] -> 4 of [B, H]
+        i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        c' = f c + i g                      [B, H]
+        h' = (o tanh(c')) V                 [B, H] [H, P] -> [B, P]
+        y = h'                              [B, P]
+
+    W is params['kernel'], V projection, b bias (plus recurrent_bias [4H] with torch's start). forget_bias and chrono as in lstm.
+    """
+    size = max(hidden_size // 2, 1) if projection is None else projection
+    positive('projection', size)
+    start = starting(hidden_size, forget_bias, chrono, init)
+
+    def init_params(key, inputs, dtype=float):
+        kernel, recurrent, bias = start(key, inputs, dtype)
+        map_out, _ = preset(init).dense(key, hidden_size, size, dtype)
+        return {'kernel': jnp.concatenate([kernel, recurrent[:size]]), 'projection': map_out} | preset(init).biases(bias)
+
+    def carry(params, batch_shape):
+        c, h = (jnp.zeros((*batch_shape, width), params['bias'].dtype) for width in (hidden_size, size))
+        return LSTMCarry(c, h)
+
+    def pointwise(params, carry, z):
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+        c = f * carry.c + i * g
+        h = product(o * jnp.tanh(c), params['projection'])
+        return LSTMCarry(c, h), h, (i, f, g, o)
+
+    return gated(init_params, carry, of_both, pointwise, GATES, ready=apart)
+
+
+def lstm_layer_norm(
+    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
+    """The LSTM with layer normalisation (Ba, Kiros, Hinton 2016, supplement, equations 20 to 22).
+
+        z = norm(x W) s + norm(h U) t + b   [B, D] [D, 4H], [B, H] [H, 4H] -> [B, 4H]
+        i, f, g, o = split(z)               4 of [B, H]
+        i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
+        c' = f c + i g                      [B, H]
+        h' = o tanh(norm(c') u + d)         [B, H]
+        y = h'                              [B, H]
+
+    norm takes away the mean over the features and divides by their deviation. W is params['kernel'], U recurrent_kernel, s scale and t
+    recurrent_scale [4H], b bias (the sum of the paper's shifts), u cell_scale and d cell_bias [H]. forget_bias and chrono as in lstm.
+    """
+    start = starting(hidden_size, forget_bias, chrono, init)
+
+    def init_params(key, inputs, dtype=float):
+        kernel, recurrent, biases = start(key, inputs, dtype)
+        bias = biases.sum(axis=0)
+        return {
+            'kernel': kernel,
+            'recurrent_kernel': recurrent,
+            'scale': jnp.ones_like(bias),
+            'recurrent_scale': jnp.ones_like(bias),
+            'bias': bias,
+            'cell_scale': jnp.ones(hidden_size, dtype),
+            'cell_bias': jnp.zeros(hidden_size, dtype),
+        }
+
+    def affine(params, carry, x):
+        return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
+
+    def pointwise(params, carry, z):
+        of_x, of_h = z
+        z = biased(times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale']), params['bias'])
+        i, f, g, o = jnp.split(z, 4, axis=-1)
+        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+        c = f * carry.c + i * g
+        h = o * jnp.tanh(biased(times(norm(c), params['cell_scale']), params['cell_bias']))
+        return LSTMCarry(c, h), h, (i, f, g, o)
+
+    return gated(init_params, zeros(hidden_size), affine, pointwise, GATES)
+
+
+def starting(hidden_size: int, forget_bias, chrono, init: str | Preset, gates: str = 'ifgo'):
+    """(key, D, dtype) -> the kernels [D, N] and [H, N] and the biases [2, N] that these gates start with."""
+    positive('hidden_size', hidden_size)
+    start = preset(init)
+
+    def draw(key, inputs, dtype):
+        kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (len(gates),), dtype)
+        for gate, of_gate in zip('fi', keeping(start, key, hidden_size, dtype, chrono, forget_bias), strict=True):
+            if gate in gates:
+                begin = gates.index(gate) * hidden_size
+                bias = bias.at[0, begin : begin + hidden_size].add(of_gate)
+        return kernel, recurrent, bias
+
+    return draw
+
+
+def zeros(hidden_size: int):
+    """The carry function of a memory c and an output h that both start at 0."""
+
+    def carry(params, batch_shape):
+        nothing = jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype)
+        return LSTMCarry(nothing, nothing)
+
+    return carry
+
+
+def of_both(params, carry, x):
+    return joint(params, x, carry.h)

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from rnnlab.cells.cell import Cell, LinearCarry, biased, linear, named
+from rnnlab.cells.cell import Cell, Hidden, biased, linear, named
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -57,7 +57,7 @@ def minimal(hidden_size: int, gates: tuple[str, ...], of, init: str | Preset) ->
         return {'kernel': kernel, 'bias': biases.sum(axis=0)}
 
     def carry(params, batch_shape):
-        return LinearCarry(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
+        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def drive(params, x):
         z = named(biased(product(x, params['kernel']), params['bias']))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.cells.cell import LinearCarry
+from rnnlab.cells.cell import Hidden
 from rnnlab.recurrence.parts import in_parts
 
 # Steps whose a and b are made at once, and again for the gradient: then they stay in the cache. Milliseconds of a gradient over 16,384
@@ -37,7 +37,7 @@ def associative(cell, params, carry, inputs, reverse):
 def run(form, cell, params, carry, inputs, reverse):
     a, b = cell.drive(params, inputs)
     hs = recurrence(form, reverse, a, b, carry.h, inputs.cut)
-    return LinearCarry(hs[0] if reverse else hs[-1]), cell.read(params, hs, inputs)
+    return Hidden(hs[0] if reverse else hs[-1]), cell.read(params, hs, inputs)
 
 
 def one_by_one(a, b, h, reverse):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Linear, Params, take_step
+from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence.gated import gated
 from rnnlab.recurrence.linear import associative, linear
@@ -100,8 +100,8 @@ def unroll(
             raise InputError(f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
         options = {'lengths': lengths, 'reset': reset, 'reverse': reverse, 'bptt': bptt, 'remat': remat, 'engine': engine}
         return climb(cell.form, params, xs, carry, noise, last, options)
-    if noise is not None and isinstance(cell.form, Linear):
-        raise InputError('noise multiplies what recurrent products read, and a linear cell has none: leave it out')
+    if noise is not None and not takes_noise(cell):
+        raise InputError('noise multiplies what recurrent products read, and this cell has none: leave it out')
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 

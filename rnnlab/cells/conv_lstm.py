@@ -1,0 +1,84 @@
+"""The LSTM over images, whose products are convolutions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.nn import sigmoid
+from jax.nn.initializers import glorot_uniform, orthogonal
+
+from rnnlab.cells.cell import Cell, gated, times
+from rnnlab.cells.lstm import LSTMCarry
+from rnnlab.errors import InputError, positive
+
+
+def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window: int = 3, forget_bias: float | Array = 1.0) -> Cell:
+    """The ConvLSTM (Shi et al. 2015, equation 3), for H channels of P places each.
+
+        z = [x, h] * W + b                  [B, P, C+H] * [3, C+H, 4H] + [4H] -> [B, P, 4H]
+        i, f, g, o = split(z)               4 of [B, P, H]: input, forget, candidate, output
+        i, f = sigmoid(i + p_i c), sigmoid(f + p_f c)
+        c' = f c + i tanh(g)                [B, P, H]
+        h' = sigmoid(o + p_o c') tanh(c')   [B, P, H]
+        y = h'                              [B, P, H]
+
+    * is a convolution that keeps the places, with zeros beyond the border. W is params['kernel'], b params['bias'], and the rows of
+    params['peephole'] [3, PH] are p_i, p_f, p_o. Inputs, carry and output are flat, [B, PC] and [B, PH], as layers and masks take them.
+
+    Args:
+        hidden_size: H, the channels that come out.
+        image: the places of an image, (rows, columns), its inputs [rows, columns, C] flattened; None: a line of D places with one value.
+        window: width of the convolution along each axis, an odd number.
+        forget_bias: what the forget gate's bias starts with.
+
+    Raises InputError for an even window, and at init for inputs that no image of that shape has.
+    """
+    positive('hidden_size', hidden_size)
+    positive('window', window)
+    if window % 2 == 0:
+        raise InputError(f'window must be odd, so that it has a middle, not {window}')
+    for size in image or ():
+        positive('image', size)
+
+    def shape(places):
+        return image or (places,)
+
+    def init_params(key, inputs, dtype=float):
+        places = math.prod(shape(inputs))
+        if inputs % places:
+            raise InputError(f'{inputs} inputs are no image of {" x ".join(map(str, shape(inputs)))} places with the same channels each')
+        channels, across = inputs // places, (window,) * len(shape(inputs))
+        key_x, key_h = jax.random.split(key)
+        kernel = glorot_uniform()(key_x, (*across, channels, 4 * hidden_size), dtype)
+        recurrent = orthogonal()(key_h, (*across, hidden_size, 4 * hidden_size), dtype)
+        return {
+            'kernel': jnp.concatenate([kernel, recurrent], axis=-2),
+            'bias': jnp.zeros(4 * hidden_size, dtype).at[hidden_size : 2 * hidden_size].add(forget_bias),
+            'peephole': jnp.zeros((3, places * hidden_size), dtype),
+        }
+
+    def carry(params, batch_shape):
+        zeros = jnp.zeros((*batch_shape, params['peephole'].shape[-1]), params['bias'].dtype)
+        return LSTMCarry(zeros, zeros)
+
+    def affine(params, carry, x):
+        batch, places = x.shape[:-1], shape(carry.h.shape[-1] // hidden_size)
+        xh = jnp.concatenate([flat.reshape(-1, *places, flat.shape[-1] // math.prod(places)) for flat in (x, carry.h)], axis=-1)
+        axes = 'xyz'[: len(places)]
+        z = lax.conv_general_dilated(
+            xh, params['kernel'], (1,) * len(axes), 'SAME', dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C')
+        )
+        z = z + jnp.broadcast_to(params['bias'], z.shape)
+        return tuple(gate.reshape(*batch, -1) for gate in jnp.split(z, 4, axis=-1))
+
+    def pointwise(params, carry, z):
+        i, f, g, o = z
+        p_i, p_f, p_o = params['peephole']
+        i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
+        c = f * carry.c + i * g
+        o = sigmoid(o + times(c, p_o))
+        h = o * jnp.tanh(c)
+        return LSTMCarry(c, h), h, (i, f, g, o)
+
+    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'))

@@ -1,0 +1,71 @@
+"""The simplified state space layer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.nn.initializers import lecun_normal
+
+from rnnlab.cells.cell import Cell, Hidden, linear
+from rnnlab.errors import positive
+from rnnlab.precision import product
+
+
+def s5(hidden_size: int) -> Cell:
+    """The diagonal state space model of S5 (Smith, Warrington, Linderman 2023, section 3), discretised by zero-order hold.
+
+        lambda = -exp(log_decay) + i phase                  [H]: a rate, in continuous time
+        a = exp(lambda exp(log_step))                       [H]
+        h' = a h + (x B) (a - 1) / lambda                   [B, D] [D, H] -> [B, H], complex
+        y = 2 Re(h' C) + x D                                [B, H] [H, H] + [B, D] [D, H] -> [B, H]
+
+    All params are real: B is B_re + i B_im, C likewise. The 2H states of the paper come in conjugate pairs, of which one each is kept. They
+    start as the normal part of HiPPO-LegS with its eigenvectors folded into B and C, the steps log-uniform between 0.001 and 0.1. D is a
+    matrix, since inputs and outputs may differ in number, and the real part of lambda is kept below 0, as in S4D.
+    """
+    positive('hidden_size', hidden_size)
+
+    def init_params(key, inputs, dtype=float):
+        keys = jax.random.split(key, 4)
+        phases, vectors = hippo(hidden_size)
+        re, im = jnp.asarray(vectors.real, dtype), jnp.asarray(vectors.imag, dtype)
+        b = lecun_normal()(keys[0], (inputs, 2 * hidden_size), dtype)
+        c = lecun_normal()(keys[1], (2 * hidden_size, hidden_size), dtype)
+        return {
+            'log_decay': jnp.full(hidden_size, np.log(0.5), dtype),
+            'phase': jnp.asarray(phases, dtype),
+            'log_step': jax.random.uniform(keys[2], (hidden_size,), dtype, np.log(0.001), np.log(0.1)),
+            'B_re': b @ re,
+            'B_im': -b @ im,
+            'C_re': re.T @ c,
+            'C_im': im.T @ c,
+            'D': lecun_normal()(keys[3], (inputs, hidden_size), dtype),
+        }
+
+    def carry(params, batch_shape):
+        zeros = jnp.zeros((*batch_shape, hidden_size), params['phase'].dtype)
+        return Hidden(lax.complex(zeros, zeros))
+
+    def drive(params, x):
+        rate = lax.complex(-jnp.exp(params['log_decay']), params['phase'])
+        a = jnp.exp(rate * jnp.exp(params['log_step']))
+        scale = jnp.expand_dims((a - 1) / rate, 0)
+        of_x = lax.complex(params['B_re'], params['B_im']) * scale
+        b = lax.complex(product(x, of_x.real), product(x, of_x.imag))
+        return jnp.broadcast_to(a, b.shape), b, ()
+
+    def read(params, h, x):
+        return 2 * (product(h.real, params['C_re']) - product(h.imag, params['C_im'])) + product(x, params['D'])
+
+    return linear(init_params, carry, drive, read, ())
+
+
+def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of the normal part of HiPPO-LegS with 2H states the positive imaginary parts [H] of its eigenvalues, whose real parts are all -1/2,
+    and their eigenvectors [2H, H] (Smith et al. 2023, section 2.3)."""
+    n = np.arange(2 * size)
+    root = np.sqrt(2 * n + 1.0)
+    legs = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)
+    normal = legs + np.outer(root, root) / 2
+    phases, vectors = np.linalg.eigh(-1j * (normal + np.eye(2 * size) / 2))  # -1/2 taken off it is skew-symmetric
+    return phases[size:], vectors[:, size:]
