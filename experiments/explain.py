@@ -8,7 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator
-from itertools import product
+from itertools import dropwhile, product, takewhile
 from pathlib import Path
 
 import jax
@@ -20,10 +20,11 @@ from experiments import model
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, reference
-from rnnlab.cells import CELLS, Cell, Gated
+from rnnlab.cells import CELLS, Cell, Gated, find, takes_noise
 from rnnlab.describe import count, owners, spans
 from rnnlab.diagnostics import gradient_reach, trace
 from rnnlab.optim import Hyper
+from rnnlab.recurrence import engines
 from rnnlab.tables import new_table, render
 
 experiments.flags.cell()
@@ -36,7 +37,6 @@ flags.DEFINE_boolean('plot', False, 'Draw the gates over time, and how far a gra
 experiments.flags.set_defaults({'hidden_size': 4})
 flags.adopt_module_key_flags(experiments.flags)
 
-NOTHING: list[tuple[str, tuple[int, int] | None]] = [('', None)]
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
@@ -51,14 +51,19 @@ def main() -> None:
     params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
     xs = jax.random.normal(jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs))
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
-    values, expected = (by_name(cell, carries._fields, *these) for these in ((carries, gates, ys), by_reference(cell, params, xs)))
+    compare = by_reference if FLAGS.cell in reference.REFERENCES else by_step
+    values, expected = (by_name(cell, carries._fields, *these) for these in ((carries, gates, ys), compare(cell, params, xs)))
 
     sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
     console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
     console.print('\n'.join(equations(FLAGS.cell)))
-    console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, ys)}')
+    first, *others = engines(cell)
+    also = f'; {", ".join(others)} can run it too' if others else ''
+    console.print(f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, it has no recurrent product"}.')
+    console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, gates, ys)}')
     console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")
-    console.print(f'\nValues in {xs.dtype}, and how far the NumPy loop in float64 (rnnlab/reference.py) is from them')
+    other = 'the NumPy loop in float64 (rnnlab/reference.py)' if compare is by_reference else 'a loop over its own step in float64'
+    console.print(f'\nValues in {xs.dtype}, and how far {other} is from them')
     console.print(f'\n{values_table(values, expected)}')
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
     console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
@@ -67,39 +72,53 @@ def main() -> None:
 
 
 def equations(name: str) -> Iterator[str]:
-    """The indented lines of the docstring of the cell, the letters in their shapes replaced by numbers."""
+    """The first indented lines of the docstring of the cell, the letters in their shapes replaced by numbers."""
     sizes = {'B': FLAGS.batch_size, 'D': FLAGS.inputs, 'H': FLAGS.hidden_size}
 
     def number(match):
         times, letter = match.groups()
         return f'{times} x {sizes[letter]}' if times else str(sizes[letter])
 
-    for line in (inspect.getdoc(CELLS[name]) or '').splitlines():
-        if line.startswith('    '):
-            yield '  ' + re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line.strip())
+    lines = (inspect.getdoc(find(name)) or '').splitlines()
+    block = takewhile(lambda line: line.startswith('    '), dropwhile(lambda line: not line.startswith('    '), lines))
+    for line in block:
+        yield re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line.removeprefix('  '))
 
 
-def shapes_table(cell: Cell, params, xs, carries, ys) -> str:
+def by_width(parts: dict[str, np.ndarray]) -> dict[int, list[str]]:
+    widths: dict[int, list[str]] = {}
+    for name, part in parts.items():
+        widths.setdefault(part.shape[-1], []).append(name)
+    return widths
+
+
+def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     time_steps, batch, inputs = xs.shape
+    hidden = FLAGS.hidden_size
+
+    def letters(columns):
+        return 'H' if columns == hidden else f'{columns // hidden}H' if columns % hidden == 0 else str(columns)
+
     every_gate = f'{len(cell.gates)}H' if len(cell.gates) > 1 else 'H'
     table = new_table('what', 'shape', 'letters')
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
     table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
     table.add_row('x of one step', str([batch, inputs]), 'B, D')
-    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
-        rows = '+'.join({'x': 'D', 'h': 'H'}[source] for source in sources)
-        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, every_gate if gates else ''])))
+    for name, leaf, sources, owned in owners(cell, params, FLAGS.inputs):
+        rows = '+'.join(
+            letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D' for source, size in sources.items()
+        )
+        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, every_gate if owned else ''])))
     if isinstance(cell.form, Gated):
         sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
         for number, leaf in enumerate(sums, 1):
             what = 'all gates of one step' if len(sums) == 1 else f'gates of one step ({number} of {len(sums)})'
-            columns = leaf.shape[-1] // FLAGS.hidden_size
-            table.add_row(f'{what}, before activation', str([*leaf.shape]), f'B, {columns}H' if columns > 1 else 'B, H')
-    if cell.gates:
-        table.add_row(f'each gate of one step: {", ".join(cell.gates)}', str([batch, FLAGS.hidden_size]), 'B, H')
-    table.add_row(f'each part of the carry: {", ".join(carries._fields)}', str([*carries.h.shape[1:]]), 'B, H')
-    table.add_row('ys, the outputs of all steps', str([*ys.shape]), 'T, B, H')
-    table.add_row('outputs, a sequence a row', str([batch, time_steps, ys.shape[-1]]), 'B, T, H')
+            table.add_row(f'{what}, before activation', str([*leaf.shape]), f'B, {letters(leaf.shape[-1])}')
+    for what, parts in (('gate of one step', dict(zip(cell.gates, gates, strict=True))), ('part of the carry', carries._asdict())):
+        for width, names in by_width(parts).items():
+            table.add_row(f'each {what}: {", ".join(names)}', str([batch, width]), f'B, {letters(width)}')
+    table.add_row('ys, the outputs of all steps', str([*ys.shape]), f'T, B, {letters(ys.shape[-1])}')
+    table.add_row('outputs, a sequence a row', str([batch, time_steps, ys.shape[-1]]), f'B, T, {letters(ys.shape[-1])}')
     return render(table)
 
 
@@ -107,8 +126,10 @@ def parameters_table(cell: Cell, params) -> str:
     headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
     table = new_table(*headings, right=('count',), footer=footer)
     for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
-        for (source, row), (gate, column) in product(spans(sources) or NOTHING, spans(gates) or [('', (0, leaf.shape[-1]))]):
-            ends = [end for end in (row, column) if end]
+        rows: list[tuple[str, list[tuple[int, int]]]] = [(source, [row]) for source, row in spans(sources)]
+        whole = [(0, size) for size in leaf.shape]
+        for (source, row), (gate, column) in product(rows or [('', whole[:-1])], spans(gates) or [('', whole[-1])]):
+            ends = [*row, column]
             shape = [end - begin for begin, end in ends]
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
             table.add_row(source, gate, f'{name}[{where}]', str(shape), f'{math.prod(shape):,}')
@@ -117,10 +138,22 @@ def parameters_table(cell: Cell, params) -> str:
 
 def by_reference(cell: Cell, params, xs) -> tuple:
     """Carries, gates and ys, each [T, B, H], by the NumPy loop in float64."""
-    start = [np.zeros(leaf.shape, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())]
+    start = [np.asarray(leaf, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())]
     params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
     sequences = [reference.unroll(FLAGS.cell, params, xs[:, b], *start) for b in range(xs.shape[1])]
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
+
+
+def by_step(cell: Cell, params, xs) -> tuple:
+    """The same by the cell's own step, one after another in float64."""
+    with jax.enable_x64(True):
+        params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
+        carry, steps = cell.carry(params, xs.shape[1:-1]), []
+        for x in xs:
+            gates = cell.values(params, carry, x) if cell.values else ()
+            carry, y = cell.step(params, carry, x)
+            steps.append((carry, gates, y))
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
 
 def by_name(cell: Cell, fields: tuple[str, ...], carries, gates, ys) -> dict[str, np.ndarray]:
@@ -138,23 +171,25 @@ def by_name(cell: Cell, fields: tuple[str, ...], carries, gates, ys) -> dict[str
 
 
 def values_table(values, expected) -> str:
-    units, steps = min(UNITS, FLAGS.hidden_size), min(STEPS, FLAGS.time_steps)
+    widest = max(value.shape[-1] for value in values.values())
+    units, steps = min(UNITS, widest), min(STEPS, FLAGS.time_steps)
     headings = ['step', 'value', *(f'unit {unit}' for unit in range(units)), 'difference']
     table = new_table(*headings, right=tuple(headings[2:]))
     for t in range(steps):
         for number, name in enumerate(values):
             shown = [f'{value:+.4f}' for value in np.asarray(values[name][t, 0, :units])]
+            shown += [''] * (units - len(shown))
             difference = np.max(np.abs(values[name][t] - expected[name][t]))
             table.add_row(str(t) if number == 0 else '', name, *shown, f'{difference:.0e}', end_section=number == len(values) - 1)
-    if (units, steps, FLAGS.batch_size) != (FLAGS.hidden_size, FLAGS.time_steps, 1):
-        sizes = f'{steps} of {FLAGS.time_steps} steps, {units} of {FLAGS.hidden_size} units, 1 of {FLAGS.batch_size} sequences'
+    if (units, steps, FLAGS.batch_size) != (widest, FLAGS.time_steps, 1):
+        sizes = f'{steps} of {FLAGS.time_steps} steps, {units} of {widest} units, 1 of {FLAGS.batch_size} sequences'
         table.caption = f'shown: {sizes}; the differences are the greatest of all units and sequences'
     return render(table)
 
 
 def draw(folder: Path, hyper: Hyper, key, values) -> None:
     """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
-    gates, reach = folder / f'gates_{FLAGS.cell}.png', folder / 'gradient_reach.png'
+    gates, reach = folder / f'gates_{FLAGS.cell.replace(":", "_")}.png', folder / 'gradient_reach.png'
     title = f'{FLAGS.cell}: hidden size {FLAGS.hidden_size}, random inputs'
     plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
 

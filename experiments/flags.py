@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from absl.testing import flagsaver
 
 from rnnlab import runs
-from rnnlab.cells import CELLS
+from rnnlab.cells import CELLS, find
 from rnnlab.data import IMAGES, PADS, TASKS, VIEWS
 from rnnlab.data.cache import cache_folder
 from rnnlab.data.imdb import TOKENS
@@ -83,8 +83,19 @@ def series() -> None:
     flags.DEFINE_integer('dense', None, 'Values that a dense map makes of those of a time step, before the cells.', lower_bound=1)
 
 
+class CellParser(flags.ArgumentParser):
+    """The name of a cell that there is."""
+
+    def parse(self, argument: str) -> str:
+        try:
+            find(argument)
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return argument
+
+
 def cell() -> None:
-    flags.DEFINE_enum('cell', 'lstm', list(CELLS), 'Recurrent cell.')
+    flags.DEFINE(CellParser(), 'cell', 'lstm', 'Recurrent cell: one of ' + ', '.join(CELLS) + '; or mymodule:mycell, of a file of yours.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
     flags.DEFINE_enum(
         'init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity. An lru has its own.'

@@ -3,7 +3,8 @@
 import inspect
 
 from experiments.flags import FLAGS, set_defaults
-from rnnlab.cells import CELLS, Cell, Linear
+from rnnlab import laws
+from rnnlab.cells import CELLS, Cell, find, takes_noise
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
@@ -25,7 +26,7 @@ def check() -> None:
 
 
 def cell(hyper: Hyper) -> Cell:
-    make, options = CELLS[FLAGS.cell], {}
+    make, options = find(FLAGS.cell), {}
     takes = inspect.signature(make).parameters
     if FLAGS.init and 'init' in takes:
         options['init'] = FLAGS.init
@@ -41,6 +42,8 @@ def cell(hyper: Hyper) -> Cell:
         if 'chrono' not in takes:
             raise InputError(f'--chrono goes with a cell that has a gate to keep its memory, not {FLAGS.cell}')
         options['chrono'] = FLAGS.chrono
+    if FLAGS.cell not in CELLS:
+        laws.structure(FLAGS.cell, make)
     return make(FLAGS.hidden_size, **options)
 
 
@@ -49,7 +52,7 @@ def layers(hyper: Hyper) -> list[Layer]:
 
     def layer() -> Layer:
         own, both = cell(hyper), 'bidirectional' in FLAGS and FLAGS.bidirectional
-        if FLAGS.recurrent_dropout is not None and isinstance(own.form, Linear):
+        if FLAGS.recurrent_dropout is not None and not takes_noise(own):
             raise InputError(f'--recurrent_dropout goes with a cell that has recurrent products, not {FLAGS.cell}')
         return bidirectional(own, own, **options) if both else recurrent(own, **options)
 

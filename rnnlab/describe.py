@@ -5,7 +5,7 @@ from itertools import accumulate, pairwise
 
 import jax
 
-from rnnlab.cells.cell import Cell, Chain, output
+from rnnlab.cells.cell import Cell, Chain, Linear, output
 from rnnlab.models import Model, output_size
 from rnnlab.tables import new_table, render
 
@@ -52,14 +52,28 @@ def cell_rows(cell: Cell, params, inputs: int, path: str):
 def owners(cell: Cell, params, inputs: int):
     """(parameter, leaf, sources, gates) for the parameters of a cell: what its rows read (x, h) and whose its columns are,
     each with how many; empty where that is not known."""
-    hidden = output(cell, params, inputs).shape[-1]
+    x = jax.ShapeDtypeStruct((inputs,), jax.tree.leaves(params)[0].dtype)
+    carry = jax.eval_shape(lambda params: cell.carry(params, ()), params)
+    values = jax.eval_shape(cell.values, params, carry, x) if cell.values else ()
+    widths = dict(zip(cell.gates, (value.shape[-1] for value in values), strict=True)) if values else {}
     wider = jax.eval_shape(lambda key: cell.init(key, inputs + 1), jax.random.key(0))
+    without_h = used(cell.form.drive, params, x) if isinstance(cell.form, Linear) else set()
     for parameter, leaf in by_rank(params):
-        *rows, columns = leaf.shape
-        gates = dict.fromkeys(cell.gates, hidden) if columns == hidden * len(cell.gates) else {}
-        of_x = inputs if wider[parameter].shape != leaf.shape else 0  # one input more is one row more
-        sources = {name: size for name, size in (('x', of_x), ('h', sum(rows) - of_x)) if size}
+        gates = widths if leaf.shape[-1] == sum(widths.values()) else {}
+        sources = {}
+        if leaf.ndim == 2:
+            of_x = inputs * (wider[parameter].shape[0] - leaf.shape[0])  # one input more is one row more, or one of each step it sees
+            of_h = leaf.shape[0] - of_x
+            known = of_h in (0, carry.h.shape[-1]) and not (of_h and parameter in without_h)
+            sources = {name: size for name, size in (('x', of_x), ('h', of_h)) if size and known}
         yield parameter, leaf, sources, gates
+
+
+def used(function, params, *rest) -> set[str]:
+    """The names of the params that a function of them looks at."""
+    jaxpr = jax.make_jaxpr(function)(params, *rest).jaxpr
+    seen = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
+    return {name for name, variable in zip(sorted(params), jaxpr.invars, strict=False) if id(variable) in seen}
 
 
 def by_rank(params):

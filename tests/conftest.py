@@ -62,14 +62,20 @@ def launch(experiment, *flags, cwd=ROOT, stdin=''):
     return subprocess.run(command(experiment, *flags), input=stdin, cwd=cwd, **options)
 
 
+def forked(experiment, flags, folder):
+    """[exit code, stdout, stderr] of the experiment in that folder with each list of flags, all forks of one process."""
+    options = {'capture_output': True, 'text': True, 'timeout': 600, 'cwd': folder}
+    stdin = json.dumps([list(map(str, each)) for each in flags])
+    result = subprocess.run([sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
 def refused(experiment, cases, folder):
     """Runs the experiment in an empty folder with each case's flags: one line on stderr that has the case's words, exit code 1,
     and nothing else said or written."""
-    stdin = json.dumps([list(flags) for flags, _ in cases])
-    options = {'capture_output': True, 'text': True, 'timeout': 300, 'cwd': folder}
-    result = subprocess.run([sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options)
-    assert result.returncode == 0, result.stderr
-    for (flags, words), (code, out, err) in zip(cases, json.loads(result.stdout), strict=True):
+    results = forked(experiment, [flags for flags, _ in cases], folder)
+    for (flags, words), (code, out, err) in zip(cases, results, strict=True):
         assert (code, out, err.startswith('error: '), err.count('\n')) == (1, '', True, 1), (flags, out, err)
         assert [word for word in words if word not in err] == [], (flags, err)
     assert not list(folder.iterdir())

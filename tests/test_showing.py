@@ -16,7 +16,8 @@ from experiments import bench, costs
 from experiments.contenders import WHATS
 from rnnlab import plots, runs, trials
 from rnnlab.cells import CELLS
-from tests.conftest import launch, refused
+from rnnlab.recurrence import engines
+from tests.conftest import forked, launch, refused
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -29,26 +30,37 @@ def rgb(colour):
     return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('name', CELLS)
-def test_explain_computes_every_cell_twice_and_agrees(name, tmp_path):
-    result = launch('explain', f'--cell={name}', '--time_steps=4', f'--out={tmp_path}', *(['--plot'] if name == 'lstm' else []))
-    assert result.returncode == 0, result.stderr
-    assert float(re.search(r'greatest difference, 1 x 4 steps, all units: (\S+)', result.stdout)[1]) < 1e-6
-    params = jax.eval_shape(lambda key: CELLS[name](4).init(key, 3), jax.random.key(0))
-    assert f'total {sum(leaf.size for leaf in params.values())}' in ' '.join(result.stdout.split())
-    for parameter, leaf in params.items():
-        assert re.search(rf'parameter {parameter} +{re.escape(str([*leaf.shape]))}', result.stdout)
-    assert re.search(r'^  y = .* -> \[1, 4\]$' if name == 'lru' else r"^  y = h' +\[1, 4\]$", result.stdout, re.MULTILINE)
-    shown = re.findall(r'^ +(?:\d+ +)?((?:Re |Im )?\S+) +[+-]\d\.\d{4} +[+-]', result.stdout, re.MULTILINE)
+def explained(name):
+    """What stands in the column of values for a step of the cell."""
     cell = CELLS[name](4)
-    first = cell.carry(cell.init(jax.random.key(0), 3), ())._asdict()
-    values = [gate for gate in cell.gates if gate not in first]
-    for field, leaf in first.items():
+    params = cell.init(jax.random.key(0), 3)
+    carry, y = cell.step(params, cell.carry(params, ()), jnp.ones(3))
+    values = [gate for gate in cell.gates if gate not in carry._fields]
+    for field, leaf in carry._asdict().items():
         values += [f"Re {field}'", f"Im {field}'"] if jnp.iscomplexobj(leaf) else [f"{field}'"]
-    assert shown == (values + ['y'] * (name == 'lru')) * 4
-    drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == ({'gates_lstm.png', 'gradient_reach.png'} if name == 'lstm' else set())
+    return values + ['y'] * (not np.array_equal(y, carry.h))
+
+
+@pytest.mark.slow
+def test_explain_computes_every_cell_twice_and_agrees(tmp_path):
+    for name, (code, out, err) in zip(
+        CELLS, forked('explain', [[f'--cell={name}', '--time_steps=4'] for name in CELLS], tmp_path), strict=True
+    ):
+        assert code == 0, err
+        assert float(re.search(r'greatest difference, 1 x 4 steps, all units: (\S+)', out)[1]) < 2e-6
+        params = jax.eval_shape(lambda key, name=name: CELLS[name](4).init(key, 3), jax.random.key(0))
+        assert f'total {sum(leaf.size for leaf in params.values())}' in ' '.join(out.split())
+        for parameter, leaf in params.items():
+            assert re.search(rf'parameter {parameter} +{re.escape(str([*leaf.shape]))}', out)
+        assert re.search(r'^  y = .*\[1, \w+(, 4)?\]', out, re.MULTILINE)
+        assert f'Engine: {engines(CELLS[name](4))[0]}' in out
+        assert re.findall(r'^ +(?:\d+ +)?((?:Re |Im )?\S+) +[+-]\d\.\d{4} +[+-]', out, re.MULTILINE) == explained(name) * 4
+
+
+def test_explain_draws(tmp_path):
+    ((code, _, err),) = forked('explain', [['--cell=lstm', '--time_steps=4', '--plot']], tmp_path)
+    assert code == 0, err
+    assert {path.name for path in tmp_path.iterdir()} == {'gates_lstm.png', 'gradient_reach.png'}
 
 
 def test_explain_walks_through_the_classic_shapes():

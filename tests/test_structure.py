@@ -35,6 +35,7 @@ FLOORS = {
     'rnnlab.diagnostics': 4,
     'rnnlab.describe': 5,
     'rnnlab.train': 5,
+    'rnnlab.laws': 6,
     'rnnlab.sweep': 6,
     'rnnlab': 7,
     'experiments': 8,

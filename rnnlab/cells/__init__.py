@@ -1,5 +1,6 @@
 """Recurrent cells. CELLS maps a name to what makes a cell of a hidden size; a new cell is a file here and a line there."""
 
+import importlib
 from collections.abc import Callable
 
 from rnnlab.cells.cell import Cell, Chain, Gated, Hidden, Linear, gated, linear, plain, residual, stack, takes_noise
@@ -18,6 +19,7 @@ from rnnlab.cells.s5 import s5
 from rnnlab.cells.slstm import slstm
 from rnnlab.cells.sru import sru
 from rnnlab.cells.ugrnn import ugrnn
+from rnnlab.errors import InputError, first_line
 
 CELLS: dict[str, Callable[..., Cell]] = {
     'elman': elman,
@@ -46,8 +48,30 @@ CELLS: dict[str, Callable[..., Cell]] = {
     's5': s5,
 }
 
+
+def find(name: str) -> Callable[..., Cell]:
+    """What makes the cell of that name: an entry of CELLS, or for 'mymodule:mycell' mycell of the module mymodule, which is imported.
+
+    Raises InputError for a name that is neither.
+    """
+    module, colon, maker = name.partition(':')
+    if not colon:
+        if name not in CELLS:
+            raise InputError(f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py')
+        return CELLS[name]
+    try:
+        made = getattr(importlib.import_module(module), maker, None)
+    except Exception as error:  # whatever somebody's own file raises
+        raise InputError(
+            f'the module {module!r} of the cell {name} cannot be imported: {type(error).__name__}: {first_line(error)}'
+        ) from error
+    if not callable(made):
+        raise InputError(f'the module {module!r} has no function {maker!r} that makes a cell')
+    return made
+
+
 __all__ = [
-    'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'gated', 'gru', 'gru_chung', 'gru_layer_norm',
+    'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'find', 'gated', 'gru', 'gru_chung', 'gru_layer_norm',
     'gru_reset_before', 'indrnn', 'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm', 'lstm_peephole', 'lstm_projected',
     'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru', 'stack', 'takes_noise', 'ugrnn',
 ]  # fmt: skip

@@ -47,9 +47,9 @@ def s5(hidden_size: int) -> Cell:
         return Hidden(lax.complex(zeros, zeros))
 
     def drive(params, x):
-        rate = lax.complex(-jnp.exp(params['log_decay']), params['phase'])
-        a = jnp.exp(rate * jnp.exp(params['log_step']))
-        scale = jnp.expand_dims((a - 1) / rate, 0)
+        decay, step = -jnp.exp(params['log_decay']), jnp.exp(params['log_step'])
+        a = jnp.exp(lax.complex(decay * step, params['phase'] * step))
+        scale = jnp.expand_dims((a - 1) / lax.complex(decay, params['phase']), 0)
         of_x = lax.complex(params['B_re'], params['B_im']) * scale
         b = lax.complex(product(x, of_x.real), product(x, of_x.imag))
         return jnp.broadcast_to(a, b.shape), b, ()

@@ -1,0 +1,92 @@
+"""Every cell of the registry keeps every law; a cell that breaks one is told which."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rnnlab import laws
+from rnnlab.cells import CELLS, Cell, Hidden, gated, gru, lstm, residual, stack
+from rnnlab.errors import InputError
+
+MADE = CELLS | {'stack': lambda size: stack(lstm(size), residual(gru(size)))}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', MADE)
+def test_every_cell_keeps_every_law(name):
+    assert laws.check(name, MADE[name]).keys() == laws.LAWS.keys()
+
+
+def leaky(*, step=None, **other):
+    """h' = tanh(x W + u h), made by hand, with a step or a form of another kind."""
+
+    def make(hidden_size):
+        def init(key, inputs, dtype=float):
+            return {'kernel': jax.random.normal(key, (inputs, hidden_size), dtype), 'u': jnp.ones(hidden_size, dtype)}
+
+        def carry(params, batch_shape):
+            return Hidden(jnp.zeros((*batch_shape, hidden_size), params['u'].dtype))
+
+        def right(params, carry, x):
+            h = jnp.tanh(x @ params['kernel'] + carry.h * params['u'].reshape((1,) * (x.ndim - 1) + (-1,)))
+            return Hidden(h), h
+
+        return Cell(init, carry, step or right)._replace(**other)
+
+    return make
+
+
+def narrowed(params, carry, x):
+    return Hidden(carry.h[..., :1]), carry.h
+
+
+def promoted(params, carry, x):
+    h = carry.h + x.sum()
+    return Hidden(h), jnp.sign(h).astype(int)
+
+
+def mixed(params, carry, x):
+    h = jnp.tanh(x @ params['kernel'] + carry.h - jnp.mean(carry.h, axis=0, keepdims=True))
+    return Hidden(h), h
+
+
+def counting(params, carry, x):
+    """Sees the padding: its gradient is not that of its value."""
+    h = jnp.tanh(x @ params['kernel'] + jax.lax.stop_gradient(carry.h))
+    return Hidden(h), h
+
+
+def wrong_form(hidden_size):
+    """Its step is one thing, what the fast engine gets another."""
+    good = leaky()(hidden_size)
+    other = gated(
+        good.init, good.carry, lambda p, c, x: x @ p['kernel'] + c.h, lambda p, c, z: (Hidden(jnp.tanh(z)), jnp.tanh(z), ()), (), None
+    )
+    return good._replace(form=other.form)
+
+
+@pytest.mark.parametrize(
+    ('make', 'words'),
+    [
+        (leaky(step=narrowed), ["step keeps the carry's structure, shapes and types", 'float32 [3, 5]', 'float32 [3, 1]']),
+        (leaky(step=promoted), ['float32', 'the output has', 'int']),
+        (leaky(step=lambda params, carry, x: (carry, x @ carry.h)), ["step keeps the carry's", 'TypeError']),
+        (lambda size: size, ['must give a Cell, not int']),
+        (leaky(step=mixed), ['a step takes any leading axes']),
+        (leaky(step=counting), ['gradients are finite differences', 'derivative', 'differs by']),
+        (wrong_form, ['unroll is the loop over its steps', 'engine gated', '[3, 5] differs by', '1e-10 is allowed']),
+        (leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)), ['gates have names']),  # it keeps all laws before
+    ],
+)
+def test_a_broken_law_is_named_with_the_shapes_and_the_difference(make, words):
+    with pytest.raises(laws.LawBroken) as caught:
+        laws.check('own', make)
+    message = str(caught.value)
+    assert message.startswith('own')
+    assert '\n' not in message
+    assert [word for word in words if word not in message] == [], message
+
+
+def test_laws_hold_in_float64():
+    with jax.enable_x64(False), pytest.raises(InputError, match='jax_enable_x64'):
+        laws.check('lstm', lstm)
