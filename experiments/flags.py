@@ -29,6 +29,7 @@ from rnnlab.initializers import PRESETS
 from rnnlab.models import POOLS
 from rnnlab.optim import CONSTANTS, OPTIMIZERS, SCHEDULES
 from rnnlab.precision import BFLOAT16
+from rnnlab.recurrence import MERGES
 from rnnlab.search import SAMPLERS
 
 FLAGS = flags.FLAGS
@@ -117,13 +118,17 @@ def layers() -> None:
     )
     flags.DEFINE_float('dropout', None, "Share of each layer's and the readout's inputs left out in training, the same ones at every step.")
     flags.DEFINE_float('recurrent_dropout', None, 'Share of the units left out of the recurrent products in training, likewise.')
-    for name in ('dropout', 'recurrent_dropout'):
+    flags.DEFINE_float('zoneout', None, 'Share of the units that keep their h at a step of training, others at every step.')
+    flags.DEFINE_float('zoneout_cell', None, "The same of an LSTM's c.")
+    flags.DEFINE_boolean('trainable_carry', False, 'Learn the carry that a sequence starts from.')
+    for name in ('dropout', 'recurrent_dropout', 'zoneout', 'zoneout_cell'):
         flags.register_validator(name, lambda rate: rate is None or 0 <= rate < 1, 'must be at least 0 and below 1')
 
 
 def classifier() -> None:
     layers()
     flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
+    flags.DEFINE_enum('merge', 'concat', list(MERGES), 'What --bidirectional makes of the outputs of both.')
     flags.DEFINE_enum('pool', 'last', list(POOLS), "What of the highest layer's outputs is read out.")
     flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, of digits a tenth.', lower_bound=0)
 

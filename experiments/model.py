@@ -1,26 +1,36 @@
 """The recurrent layers that the flags describe, for every experiment."""
 
 import inspect
+from functools import partial
+
+import jax
 
 from experiments.flags import FLAGS, set_defaults
 from rnnlab import laws
-from rnnlab.cells import CELLS, Cell, find, takes_noise
+from rnnlab.cells import CELLS, Cell, LSTMCarry, find, takes_noise, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
+NEED_LAYERS = (
+    'cell', 'hidden_size', 'bidirectional', 'merge', 'recurrent_dropout', 'zoneout', 'zoneout_cell', 'trainable_carry', 'forget_bias',
+    'chrono', 'init_scale', 'bptt', 'remat',
+)  # fmt: skip
+
 
 def check() -> None:
     """InputError for flags that have no use without a recurrent layer; a run without one notes no cell."""
+    if 'merge' in FLAGS and FLAGS['merge'].present and not FLAGS.bidirectional:
+        raise InputError('--merge goes with --bidirectional')
     if FLAGS.layers:
         return
     if 'pool' not in FLAGS:
         raise InputError('--layers must be above zero here: without recurrence nothing is remembered')
     if FLAGS.pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean or --pool=max')
-    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat'):
-        if FLAGS[name].present:
+    for name in NEED_LAYERS:
+        if name in FLAGS and FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
     set_defaults({'cell': None, 'hidden_size': None})
 
@@ -48,15 +58,26 @@ def cell(hyper: Hyper) -> Cell:
 
 
 def layers(hyper: Hyper) -> list[Layer]:
-    options: dict = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout, 'bptt': FLAGS.bptt, 'remat': FLAGS.remat}
+    zoneout = {field: rate for field, rate in (('h', hyper.zoneout), ('c', hyper.zoneout_cell)) if rate is not None}
+    options: dict = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout, 'zoneout': zoneout}
+    options |= {'bptt': FLAGS.bptt, 'remat': FLAGS.remat}
 
     def layer() -> Layer:
         own, both = cell(hyper), 'bidirectional' in FLAGS and FLAGS.bidirectional
+        if FLAGS.trainable_carry:
+            own = trainable_carry(own)
         if FLAGS.recurrent_dropout is not None and not takes_noise(own):
             raise InputError(f'--recurrent_dropout goes with a cell that has recurrent products, not {FLAGS.cell}')
-        return bidirectional(own, own, **options) if both else recurrent(own, **options)
+        if FLAGS.zoneout_cell is not None and not isinstance(jax.eval_shape(partial(start, own)), LSTMCarry):
+            raise InputError(f'--zoneout_cell goes with a cell that has a memory c beside h, not {FLAGS.cell}')
+        return bidirectional(own, own, merge=FLAGS.merge, **options) if both else recurrent(own, **options)
 
     return [layer() for _ in range(FLAGS.layers)]
+
+
+def start(cell: Cell):
+    """A carry of it."""
+    return cell.carry(cell.init(jax.random.key(0), 1), ())
 
 
 def readout(hyper: Hyper) -> dict:

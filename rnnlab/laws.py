@@ -87,7 +87,7 @@ def structure(name: str, make: Callable[[int], Cell], inputs: int = D, hidden_si
         if isinstance(error, InputError):
             raise
         raise LawBroken(f'{law}for x {[B, inputs]} it raises {type(error).__name__}: {first_line(error)}') from error
-    if jax.tree.structure(before) != jax.tree.structure(after) or shapes(before) != shapes(after):
+    if str(jax.tree.structure(before)) != str(jax.tree.structure(after)) or shapes(before) != shapes(after):
         raise LawBroken(f'{law}for x {[B, inputs]} the carry was {shapes(before)} and became {shapes(after)}')
     for what, tree in (('the params', params), ('the output', y)):
         if wrong := {path: shape for path, shape in shapes(tree).items() if not shape.startswith('float32')}:
@@ -271,7 +271,9 @@ def forward_mode(case: Case) -> Iterator[Claim]:
     at = case.params, case.xs, case.carry
 
     def run(params, xs, carry):
-        after, ys = unroll(case.cell, params, xs, carry, lengths=lengths, reset=reset, noise=case.noise, engine='scan')
+        after, ys = unroll(
+            case.cell, params, xs, carry, lengths=jnp.asarray(lengths), reset=jnp.asarray(reset), noise=case.noise, engine='scan'
+        )
         carries = zip(jax.tree.leaves(after), jax.tree.leaves(case.weights[0]), strict=True)
         return sum(jnp.sum(leaf.real * w[0] + leaf.imag * w[1]) for leaf, w in carries) + jnp.sum(ys * case.weights[1])
 

@@ -110,6 +110,10 @@ def network(
         for layer_key, (name, layer) in zip(keys, named.items(), strict=True):
             params[name] = layer.init(layer_key, width, dtype)
             width = output_size(layer, params[name], width)
+        if pool == 'attention':
+            attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
+            kernel, bias = start.dense(attention_key, width, width, dtype)
+            params['attention'] = {'kernel': kernel, 'bias': bias, 'query': start.dense(query_key, width, 1, dtype)[0][:, 0]}
         kernel, bias = start.dense(readout_key, width, outputs, dtype)
         params['readout'] = {'kernel': kernel, 'bias': bias}
         return params
@@ -123,7 +127,7 @@ def network(
         for number, (name, layer) in enumerate(named.items(), 1):
             options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
             after[name], ys = layer.apply(params[name], ys, None if carry is None else carry[name], lengths=lengths, **options)
-        y = ys if pool is None else POOLS[pool](ys, lengths)
+        y = ys if pool is None else POOLS[pool](params.get(pool), ys, lengths)
         if keys is not None and dropout is not None:
             mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
@@ -140,7 +144,7 @@ def affine(params, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias'])
 
 
-def mean(ys: Array, lengths: Array | None) -> Array:
+def mean(_, ys: Array, lengths: Array | None) -> Array:
     """The mean over time of ys [T, B, H] -> [B, H]; zero for length 0."""
     if lengths is None:
         return jnp.mean(ys, axis=0)
@@ -148,7 +152,7 @@ def mean(ys: Array, lengths: Array | None) -> Array:
     return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
 
 
-def greatest(ys: Array, lengths: Array | None) -> Array:
+def greatest(_, ys: Array, lengths: Array | None) -> Array:
     """The greatest of each feature over time, ys [T, B, H] -> [B, H]; zero for length 0."""
     if lengths is None:
         return jnp.max(ys, axis=0)
@@ -156,7 +160,16 @@ def greatest(ys: Array, lengths: Array | None) -> Array:
     return zeroed(lengths > 0, high)
 
 
-POOLS = {'last': lambda y, lengths: y, 'mean': mean, 'max': greatest}  # the layer itself gives its last output
+def attend(params, ys: Array, lengths: Array | None) -> Array:
+    """The mean over time of ys [T, B, H] -> [B, H], weighted by softmax(tanh(ys W + b) q) over the steps that are no padding (Yang et al.
+    2016, equations 5 to 7); zero for length 0. W is params['kernel'] [H, H], b bias, q query [H]."""
+    scores = jnp.tanh(affine(params, ys)) @ params['query']
+    valid = jnp.ones(scores.shape, bool) if lengths is None else within(len(ys), lengths)
+    weights = zeroed(valid, jax.nn.softmax(choose(valid, scores, jnp.full_like(scores, -1e30)), axis=0))
+    return jnp.sum(jnp.expand_dims(weights, -1) * ys, axis=0)
+
+
+POOLS = {'last': lambda _, y, lengths: y, 'mean': mean, 'max': greatest, 'attention': attend}  # the layer itself gives its last output
 
 
 def output_size(layer: Layer, params, inputs: int) -> int:

@@ -30,6 +30,8 @@ class Hyper(NamedTuple):
     label_smoothing: float | Array | None = None  # share of a label that is spread evenly over all classes in training
     dropout: float | Array | None = None
     recurrent_dropout: float | Array | None = None
+    zoneout: float | Array | None = None
+    zoneout_cell: float | Array | None = None
     forget_bias: float | Array | None = None
     init_scale: float | Array | None = None  # what the matrices of recurrent layers start multiplied by
 

@@ -56,7 +56,7 @@ def padded(reviews, length, filler):
 
 @pytest.mark.parametrize(
     ('name', 'pool', 'layers'),
-    [('lstm', 'mean', 1), ('lru', 'last', 1), ('gru', 'max', 2), ('none', 'mean', 0), ('none', 'max', 0)],
+    [('lstm', 'mean', 1), ('lru', 'last', 1), ('gru', 'attention', 1), ('gru', 'max', 2), ('none', 'mean', 0), ('none', 'max', 0)],
 )
 def test_padding_behind_is_no_padding_in_value_and_gradient(name, pool, layers):
     model = classifier([recurrent(CELLS[name](3)) for _ in range(layers)], inputs=2, classes=2, vocabulary=7, pool=pool)
@@ -87,6 +87,20 @@ def test_pools_are_what_they_say(pool, over):
     second = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
     close(model.apply(params, inputs, LENGTHS), jnp.asarray(np.concatenate([np.zeros((3, 1)), second], axis=1)))
     close(model.apply(params, inputs), model.apply(params, inputs, np.full(3, 5)))
+
+
+def test_attention_weighs_the_steps():
+    model = classifier([recurrent(gru(3))], inputs=2, classes=4, pool='attention')
+    params = noisy(model.init(jax.random.key(0)))
+    inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
+    ys = np.asarray(unroll(gru(3), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1]).transpose(1, 0, 2)
+    attention, pooled = jax.tree.map(np.asarray, params['attention']), np.zeros((3, 3))
+    for b, length in enumerate(LENGTHS):
+        if length:
+            scores = np.exp(np.tanh(ys[b, :length] @ attention['kernel'] + attention['bias'][None]) @ attention['query'])
+            pooled[b] = scores / scores.sum() @ ys[b, :length]
+    expected = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    close(model.apply(params, inputs, LENGTHS), jnp.asarray(expected))
 
 
 def test_dropout_before_the_readout():
@@ -158,7 +172,7 @@ def test_describe_goes_into_stacks_and_directions():
     ('change', 'words'),
     [
         ({'layers': []}, 'pool mean or max'),
-        ({'pool': 'min'}, 'last, max, mean'),
+        ({'pool': 'min'}, 'attention, last, max, mean'),
         ({'inputs': 0}, 'inputs'),
         ({'classes': 0}, 'classes'),
         ({'init': 'caffe'}, 'known ones'),

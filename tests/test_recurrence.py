@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.cells import CELLS, gru, lstm, residual, stack, takes_noise
+from rnnlab.cells import CELLS, Linear, gru, lstm, residual, stack, takes_noise, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, engines, recurrent, unroll
 from rnnlab.recurrence.dropout import fold, recurrent_noise
@@ -139,6 +139,85 @@ def test_a_layer_drops_inputs_and_recurrent_products_alike_at_every_step(make):
     expected = unroll(cell, params[first], kept, lengths=LENGTHS, noise=recurrent_noise(cell, params[first], fold(own, 1), 0.3))[1]
     close(layer.apply(params, xs, lengths=LENGTHS, keys=keys)[1][..., :H], expected)
     close(layer.apply(params, xs, lengths=LENGTHS), make(cell).apply(params, xs, lengths=LENGTHS, keys=keys))
+
+
+def zoned(cell, params, xs, carry, shares, reverse):
+    """The carry after each step is the old one and the new one mixed, field by field; y is the new h."""
+    ys = [None] * T
+    for t in reversed(range(T)) if reverse else range(T):
+        after, y = cell.step(params, carry, xs[t])
+        mixed = {name: share[t] * getattr(carry, name) + (1 - share[t]) * getattr(after, name) for name, share in shares.items()}
+        carry = after._replace(**mixed)
+        ys[t] = cell.form.read(params, carry.h, xs[t]) if isinstance(cell.form, Linear) else carry.h
+    return carry, jnp.stack(ys)
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+@pytest.mark.parametrize(('name', 'fields'), [('lstm', 'hc'), ('gru_reset_before', 'h'), ('lru', 'h'), ('lstm_projected', 'h')])
+def test_zoneout_mixes_the_old_carry_in(name, fields, reverse):
+    cell, params, xs, carry = case(name)
+    rng = np.random.default_rng(4)
+    shares = {field: jnp.asarray(rng.random((T, *getattr(carry, field).shape))) for field in fields}
+
+    def results(f):
+        return jax.jit(jax.value_and_grad(lambda *at: weighted_sum(f(*at)), argnums=(0, 1, 2)))(params, xs, carry)
+
+    expected = results(lambda params, xs, carry: zoned(cell, params, xs, carry, shares, reverse))
+    for engine in engines(cell):
+        close(results(partial(unroll, cell, zoneout=shares, reverse=reverse, engine=engine)), expected)
+
+
+def test_zoneout_is_drawn_in_training_and_mixes_otherwise():
+    """Half of the units keep what they had; where all of them do, nothing ever changes; at rest the mean is taken."""
+    xs, keys = case('lstm')[2], jax.random.split(jax.random.key(5), B)
+    layer = recurrent(stack(lstm(H), gru(H)), zoneout={'h': 0.5})
+    params = noisy(layer.init(jax.random.key(0), D))
+    ys = np.asarray(layer.apply(params, xs, keys=keys, lengths=LENGTHS)[1])
+    kept = (ys[1:3, 0] == ys[:2, 0]).mean()
+    assert 0 < kept < 1
+    close(layer.apply(params, xs[:, :1], keys=keys[:1], lengths=LENGTHS[:1])[1], jnp.asarray(ys[:, :1]))  # of its sequence alone
+    shares = ({'h': 0.5}, {'h': 0.5})
+    close(layer.apply(params, xs), unroll(stack(lstm(H), gru(H)), params['cell'], xs, zoneout=shares))
+    still = recurrent(lstm(H), zoneout={'h': 1.0, 'c': 1.0})
+    close(still.apply({'cell': params['cell'][0]}, xs, keys=keys)[1], jnp.zeros((T, B, H)))
+
+
+@pytest.mark.parametrize(('zoneout', 'words'), [({'c': 0.1}, 'has h'), ({'h': jnp.ones(3)}, r'\[6, 3, 4\], not \[3\]')])
+def test_zoneout_that_does_not_fit_is_refused(zoneout, words):
+    cell, params, xs, _ = case('gru')
+    with pytest.raises(InputError, match=words):
+        unroll(cell, params, xs, zoneout=zoneout)
+
+
+@pytest.mark.parametrize('name', ['lstm', 'lru', 'stack'])
+def test_a_trainable_carry_is_the_start_of_every_sequence(name):
+    cell, params, xs, _ = case(name)
+    learned = trainable_carry(cell)
+    close(
+        jax.tree.map(jnp.shape, learned.carry(learned.init(jax.random.key(0), D), (B,))), jax.tree.map(jnp.shape, cell.carry(params, (B,)))
+    )
+    params = noisy(learned.init(jax.random.key(0), D))
+    start = learned.carry(params, (B,))
+    assert all(np.abs(leaf).min() > 0 for leaf in jax.tree.leaves(start))
+    reset = np.zeros((T, B), bool)
+    reset[3] = True
+    after, ys = unroll(learned, params, xs, reset=reset)
+    first = unroll(cell, params, xs[:3], start)[1]
+    after_second, second = unroll(cell, params, xs[3:], start)
+    close((after, ys), (after_second, jnp.concatenate([first, second])))
+    grads = jax.grad(lambda params: weighted_sum(unroll(learned, params, xs)))(params)
+    names = [path for path, leaf in jax.tree_util.tree_leaves_with_path(grads) if 'initial' in str(path[-1]) and np.abs(leaf).min() > 0]
+    assert len(names) == len(jax.tree.leaves(start))
+
+
+def test_both_directions_can_be_added():
+    layer, side_by_side = bidirectional(gru(H), lstm(H), merge='sum'), bidirectional(gru(H), lstm(H))
+    params = layer.init(jax.random.key(0), D)
+    xs = case('lstm')[2]
+    both = side_by_side.apply(params, xs, lengths=LENGTHS)[1]
+    close(layer.apply(params, xs, lengths=LENGTHS)[1], both[..., :H] + both[..., H:])
+    with pytest.raises(InputError, match='not 4 and 2'):
+        bidirectional(gru(H), lstm(2), merge='sum').apply(bidirectional(gru(H), lstm(2)).init(jax.random.key(0), D), xs)
 
 
 def test_bidirectional_is_one_cell_each_way():

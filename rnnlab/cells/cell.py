@@ -203,6 +203,28 @@ def residual(cell: Cell) -> Cell:
     return chain((cell,), join)
 
 
+def trainable_carry(cell: Cell) -> Cell:
+    """The cell, or each one of a stack, with a learned start of the carry: params has initial_h [H] and so on for every field besides, of a
+    complex one both parts [2, H]. They begin where the cell's own sequences do."""
+    if isinstance(cell.form, Chain):
+        return chain(tuple(map(trainable_carry, cell.form.cells)), cell.form.join)
+
+    def init(key, inputs, dtype=float):
+        params = cell.init(key, inputs, dtype)
+        first = cell.carry(params, ())._asdict()
+        return params | {f'initial_{name}': jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x for name, x in first.items()}
+
+    def carry(params, batch_shape):
+        def learned(name, own):
+            start = params[f'initial_{name}']
+            return jnp.broadcast_to(lax.complex(*start) if jnp.iscomplexobj(own) else start, own.shape)
+
+        own = cell.carry(params, batch_shape)
+        return type(own)(**{name: learned(name, leaf) for name, leaf in own._asdict().items()})
+
+    return cell._replace(init=init, carry=carry)
+
+
 def chain(cells: tuple[Cell, ...], join) -> Cell:
     if not cells:
         raise InputError('stack takes at least one cell')

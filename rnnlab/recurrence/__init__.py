@@ -1,7 +1,7 @@
 """Cells over time: unroll, the engines behind it, and the layers made of it."""
 
 from rnnlab.recurrence.dropout import dropout_mask
-from rnnlab.recurrence.layer import Layer, bidirectional, recurrent
+from rnnlab.recurrence.layer import MERGES, Layer, bidirectional, recurrent
 from rnnlab.recurrence.unroll import ENGINES, engines, unroll
 
-__all__ = ['ENGINES', 'Layer', 'bidirectional', 'dropout_mask', 'engines', 'recurrent', 'unroll']
+__all__ = ['ENGINES', 'MERGES', 'Layer', 'bidirectional', 'dropout_mask', 'engines', 'recurrent', 'unroll']

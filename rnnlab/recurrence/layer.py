@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnlab.cells.cell import Cell
-from rnnlab.errors import InputError
-from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_noise
+from rnnlab.errors import InputError, known
+from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_noise, zoneout_shares
 from rnnlab.recurrence.unroll import unroll
 
 Rate = float | Array | None
@@ -31,15 +31,23 @@ class Layer(NamedTuple):
 
 
 def recurrent(
-    cell: Cell, *, dropout: Rate = None, recurrent_dropout: Rate = None, bptt: int | None = None, remat: int | None = None
+    cell: Cell,
+    *,
+    dropout: Rate = None,
+    recurrent_dropout: Rate = None,
+    zoneout: dict[str, float | Array] | None = None,
+    bptt: int | None = None,
+    remat: int | None = None,
 ) -> Layer:
     """The cell over time.
 
     dropout is the share of the inputs, recurrent_dropout that of the carry's h as the recurrent products read it, that are
-    left out of a sequence, the same ones at every step; None is off. bptt and remat are those of `unroll`.
+    left out of a sequence, the same ones at every step; None is off. zoneout is the share of the units of a field of the carry ({'h': 0.05}, an
+    LSTM has 'c' too) that stay as they were, others at every step (Krueger et al. 2017); without keys old and new are mixed by it.
+    bptt and remat are those of `unroll`.
     """
 
-    run = with_dropout(dropout, recurrent_dropout, bptt=bptt, remat=remat)
+    run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
 
     def init(key, inputs, dtype=float):
         return {'cell': cell.init(key, inputs, dtype)}
@@ -58,18 +66,21 @@ def bidirectional(
     backward: Cell,
     *,
     dropout: Rate = None,
+    merge: str = 'concat',
     recurrent_dropout: Rate = None,
+    zoneout: dict[str, float | Array] | None = None,
     bptt: int | None = None,
     remat: int | None = None,
 ) -> Layer:
-    """One cell from the front and one from the back, outputs side by side [.., H_forward + H_backward].
+    """One cell from the front and one from the back, outputs side by side [.., H_forward + H_backward], with merge 'sum' added.
 
-    `last` joins what each cell put out last: the forward one at the end, the backward one at the beginning. Dropout as
+    `last` joins what each cell put out last: the forward one at the end, the backward one at the beginning. Dropout and zoneout as
     in `recurrent`, each direction with masks of its own. Raises InputError where it is to go on from a carry: the backward
-    cell begins at the end of the sequence.
+    cell begins at the end of the sequence; and for a sum of unequal numbers of outputs.
     """
 
-    run = with_dropout(dropout, recurrent_dropout, bptt=bptt, remat=remat)
+    known('merge', merge, MERGES)
+    run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
 
     def init(key, inputs, dtype=float):
         key_forward, key_backward = jax.random.split(key)
@@ -84,12 +95,25 @@ def bidirectional(
         ahead, back = (None, None) if keys is None else (fold(keys, 0), fold(keys, 1))
         after, ys = run(forward, params['forward'], xs, None, ahead, lengths=lengths, last=last)
         after_back, ys_back = run(backward, params['backward'], xs, None, back, lengths=lengths, last=last, reverse=True)
-        return (after, after_back), jnp.concatenate([ys, ys_back], axis=-1)
+        return (after, after_back), MERGES[merge](ys, ys_back)
 
     return Layer(init, carry, apply, {'forward': forward, 'backward': backward})
 
 
-def with_dropout(dropout: Rate, recurrent_dropout: Rate, **always: Any) -> Callable:
+def side_by_side(forward: Array, backward: Array) -> Array:
+    return jnp.concatenate([forward, backward], axis=-1)
+
+
+def added(forward: Array, backward: Array) -> Array:
+    if forward.shape != backward.shape:
+        raise InputError(f'a sum of both directions needs as many outputs of each, not {forward.shape[-1]} and {backward.shape[-1]}')
+    return forward + backward
+
+
+MERGES = {'concat': side_by_side, 'sum': added}
+
+
+def with_dropout(dropout: Rate, recurrent_dropout: Rate, zoneout: dict[str, float | Array] | None, **always: Any) -> Callable:
     """unroll that also takes keys [*batch], and with them leaves out these shares; without keys (None) nothing."""
 
     def run(cell: Cell, params, xs: Array, carry, keys: Array | None, **options):
@@ -98,6 +122,7 @@ def with_dropout(dropout: Rate, recurrent_dropout: Rate, **always: Any) -> Calla
             xs = xs * jnp.expand_dims(dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype), 0)
         if keys is not None and recurrent_dropout is not None:
             noise = recurrent_noise(cell, params, fold(keys, 1), recurrent_dropout)
-        return unroll(cell, params, xs, carry, noise=noise, **always, **options)
+        held = zoneout and zoneout_shares(cell, params, zoneout, None if keys is None else fold(keys, 2), len(xs))
+        return unroll(cell, params, xs, carry, noise=noise, zoneout=held or None, **always, **options)
 
     return run

@@ -1,4 +1,4 @@
-"""Padding, resets, cuts and noise, as one change to a cell, so that no engine has to know of them.
+"""Padding, resets, cuts, zoneout and noise, as one change to a cell, so that no engine has to know of them.
 
 The masked cell eats Inputs instead of x. A step that is not valid sees x = 0 and leaves the carry as it was, both chosen
 with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry; no
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rnnlab.cells.cell import Carry, Cell, dropped, take_step
+from rnnlab.cells.cell import Carry, Cell, Linear, dropped, take_step
 
 
 class Inputs(NamedTuple):
@@ -21,6 +21,7 @@ class Inputs(NamedTuple):
     valid: Array | None = None  # bool [T, *batch]; None: every step is
     fresh: Array | None = None  # bool [T, *batch]; None: no step is
     cut: Array | None = None  # bool [T]; None: no step is
+    held: dict[str, Array] | None = None  # by field of the carry, [T, *batch, H] or 1 for these: the share of the old one that stays
 
 
 class Masked(NamedTuple):
@@ -80,6 +81,12 @@ def zeroed(mask: Array | None, x: Array) -> Array:
     return choose(mask, x, jnp.zeros_like(x))
 
 
+def mix(share: Array, old: Array, new: Array) -> Array:
+    """share old + (1 - share) new, for a share with as many axes."""
+    share = jnp.broadcast_to(share, new.shape).astype(new.dtype)
+    return share * old + (1 - share) * new
+
+
 def masked(cell: Cell) -> Masked:
     def enter(params, carry, inputs):
         if inputs.cut is not None:
@@ -91,10 +98,19 @@ def masked(cell: Cell) -> Masked:
     def leave(inputs, before, after, y):
         return choose(inputs.valid, after, before), zeroed(inputs.valid, y)
 
+    def hold(inputs, before, after, y, read):
+        """Zoneout. The output is then that of the new carry, where it is h or can be read from it."""
+        if inputs.held is None:
+            return after, y
+        fields = {name: mix(share, getattr(before, name), getattr(after, name)) for name, share in inputs.held.items()}
+        mixed = after._replace(**fields)
+        return mixed, mixed.h if y is after.h else read(mixed.h) if read else y
+
     def step(pair, carry, inputs):
         params, noise = pair
         carry, x = enter(params, carry, inputs)
-        return leave(inputs, carry, *take_step(cell, params, carry, x, noise))
+        read = (lambda h: cell.form.read(params, h, x)) if isinstance(cell.form, Linear) else None
+        return leave(inputs, carry, *hold(inputs, carry, *take_step(cell, params, carry, x, noise), read))
 
     def affine(pair, carry, inputs):
         params, noise = pair
@@ -105,11 +121,14 @@ def masked(cell: Cell) -> Masked:
         params, _ = pair
         carry, _ = enter(params, carry, inputs)
         after, y, _ = cell.form.pointwise(params, carry, z)
-        return leave(inputs, carry, after, y)
+        return leave(inputs, carry, *hold(inputs, carry, after, y, None))
 
     def drive(pair, inputs):
         params, _ = pair
         a, b, _ = cell.form.drive(params, zeroed(inputs.valid, inputs.x))
+        if inputs.held is not None:
+            share = inputs.held['h']
+            a, b = mix(share, jnp.ones_like(a), a), mix(share, jnp.zeros_like(b), b)
         if inputs.fresh is not None:
             first = jnp.expand_dims(cell.carry(params, inputs.x.shape[1:-1]).h, 0)
             a, b = zeroed(~inputs.fresh, a), b + zeroed(inputs.fresh, a * first)

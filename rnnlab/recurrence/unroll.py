@@ -40,6 +40,7 @@ def unroll(
     reverse: bool = False,
     last: bool = False,
     noise: Any = None,
+    zoneout: Any = None,
     bptt: int | None = None,
     remat: int | None = None,
     engine: str | None = None,
@@ -64,6 +65,8 @@ def unroll(
         last: ys is instead [*batch, H], the output of the last step taken of each sequence; zero where length is 0.
         noise: what multiplies the carry before every recurrent product, the same at every step: [*batch, H], a tuple of
             them for a stack. `dropout_mask` draws it.
+        zoneout: what of the old carry stays at every step, {'h': share}, of an LSTM 'c' too: numbers, or arrays [T, *batch, H]; a tuple of
+            these for a stack. Where y is the new h, or a linear cell's reading of it, it is that of the mixed one.
         bptt: truncated backpropagation: the carry goes on, but no gradient crosses from step t - 1 to t where t is a
             multiple of bptt. None, or T and more, is the whole gradient.
         remat: keep for the gradient only the carry of every remat-th step, and compute what is between again: less memory,
@@ -71,7 +74,7 @@ def unroll(
         engine: a name of ENGINES; None takes the first of `engines`. Forward mode has 'scan' alone.
 
     Raises:
-        InputError: a carry, lengths, reset or noise that do not fit xs, an unknown engine, one that cannot run this cell,
+        InputError: a carry, lengths, reset, noise or zoneout that do not fit xs, an unknown engine, one that cannot run this cell,
             bptt or remat that are no whole number above zero.
     """
     for name, number in (('bptt', bptt), ('remat', remat)):
@@ -99,11 +102,15 @@ def unroll(
         if noise is not None and (not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)):
             raise InputError(f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
         options = {'lengths': lengths, 'reset': reset, 'reverse': reverse, 'bptt': bptt, 'remat': remat, 'engine': engine}
-        return climb(cell.form, params, xs, carry, noise, last, options)
+        if zoneout is not None and (not isinstance(zoneout, tuple) or len(zoneout) != len(cell.form.cells)):
+            raise InputError(f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
+        return climb(cell.form, params, xs, carry, noise, zoneout, last, options)
     if noise is not None and not takes_noise(cell):
         raise InputError('noise multiplies what recurrent products read, and this cell has none: leave it out')
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
+
+    held = None if zoneout is None else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
 
     possible = engines(cell)
     engine = engine or (possible[0] if time_steps else 'scan')
@@ -112,7 +119,7 @@ def unroll(
         raise InputError(f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}')
     if engine == 'gated':
         params = cell.form.ready(params, xs.shape[-1])
-    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse))
+    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse), held)
     state, over_time = carry, masked(cell)
     at_once = last and engine in ('linear', 'associative')
     if at_once:  # only the last h is read
@@ -135,15 +142,26 @@ def unroll(
     return state if last else (state, ys)
 
 
+def shares(field: str, value: Any, carry: Carry, xs: Array) -> Array:
+    """The shares of zoneout for a field of the carry, with an axis of time; a number counts for all."""
+    if field not in carry._fields:
+        raise InputError(f'zoneout names {field!r}, but the carry of this cell has {", ".join(carry._fields)}')
+    value, wanted = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
+    if value.ndim and list(value.shape) != wanted:
+        raise InputError(f'zoneout of {field} must be a number or an array {wanted}, not {list(value.shape)}')
+    return value if value.ndim else jnp.broadcast_to(value, (len(xs), *[1] * (xs.ndim - 1)))
+
+
 def shapes(carry: Carry) -> str:
     return ', '.join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(carry))
 
 
-def climb(form: Chain, params, xs, carries, noise, last: bool, options: dict[str, Any]):
+def climb(form: Chain, params, xs, carries, noise, zoneout, last: bool, options: dict[str, Any]):
     """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
     after = []
-    for cell, p, before, part in zip(form.cells, params, carries, noise or [None] * len(form.cells), strict=True):
-        new, ys = unroll(cell, p, xs, before, noise=part, **options)
+    nothing = [None] * len(form.cells)
+    for cell, p, before, part, held in zip(form.cells, params, carries, noise or nothing, zoneout or nothing, strict=True):
+        new, ys = unroll(cell, p, xs, before, noise=part, zoneout=held, **options)
         after.append(new)
         xs = form.join(xs, ys)
     if options['lengths'] is not None:  # a join may have let the inputs' padding through
