@@ -93,7 +93,7 @@ def labelled() -> None:
     flags.DEFINE_list('inputs', None, 'Columns of --csv that are read; by default all others.')
     split = 'Shares of each label that train, validate and test; of a file with a test part of its own the first two.'
     flags.DEFINE_list('split', ['0.8', '0.1', '0.1'], split)
-    flags.DEFINE_integer('buckets', 8, 'Groups of sequences of like length that batches are taken from; 1 is off.', lower_bound=1)
+    flags.DEFINE_integer('buckets', 1, 'Groups of sequences of like length that batches are taken from; 1 is off.', lower_bound=1)
 
 
 def cell() -> None:

@@ -11,6 +11,7 @@ from sklearn import metrics
 
 from experiments.display import figure
 from rnnlab.data.labelled import Sequences, labelled_sequences, read_npz, read_rows, stratified
+from rnnlab.errors import InputError
 from tests.conftest import close, launch, refused, same
 from tests.test_experiments import final
 from tests.test_series import table
@@ -18,7 +19,7 @@ from tests.test_series import table
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(2, 7, 40)
 LABELS = RNG.permutation(['walk'] * 19 + ['run'] * 14 + ['a seat, [still]'] * 7)
-VALUES = [(RNG.normal(3, 2, (length, 2)) + [0, LABELS[number] == 'run']).round(6) for number, length in enumerate(LENGTHS)]
+VALUES = [RNG.normal([3, 3 + (LABELS[number] == 'run')], 2, (length, 2)).round(6) for number, length in enumerate(LENGTHS)]
 
 
 def ragged(**changes):
@@ -50,8 +51,8 @@ def write_csv(path, columns):
     return path
 
 
-def dataset(path):
-    whole, test = read_npz(path) if path.suffix == '.npz' else (read_rows(path, 'id', 'label'), None)
+def dataset(path, inputs=()):
+    whole, test = read_npz(path) if path.suffix == '.npz' else (read_rows(path, 'id', 'label', inputs), None)
     return labelled_sequences(whole, test)
 
 
@@ -163,44 +164,40 @@ MISSES_OF_TABLES = [
     ({'id': [1], 'x': [1]}, [], ["no column 'label'", '--label=NAME']),
     ({'id': [1], 'label': [1]}, [], ['columns of numbers beside']),
     ({'id': [], 'label': [], 'x': []}, [], ['no rows']),
-    (ROWS, ['--inputs=x,y'], ["no column 'y'"]),
-    (ROWS, ['--inputs=x,label'], ['beside']),
+    (ROWS, ['x', 'y'], ["no column 'y'"]),
+    (ROWS, ['x', 'label'], ['beside']),
     (ROWS, [], ["label 'run' has 1 sequence(s)"]),
 ]
 
 
-@pytest.mark.usefixtures('shell')
-def test_bad_input_is_one_line(tmp_path):
-    (tmp_path / 'text.npz').write_text('x,y')
-    np.save(tmp_path / 'single.npy', np.ones(3))
-    whole = write(tmp_path / 'whole.npz', ragged())
-    cut = bytearray(whole.read_bytes())
-    cut[300] ^= 255
-    (tmp_path / 'cut.npz').write_bytes(cut)
-    cases = [
-        ([], ['--npz=FILE or --csv=FILE']),
-        ([f'--npz={whole}', '--csv=t.csv'], ['one of them']),
-        (['--npz=nowhere.npz'], ['no file nowhere.npz']),
-        (['--csv=nowhere.csv'], ['no file nowhere.csv']),
-        (['--npz='], ['--npz', 'empty']),
-        ([f'--npz={tmp_path / "text.npz"}'], ['is no .npz file']),
-        ([f'--npz={tmp_path / "single.npy"}'], ['is no .npz file']),
-        ([f'--npz={tmp_path / "cut.npz"}'], ['is damaged']),
-        ([f'--npz={whole}', '--id=who'], ['--id goes with --csv']),
-        ([f'--npz={whole}', '--split=1,2'], ['--split=1,2', 'three numbers']),
-        ([f'--npz={whole}', '--split=1,2,0'], ['--split=1,2,0', 'above zero']),
-        ([f'--npz={whole}', '--batch_size=33'], ['--batch_size=33', '32 training examples']),
-        ([f'--npz={whole}', '--predict=new.npz'], ['--predict=FILE goes with --out']),
-    ]
-    for number, (arrays, words) in enumerate(MISSES):
-        cases.append(([f'--npz={write(tmp_path / f"{number}.npz", arrays)}'], words))
-    for number, (rows, flags, words) in enumerate(MISSES_OF_TABLES):
-        cases.append(([f'--csv={write_csv(tmp_path / f"{number}.csv", rows)}', *flags], words))
-    (tmp_path / 'empty').mkdir()
-    refused('classify', cases, tmp_path / 'empty')
+@pytest.mark.parametrize(('arrays', 'words'), MISSES)
+def test_arrays_that_are_no_labelled_sequences_are_refused(tmp_path, arrays, words):
+    refuses(write(tmp_path / 'x.npz', arrays), words)
 
 
-TINY = ['--hidden_size=4', '--epochs=4', '--batch_size=8', '--buckets=2', '--bidirectional', '--pool=max', '--split=2,1,1']
+@pytest.mark.parametrize(('rows', 'inputs', 'words'), MISSES_OF_TABLES)
+def test_tables_that_are_no_labelled_sequences_are_refused(tmp_path, rows, inputs, words):
+    refuses(write_csv(tmp_path / 'x.csv', rows), words, inputs)
+
+
+def refuses(path, words, inputs=()):
+    with pytest.raises(InputError) as error:
+        dataset(path, inputs)
+    assert [word for word in words if word not in str(error.value)] == [], error.value
+    assert '\n' not in str(error.value)
+
+
+def test_files_that_are_no_npz_are_refused(tmp_path):
+    whole = write(tmp_path / 'whole.npz', ragged()).read_bytes()
+    damaged = whole[:300] + bytes([whole[300] ^ 255]) + whole[301:]
+    files = [('text', b'x,y', 'is no .npz file'), ('cut', whole[:400], 'is no .npz file'), ('bits', damaged, 'is damaged')]
+    for name, content, words in files:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_npz(tmp_path / name)
+
+
+TINY = ['--cell=elman', '--hidden_size=4', '--epochs=4', '--batch_size=8', '--buckets=2', '--bidirectional', '--pool=max', '--split=2,1,1']
 
 
 @pytest.fixture(scope='module')
@@ -216,6 +213,7 @@ def runs(shell, tmp_path_factory):
     return folder, arrays.stdout
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_on_arrays_and_rows_and_keeps_what_it_reads_by(runs):
     folder, _ = runs
     same(final(folder / 'arrays'), final(folder / 'sweep' / 'best'))
@@ -227,6 +225,7 @@ def test_a_run_is_the_same_on_arrays_and_rows_and_keeps_what_it_reads_by(runs):
         assert json.loads((run / 'standard.json').read_text()) == own.standard
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
     folder, printed = runs
     with (folder / 'arrays' / 'predictions.csv').open() as file:
@@ -243,6 +242,7 @@ def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
         assert f'{name} {" ".join(map(str, counts))} {figure(counts[names.index(name)] / counts.sum())}' in lines
 
 
+@pytest.mark.slow
 def test_predicting_is_what_the_test_showed(runs, tmp_path):
     folder, _ = runs
     with (folder / 'arrays' / 'predictions.csv').open() as file:
@@ -260,18 +260,28 @@ def test_predicting_is_what_the_test_showed(runs, tmp_path):
             assert float(probability) == pytest.approx(float(row['probability']), abs=2e-4)
 
 
-def test_what_cannot_be_predicted_is_one_line(runs, tmp_path):
+@pytest.mark.slow
+def test_bad_flags_and_what_cannot_be_predicted_are_one_line(runs, tmp_path):
     folder, _ = runs
-    out, best = f'--out={folder / "arrays"}', f'--out={folder / "sweep" / "best"}'
+    whole, out, best = f'--npz={folder / "x.npz"}', f'--out={folder / "arrays"}', f'--out={folder / "sweep" / "best"}'
     wide = write(tmp_path / 'wide.npz', {'x': np.ones((2, 3, 5))})
     other = write_csv(tmp_path / 'other.csv', {'id': ['a'], 'x0': [1], 'y': [1]})
-    (tmp_path / 'empty').mkdir()
     cases = [
+        ([], ['--npz=FILE or --csv=FILE']),
+        ([whole, '--csv=t.csv'], ['one of them']),
+        (['--npz=nowhere.npz'], ['no file nowhere.npz']),
+        (['--npz='], ['--npz', 'empty']),
+        ([whole, '--id=who'], ['--id goes with --csv']),
+        ([whole, '--split=1,2'], ['--split=1,2', 'three numbers']),
+        ([whole, '--split=1,2,0'], ['--split=1,2,0', 'above zero']),
+        ([whole, '--batch_size=33'], ['--batch_size=33', '32 training examples']),
+        ([f'--csv={write_csv(tmp_path / "rows.csv", ROWS)}'], ["label 'run' has 1 sequence(s)"]),
+        ([whole, '--predict=new.npz'], ['--predict=FILE goes with --out']),
         ([f'--predict={wide}', out], ['wide.npz has 5 numbers a step', 'x0, x1']),
         ([f'--predict={other}', best], ["no column 'x1'"]),
-        ([f'--predict={folder / "x.npz"}', out, '--cell=gru'], ['--cell=lstm, not gru']),
+        ([f'--predict={folder / "x.npz"}', out, '--cell=gru'], ['--cell=elman, not gru']),
         (['--predict=nowhere.npz', out], ['no file nowhere.npz']),
-        ([f'--npz={folder / "x.csv"}', out], ['holds a run already']),
         ([f'--npz={wide}', *TINY, '--resume', out], ['started otherwise', 'file_crc32']),
     ]
+    (tmp_path / 'empty').mkdir()
     refused('classify', cases, tmp_path / 'empty')
