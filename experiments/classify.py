@@ -35,6 +35,7 @@ experiments.flags.labelled()
 experiments.flags.classifier()
 experiments.flags.training()
 flags.DEFINE_string('predict', None, 'File of sequences, as --npz or --csv has them but for labels, to be named by the run in --out.')
+flags.register_validator('predict', lambda path: path != '', 'is empty; name a file')
 experiments.flags.set_defaults({'hidden_size': 64, 'batch_size': 32, 'epochs': 30, 'keep': 'best'})
 flags.adopt_module_key_flags(experiments.flags)
 
