@@ -4,8 +4,9 @@ import contextlib
 import datetime
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +168,23 @@ def eval_batch(examples: int, mesh: Mesh | None) -> int:
     """A batch for that many examples that the devices share evenly."""
     devices = mesh.size if mesh else 1
     return -(-min(EVAL_BATCH, examples) // devices) * devices
+
+
+@lru_cache
+def checksum(path: str) -> int:
+    """What tells a file from others; InputError where there is none."""
+    try:
+        return zlib.crc32(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise InputError(f'there is no file {path}') from error
+
+
+def shares() -> tuple[float, ...]:
+    """What --split says: train, validation, test."""
+    try:
+        return tuple(float(part) for part in FLAGS.split)
+    except ValueError as error:
+        raise InputError(f'--split={",".join(FLAGS.split)} should be three numbers: train, validation, test') from error
 
 
 class Best(NamedTuple):

@@ -95,6 +95,19 @@ class CellParser(flags.ArgumentParser):
         return argument
 
 
+def labelled() -> None:
+    flags.DEFINE_string('npz', None, 'Labelled sequences as arrays of NumPy: x, y, and lengths where these differ.')
+    flags.DEFINE_string('csv', None, 'Labelled sequences as a table, .csv, .xlsx or .parquet: a row a time step, in order of time.')
+    for name in ('npz', 'csv'):
+        flags.register_validator(name, lambda path: path != '', 'is empty; name a file')
+    flags.DEFINE_string('id', 'id', 'Column of --csv that says which sequence a row belongs to.')
+    flags.DEFINE_string('label', 'label', "Column of --csv with the sequence's label.")
+    flags.DEFINE_list('inputs', None, 'Columns of --csv that are read; by default all others.')
+    split = 'Shares of each label that train, validate and test; of a file with a test part of its own the first two.'
+    flags.DEFINE_list('split', ['0.8', '0.1', '0.1'], split)
+    flags.DEFINE_integer('buckets', 1, 'Groups of sequences of like length that batches are taken from; 1 is off.', lower_bound=1)
+
+
 def cell() -> None:
     flags.DEFINE(CellParser(), 'cell', 'lstm', 'Recurrent cell: one of ' + ', '.join(CELLS) + '; or mymodule:mycell, of a file of yours.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
@@ -130,6 +143,9 @@ def classifier() -> None:
     flags.DEFINE_boolean('bidirectional', False, 'Run a second cell from the end of the sequence in each layer.')
     flags.DEFINE_enum('merge', 'concat', list(MERGES), 'What --bidirectional makes of the outputs of both.')
     flags.DEFINE_enum('pool', 'last', list(POOLS), "What of the highest layer's outputs is read out.")
+
+
+def validation() -> None:
     flags.DEFINE_integer('validation', None, 'Training examples held out; by default 5000, of digits a tenth.', lower_bound=0)
 
 

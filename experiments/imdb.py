@@ -28,6 +28,7 @@ from rnnlab.optim import Hyper
 
 experiments.flags.texts()
 experiments.flags.classifier()
+experiments.flags.validation()
 experiments.flags.data_dir()
 experiments.flags.training()
 flags.DEFINE_string('predict', None, "A review to judge by the run in --out; '-': those of standard input, one a line.")

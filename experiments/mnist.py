@@ -20,6 +20,7 @@ from rnnlab.optim import Hyper
 
 experiments.flags.images()
 experiments.flags.classifier()
+experiments.flags.validation()
 experiments.flags.data_dir()
 experiments.flags.training()
 flags.adopt_module_key_flags(experiments.flags)

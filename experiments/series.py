@@ -6,7 +6,6 @@ python -m experiments.series --csv=sales.csv --column=sold --season=7 --horizon=
 
 import csv
 import json
-import zlib
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from absl import flags
 import experiments.flags
 from experiments import model
 from experiments.display import console
-from experiments.experiment import Experiment, Plan
+from experiments.experiment import Experiment, Plan, checksum, shares
 from experiments.flags import FLAGS
 from experiments.sweep import sweep
 from experiments.training import train
@@ -69,10 +68,7 @@ def settle() -> None:
 
 
 def source() -> dict[str, Any]:
-    try:
-        return {'csv_crc32': zlib.crc32(Path(FLAGS.csv).read_bytes())} if FLAGS.csv else {}
-    except FileNotFoundError as error:
-        raise InputError(f'there is no file {FLAGS.csv}') from error
+    return {'csv_crc32': checksum(FLAGS.csv)} if FLAGS.csv else {}
 
 
 def load() -> Dataset:
@@ -89,17 +85,13 @@ def load() -> Dataset:
 
 def prepared() -> Forecasting:
     column, inputs = (tuple(FLAGS[name].value or ()) for name in ('column', 'inputs'))
-    return prepare(FLAGS.csv, column, inputs, FLAGS.window, FLAGS.stride, tuple(FLAGS.split))
+    return prepare(FLAGS.csv, column, inputs, FLAGS.window, FLAGS.stride, shares())
 
 
 @lru_cache(maxsize=1)  # the groups of a sweep share it
-def prepare(path: str | None, targets: Names, inputs: Names, window: int, stride: int, split: Names) -> Forecasting:
+def prepare(path: str | None, targets: Names, inputs: Names, window: int, stride: int, split: tuple[float, ...]) -> Forecasting:
     series, number = read_series(path, targets, inputs) if path else (mackey_glass(), 1)
-    try:
-        parts = [float(part) for part in split]
-    except ValueError as error:
-        raise InputError(f'--split={",".join(split)} should be three numbers: train, validation, test') from error
-    return forecasting(series, number, window=window, stride=stride, split=parts)
+    return forecasting(series, number, window=window, stride=stride, split=split)
 
 
 def build(data: Dataset, hyper: Hyper) -> Model:

@@ -49,9 +49,7 @@ def train(experiment: Experiment) -> None:
     data, model, every, stop, goal = todo.data, todo.model, todo.every, todo.steps, experiment.goal
     mesh = todo.mesh(devices(), asked=devices_asked() is not None)
     settings['devices'] = settings['devices'] or (mesh.size if mesh else 1)
-    runs.write_json(folder / runs.CONFIG, settings)
-    if data.vocabulary:
-        runs.write_json(folder / runs.VOCABULARY, data.vocabulary)
+    runs.note(folder, settings, data)
     fingerprint = runs.fingerprint(folder)
 
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')

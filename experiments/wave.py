@@ -222,9 +222,7 @@ def write_run(folder: Path, member: Member, plan: Plan, rows: list[Row], result:
     state, best = one_lane(trained.state, lane), trained.best
     kept = best and Best(one_lane(best.params, lane), best.step[lane], best.score[lane])
     shutil.rmtree(folder, ignore_errors=True)
-    runs.write_json(folder / runs.CONFIG, member.config)
-    if plan.data.vocabulary:
-        runs.write_json(folder / runs.VOCABULARY, plan.data.vocabulary)
+    runs.note(folder, member.config, plan.data)
     for row in rows:
         runs.append_row(folder, row)
     with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:

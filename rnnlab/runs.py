@@ -1,4 +1,4 @@
-"""The folder of a run: its settings, metrics, summary, curves, checkpoint, and vocabulary where there are words."""
+"""The folder of a run: its settings, metrics, summary, curves, checkpoint, and what new data are read by."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 from rnnlab.errors import InputError
 
 CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT = 'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'
-VOCABULARY = 'vocabulary.json'  # of experiments with words
+VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'  # what a Dataset has of these
 
 
 def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name: str = CONFIG) -> None:
@@ -69,15 +69,23 @@ def write_text(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
+def note(folder: Path, config: dict[str, Any], data: Any) -> None:
+    """Writes the settings of a run, and of its Dataset what new data are read by."""
+    write_json(folder / CONFIG, config)
+    for name, value in {VOCABULARY: data.vocabulary, LABELS: data.classes, STANDARD: data.standard}.items():
+        if value:
+            write_json(folder / name, value)
+
+
 def fingerprint(folder: Path) -> np.uint32:
-    """A checksum of the run's settings and vocabulary: what a checkpoint must have been made with."""
-    parts = [(folder / name).read_bytes() for name in (CONFIG, VOCABULARY) if (folder / name).exists()]
+    """A checksum of what `note` wrote: what a checkpoint must have been made with."""
+    parts = [(folder / name).read_bytes() for name in (CONFIG, VOCABULARY, LABELS, STANDARD) if (folder / name).exists()]
     return np.uint32(zlib.crc32(b''.join(parts)))
 
 
 def check_fingerprint(folder: Path, saved: np.uint32) -> None:
     if saved != fingerprint(folder):
-        raise InputError(f'the checkpoint in {folder} belongs to another run: it was not made with its {CONFIG} and {VOCABULARY}')
+        raise InputError(f'the checkpoint in {folder} belongs to another run: it was not made with the settings and names there')
 
 
 def append_row(folder: Path, row: dict[str, Any]) -> None:

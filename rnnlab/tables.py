@@ -20,5 +20,5 @@ def render(table: Any) -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    Console(file=out, width=1000, color_system=None, force_jupyter=False).print(table)
+    Console(file=out, width=1000, color_system=None, force_jupyter=False, markup=False, emoji=False).print(table)
     return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')

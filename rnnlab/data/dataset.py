@@ -1,5 +1,7 @@
 """The record behind every dataset, and how images become sequences."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +20,11 @@ class Split(NamedTuple):
     lengths: np.ndarray | jax.Array | None = None  # int [N]; None: every sequence is T long
 
 
+def take(split: Split, index: np.ndarray) -> Split:
+    """The examples at those places."""
+    return Split(split.inputs[index], split.labels[index], None if split.lengths is None else split.lengths[index])
+
+
 class Dataset(NamedTuple):
     train: Any  # a Split; None where examples are made while training
     validation: Split | None
@@ -26,6 +33,23 @@ class Dataset(NamedTuple):
     scale: float = 1.0  # what inputs are multiplied by: bytes stay bytes until then
     vocabulary: tuple[str, ...] | None = None  # the words that ids stand for
     baseline: float | None = None  # the loss of what knows nothing of the sequence; None: not known
+    classes: tuple[int | str, ...] | None = None  # their names
+    standard: dict[str, dict[str, float]] | None = None  # 'mean' and 'deviation' by which each input was standardised, by its name
+
+
+def moments(columns: Sequence[str], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean [C], deviation [C]) of rows [N, C] of the training part, by which all rows are standardised.
+
+    Raises InputError for a column of which that cannot be: one that is constant, or has numbers beyond all measure.
+    """
+    with np.errstate(over='ignore', invalid='ignore'):
+        mean, deviation = values.mean(axis=0), values.std(axis=0)
+    for name, size, spread in zip(columns, deviation, np.ptp(values, axis=0), strict=True):
+        if spread == 0:
+            raise InputError(f'column {name!r} is constant in the training part: there is nothing to learn from it; leave it out')
+        if not 0 < size < math.inf:
+            raise InputError(f'column {name!r} has numbers too large or too small to be standardised; give it in other units')
+    return mean, deviation
 
 
 class Images(NamedTuple):

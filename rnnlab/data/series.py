@@ -2,16 +2,15 @@
 
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from rnnlab.data.dataset import Dataset, Split
-from rnnlab.errors import InputError, first_line, positive
+from rnnlab.data.dataset import Dataset, Split, moments
+from rnnlab.data.table import column, number, numbers, read_table
+from rnnlab.errors import InputError, positive
 
 
 class Series(NamedTuple):
@@ -92,73 +91,7 @@ def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[
         raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric)}')
     targets = list(dict.fromkeys(numeric if ALL in targets or not targets else targets))
     columns = list(dict.fromkeys([*targets, *(numeric if ALL in others else others)]))
-    for name in columns:
-        if name not in table:
-            raise InputError(f'{path} has no column {name!r}; its columns are {", ".join(table)}')
-    return Series(np.stack([numbers(path, name, table[name]) for name in columns], axis=1), tuple(columns)), len(targets)
-
-
-def read_table(path: Path) -> dict[str, list[Any]]:
-    """The columns of a table by name, as Python values."""
-    readers = {'.csv': read_csv, '.xlsx': read_xlsx, '.parquet': read_parquet}
-    if path.suffix.lower() not in readers:
-        raise InputError(f'{path} should be one of {", ".join(readers)}')
-    if not path.is_file():
-        raise InputError(f'there is no file {path}')
-    try:
-        columns = readers[path.suffix.lower()](path)
-    except Exception as error:  # whatever the libraries raise on a file that is damaged or something else
-        raise InputError(f'{path} cannot be read: {first_line(error)}') from error
-    names = [name for name, _ in columns]
-    if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise InputError(f'{path} has column {twice[0]!r} twice; give each a name of its own')
-    if names and all(number(name) is not None for name in names):
-        raise InputError(f'{path} has numbers where the names of its columns should be: {", ".join(names)}; put a line with names first')
-    return dict(columns)
-
-
-Columns = list[tuple[str, list[Any]]]
-
-
-def read_csv(path: Path) -> Columns:
-    from pyarrow import csv
-
-    table = csv.read_csv(path, parse_options=csv.ParseOptions(ignore_empty_lines=False))
-    return [(name, column.to_pylist()) for name, column in zip(table.column_names, table.columns, strict=True)]
-
-
-def read_parquet(path: Path) -> Columns:
-    from pyarrow import parquet
-
-    return list(parquet.read_table(path).to_pydict().items())
-
-
-def read_xlsx(path: Path) -> Columns:
-    """The first sheet, whose first row has the names."""
-    from openpyxl import load_workbook
-
-    names, *rows = load_workbook(path, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
-    return [(str(name), [row[at] for row in rows]) for at, name in enumerate(names) if name is not None]
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or a text that is one (a column with some other text in it comes as texts)."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        return None
-    try:
-        return float(value) if math.isfinite(float(value)) else None
-    except ValueError:
-        return None
-
-
-def numbers(path: str | Path, name: str, values: list[Any]) -> np.ndarray:
-    """float64 [N]; InputError with the first line that has no number."""
-    for line, value in enumerate(values, 2):  # the names are line 1
-        if value is None or value == '' or value != value:
-            raise InputError(f'{path} has no value in column {name!r}, line {line}: fill it in, or leave the rows out')
-        if number(value) is None:
-            raise InputError(f'{path} has {str(value)!r} in column {name!r}, line {line}, where a number should be')
-    return np.array([number(value) for value in values], np.float64)
+    return Series(np.stack([numbers(path, name, column(path, table, name)) for name in columns], axis=1), tuple(columns)), len(targets)
 
 
 def forecasting(series: Series, targets: int, *, window: int, stride: int, split: Sequence[float]) -> Forecasting:
@@ -178,13 +111,7 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
     train = values[: ends[0]]
     if len(train) <= window:
         raise InputError(f'the training part has {len(train)} rows, and --window={window} needs {window + 1}')
-    with np.errstate(over='ignore', invalid='ignore'):
-        mean, deviation = train.mean(axis=0), train.std(axis=0)
-    for name, size, spread in zip(series.columns, deviation, np.ptp(train, axis=0), strict=True):
-        if spread == 0:
-            raise InputError(f'column {name!r} is constant in the training part: there is nothing to learn from it')
-        if not 0 < size < math.inf:
-            raise InputError(f'column {name!r} has numbers too large or too small to be standardised; give it in other units')
+    mean, deviation = moments(series.columns, train)
     standard = (values - mean) / deviation
     windows = np.lib.stride_tricks.sliding_window_view(standard[: ends[0]], window + 1, axis=0)[::stride].swapaxes(1, 2)
 

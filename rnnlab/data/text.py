@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnlab.data.dataset import Dataset, Split, training_examples
+from rnnlab.data.dataset import Dataset, Split, take, training_examples
 from rnnlab.errors import InputError, known, positive
 
 PADDING, START, UNKNOWN, FIRST = 0, 1, 2, 3  # the ids before those of tokens, as in keras.datasets.imdb
@@ -110,7 +110,3 @@ def text_sequences(texts: Texts, *, vocab_size: int, max_length: int, pad: str, 
         outputs=len(texts.classes),
         vocabulary=vocabulary,
     )
-
-
-def take(split: Split, index: np.ndarray) -> Split:
-    return Split(split.inputs[index], split.labels[index], None if split.lengths is None else split.lengths[index])
