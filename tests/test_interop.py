@@ -14,10 +14,12 @@ from jax.flatten_util import ravel_pytree
 
 from rnnlab import CELLS, InputError, bidirectional, recurrent, stack, unroll
 from rnnlab.cells import Cell, elman, gru, lstm
+from rnnlab.data import imdb, mnist
+from rnnlab.data.text import text_sequences
 from rnnlab.interop import from_flax, from_haiku, from_keras, from_tf1, from_torch, load, save, to_flax, to_keras, to_torch
 from rnnlab.interop.weights import GATES
 from rnnlab.models import classifier, network
-from tests.conftest import close, noisy, same
+from tests.conftest import close, noisy, same, shared
 from tests.golden.make import LENGTHS
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -83,6 +85,7 @@ def data(kind, directions, dtype=jnp.float64):
     return jnp.asarray(xs, dtype), jnp.asarray(carry, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('framework', 'kind'), [case for case in CASES if case[0] != 'flax'])
 def test_outputs_and_gradients_are_those_that_are_kept(framework, kind):
     to, take, _, _ = FRAMEWORKS[framework]
@@ -116,8 +119,9 @@ def test_there_and_back_are_the_same_bits(framework, kind, both):
         assert jax.tree.structure(ours.params) == jax.tree.structure(params)  # r and z have one bias: the bits are those from then on
         params = ours.params
     same(ours.params, params)
-    again = to(*ours)
-    same(again, theirs)
+    same(to(*ours), theirs)
+    traced = jax.eval_shape(lambda params: take(to(layers, params), **options(framework, kind)).params, params)
+    assert jax.tree.map(jnp.shape, traced) == jax.tree.map(jnp.shape, params)
     same(jax.tree.map(jnp.shape, network(ours.layers, inputs=2, outputs=3, vocabulary=7, dense=D).init(jax.random.key(0))),
          jax.tree.map(jnp.shape, params))  # fmt: skip
 
@@ -397,6 +401,8 @@ def other():
         (lambda: from_torch({'weight_ih_l0': np.ones((16, D)), 'bias_ih_l0': np.ones(16)}), 'not the weights of one'),
         (lambda: from_torch({'a.weight': np.ones((16, D))}, prefix='b'), "prefix 'b'; there are a"),
         (lambda: from_torch(3), 'not int'),
+        (lambda: from_keras(3), 'not int'),
+        (lambda: from_flax(3), 'not int'),
         (lambda: from_keras([[np.ones((D, 2)), np.ones(2)]] * 3), 'in this order'),
         (lambda: from_keras([np.ones((D, 2))] * 5), '5 arrays'),
         (lambda: from_flax({'if': {}, 'in': {}, 'hf': {}, 'hn': {}}), 'not the params of'),
@@ -451,3 +457,54 @@ def test_files_that_cannot_be_used_are_said(tmp_path):
         with pytest.raises(InputError, match=words) as error:
             make()
         assert '\n' not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_classifier_trained_in_torch_on_mnist_gives_the_same_logits_here(mnist_archives):
+    torch = pytest.importorskip('torch')
+    torch.manual_seed(0)
+    torch.set_num_threads(1)  # workers of pytest share the cores
+    images, labels = (
+        mnist.read_idx(mnist_archives / name, header).copy() for name, header in zip(mnist.ARCHIVES['train'], (16, 8), strict=True)
+    )
+    test = mnist.read_idx(mnist_archives / mnist.ARCHIVES['test'][0], 16).reshape(-1, 28, 28)[:1000]
+    images, labels = torch.from_numpy(images).reshape(-1, 28, 28), torch.from_numpy(labels).long()
+    recurrence, readout = torch.nn.LSTM(28, 32, 2, bidirectional=True, batch_first=True), torch.nn.Linear(64, 10)
+    tx = torch.optim.Adam([*recurrence.parameters(), *readout.parameters()], 1e-2)
+
+    def logits(rows):
+        _, (h, _) = recurrence(rows.float() / 255)
+        return readout(torch.cat([h[-2], h[-1]], dim=-1))
+
+    for batch in torch.randperm(len(labels))[: 200 * 64].split(64):
+        tx.zero_grad()
+        loss = torch.nn.functional.cross_entropy(logits(images[batch]), labels[batch])
+        loss.backward()
+        tx.step()
+    assert loss.item() < 0.5
+    layers, params = from_torch([recurrence, readout])
+    ours = jax.jit(classifier(layers, inputs=28, classes=10, scale=1 / 255).apply)(params, test)
+    with torch.no_grad():
+        close(np.asarray(ours), logits(torch.from_numpy(test.copy())).numpy(), 1e-5)
+
+
+@KERAS
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['lstm', 'gru'])
+def test_a_classifier_trained_in_keras_on_reviews_gives_the_same_logits_here(keras, kind):
+    texts = imdb.load(shared('tfds'))
+    reviews = text_sequences(texts, vocab_size=2000, max_length=80, pad='pre')
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((80,), dtype='int32'),
+        keras.layers.Embedding(2000, 16),
+        keras.layers.Bidirectional({'lstm': keras.layers.LSTM, 'gru': keras.layers.GRU}[kind](16)),
+        keras.layers.Dense(1),
+    ])  # fmt: skip
+    model.compile(optimizer=keras.optimizers.Adam(5e-3), loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    history = model.fit(reviews.train.inputs[:9600], reviews.train.labels[:9600], batch_size=64, epochs=2, verbose=0)
+    assert history.history['loss'][-1] < 0.5
+    layers, params = from_keras(model)
+    net = classifier(layers, inputs=16, classes=2, vocabulary=2000)
+    ids = reviews.test.inputs[:1000]
+    close(np.asarray(jax.jit(net.apply)(params, ids)[:, 1:]), model.predict(ids, verbose=0), 1e-5)

@@ -57,8 +57,11 @@ def to_keras(layers: Sequence[Layer], params: dict[str, Any]) -> list[list[Any]]
 def listed(source: Any) -> list[Any]:
     if any(base.__name__ == 'Sequential' for base in type(source).__mro__):
         return source.layers
-    lone = hasattr(source, 'get_weights') or any(hasattr(part, 'ndim') for part in source)
-    return [source] if lone else [*source]
+    if hasattr(source, 'get_weights'):
+        return [source]
+    if not isinstance(source, list | tuple):
+        raise InputError(f'from_keras takes layers and what get_weights gives, not {type(source).__name__}')
+    return [source] if any(hasattr(part, 'ndim') for part in source) else [*source]
 
 
 def part_of_layer(layer: Any) -> Part:
