@@ -31,6 +31,7 @@ FLOORS = {
     'rnnlab.cells': 2,
     'rnnlab.recurrence': 3,
     'rnnlab.models': 4,
+    'rnnlab.interop': 4,
     'rnnlab.generate': 5,
     'rnnlab.diagnostics': 4,
     'rnnlab.describe': 5,
