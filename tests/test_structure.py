@@ -35,6 +35,8 @@ FLOORS = {
     'rnnlab.diagnostics': 4,
     'rnnlab.describe': 5,
     'rnnlab.train': 5,
+    'rnnlab.linen': 4,
+    'rnnlab.nnx': 5,
     'rnnlab.sweep': 6,
     'rnnlab': 7,
     'experiments': 8,
