@@ -22,8 +22,8 @@ from rnnlab.recurrence import unroll
 class Cell(nn.RNNCellBase):
     """A cell of rnnlab, stacks included, as linen's cells are: for flax.linen.RNN, Bidirectional and scan.
 
-    It has one parameter, 'params', whose value is the whole tree that `cell.init` gives (a stack's is a tuple, which linen takes
-    as a value but not as a scope): `unroll(cell, variables['params']['cell']['params'], xs)` after flax.linen.RNN, and back.
+    It has one parameter, 'cell', whose value is the whole tree that `cell.init` gives (a stack's is a tuple, which linen takes as a
+    value but not as a scope): `unroll(cell, variables['params']['cell']['cell'], xs)` with what an RNN has drawn, and back.
     There is no dropout: linen's RNN hands a cell no noise.
 
     Lift flax.linen.RNN over it, not the cell, with nn.vmap where each lane has parameters of its own.
@@ -35,7 +35,7 @@ class Cell(nn.RNNCellBase):
     @nn.compact
     def parameters(self, inputs: int) -> Params:
         """The params as `cell.init` gives them for D inputs; they are drawn where there are none yet."""
-        return self.param('params', self.cell.init, inputs, self.param_dtype)
+        return self.param('cell', self.cell.init, inputs, self.param_dtype)
 
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
         """The carry [*batch, ...] that sequences start from, for input_shape (*batch, D).
@@ -59,8 +59,8 @@ class Cell(nn.RNNCellBase):
 class RNN(nn.Module):
     """flax.linen.RNN by rnnlab.unroll, with its engines and gradients: for a Cell, with the same parameters.
 
-    The attributes and what a call takes are those of flax.linen.RNN, and it stands in flax.linen.Bidirectional; but outputs in the
-    padding are 0, a sequence of length 0 gives back the carry that it began with, and there is `reset`.
+    What it takes is what flax.linen.RNN takes, without the options of its scan, and it stands in flax.linen.Bidirectional; but
+    outputs in the padding are 0, a sequence of length 0 gives back the carry that it began with, and there is `reset`.
     """
 
     cell: Cell
@@ -96,8 +96,8 @@ class RNN(nn.Module):
 def own(cell: Any, kind: type) -> None:
     """Raises InputError unless the cell is of our kind."""
     if not isinstance(cell, kind):
-        flax = kind.__module__.replace('rnnlab', 'flax')
-        raise InputError(f'RNN takes a {kind.__module__}.Cell, not a {type(cell).__name__}; the cells of Flax go into {flax}.RNN')
+        ours, given = kind.__module__, f'{type(cell).__module__}.{type(cell).__name__}'
+        raise InputError(f'RNN takes {ours}.Cell(...), not a {given}; the cells of Flax go into {ours.replace("rnnlab", "flax")}.RNN')
 
 
 def over_time(

@@ -50,9 +50,9 @@ class Cell(nnx.RNNCellBase):
 class RNN(nnx.Module):
     """flax.nnx.RNN by rnnlab.unroll, with its engines and gradients: for a Cell, with the same parameters.
 
-    What it takes is what flax.nnx.RNN takes, and it stands in flax.nnx.Bidirectional; but outputs in the padding are 0, a sequence
-    of length 0 gives back the carry that it began with, and there is `reset`. Raises InputError for a cell that is no
-    rnnlab.nnx.Cell.
+    What it takes is what flax.nnx.RNN takes, without the options of its scan, and it stands in flax.nnx.Bidirectional; but outputs
+    in the padding are 0, a sequence of length 0 gives back the carry that it began with, and there is `reset`. Raises InputError
+    for a cell that is no rnnlab.nnx.Cell.
     """
 
     def __init__(
