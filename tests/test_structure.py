@@ -37,6 +37,8 @@ FLOORS = {
     'rnnlab.describe': 5,
     'rnnlab.train': 5,
     'rnnlab.laws': 6,
+    'rnnlab.linen': 4,
+    'rnnlab.nnx': 5,
     'rnnlab.sweep': 6,
     'rnnlab': 7,
     'experiments': 8,
