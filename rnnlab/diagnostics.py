@@ -1,11 +1,13 @@
-"""What a cell is doing: the values of its gates over time, and how far back a gradient reaches."""
+"""What a cell is doing: the values of its gates over time, how far back a gradient reaches, how large its recurrence is."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from rnnlab.cells.cell import Carry, Cell, Params
+from rnnlab.cells.cell import Carry, Cell, Linear, Params
+from rnnlab.describe import owners, spans
 
 
 def trace(cell: Cell, params: Params, xs: Array) -> tuple[Carry, Array, tuple[Array, ...]]:
@@ -54,3 +56,18 @@ def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
 
     norms = jax.vmap(one, in_axes=1, out_axes=1)(xs)
     return jax.tree.map(lambda leaf: leaf[::-1], norms)
+
+
+def spectral_radii(cell: Cell, params: Params, inputs: int) -> dict[str, float]:
+    """The greatest modulus of the eigenvalues of each gate's square recurrent matrix, by the gate's name; of a linear cell that of its a,
+    for x = 0. Above 1 what is fed back can grow, below 1 it fades (Pascanu, Mikolov, Bengio 2013). Not for stacks."""
+    if isinstance(cell.form, Linear):
+        a, _, _ = cell.form.drive(params, jnp.zeros((1, inputs), jax.tree.leaves(params)[0].dtype))
+        return {'a': float(jnp.max(jnp.abs(a)))}
+    radii = {}
+    for _, leaf, sources, gates in owners(cell, params, inputs):
+        of_h = dict(spans(sources)).get('h')
+        for gate, (begin, end) in spans(gates):
+            if of_h and of_h[1] - of_h[0] == end - begin:
+                radii[gate] = float(np.max(np.abs(np.linalg.eigvals(np.asarray(leaf)[slice(*of_h), begin:end]))))
+    return radii

@@ -49,3 +49,12 @@ def test_reach_is_the_norm_of_the_whole_jacobian(name):
 
             jacobian = np.asarray(jax.jacfwd(end, holomorphic=jnp.iscomplexobj(getattr(at, field)))(getattr(at, field)))
             np.testing.assert_allclose(values[lag, b], np.linalg.svd(jacobian, compute_uv=False)[0], rtol=1e-10, atol=1e-14)
+
+
+def test_spectral_radii_are_those_of_each_gate():
+    params = CELLS['lstm'](H).init(jax.random.key(0), 3)
+    recurrent = np.split(np.asarray(params['kernel'])[3:], 4, axis=1)
+    expected = {gate: np.abs(np.linalg.eigvals(block)).max() for gate, block in zip('ifgo', recurrent, strict=True)}
+    close(spectral_radii(CELLS['lstm'](H), params, 3), {gate: float(radius) for gate, radius in expected.items()})
+    params = CELLS['lru'](H).init(jax.random.key(0), 3)
+    close(spectral_radii(CELLS['lru'](H), params, 3), {'a': float(np.exp(-np.exp(params['nu_log'])).max())})

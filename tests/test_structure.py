@@ -33,7 +33,7 @@ FLOORS = {
     'rnnlab.models': 4,
     'rnnlab.interop': 4,
     'rnnlab.generate': 5,
-    'rnnlab.diagnostics': 4,
+    'rnnlab.diagnostics': 6,
     'rnnlab.describe': 5,
     'rnnlab.train': 5,
     'rnnlab.laws': 6,
