@@ -9,6 +9,10 @@ from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
+ALONE = (  # what belongs to recurrent layers alone
+    'cell', 'hidden_size', 'parameters', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat',
+)  # fmt: skip
+
 
 def check() -> None:
     """InputError for flags that have no use without a recurrent layer; a run without one notes no cell."""
@@ -18,7 +22,7 @@ def check() -> None:
         raise InputError('--layers must be above zero here: without recurrence nothing is remembered')
     if FLAGS.pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean or --pool=max')
-    for name in ('cell', 'hidden_size', 'bidirectional', 'recurrent_dropout', 'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat'):
+    for name in ALONE:
         if FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
     set_defaults({'cell': None, 'hidden_size': None})
