@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 import experiments.flags
-from experiments.display import console, figure
+from experiments.display import console, figure, mean_and_deviation, noise
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
 from rnnlab.errors import InputError
@@ -38,7 +38,7 @@ class Result(NamedTuple):
     epoch_seconds: float | None  # evaluation and checkpoints with it
 
 
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: (field of a Result, how it is shown)
+COLUMNS: dict[str, tuple[str, Callable[..., str]]] = {  # heading: (field of a Result, how it is shown)
     'validation: best': ('best', figure),
     'last': ('last', figure),
     'test': ('test', figure),
@@ -56,9 +56,11 @@ def main(folders: list[str]) -> None:
     different = runs.differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
-    finished = {label: [result for result in group if result.test is not None] for label, group in groups.items()}
+    finished = {label: [result for result in group if result.parameters is not None] for label, group in groups.items()}
     if several := {label: group for label, group in finished.items() if len(group) > 1}:
         console.print(f'\nmean ± standard deviation of finished runs that differ in their seed alone\n\n{groups_table(several)}')
+        if certainty := differences(several):
+            console.print(f'\n{certainty}')
     if curves := {label: rows for label, group in groups.items() if (rows := [result.rows for result in group if result.rows])}:
         plots.compare(curves, path)
         console.print(f'\ndrawn: {path}')
@@ -108,7 +110,8 @@ def setting(result: Result, name: str) -> str:
 
 
 def runs_table(results: list[Result], different: list[str]) -> str:
-    table = new_table('run', *different, *COLUMNS, right=tuple(COLUMNS))
+    headings = [f'--{name}' if name in COLUMNS else name for name in different]
+    table = new_table('run', *headings, *COLUMNS, right=tuple(COLUMNS))
     for result in results:
         figures = (shown(getattr(result, field), show) for field, show in COLUMNS.values())
         table.add_row(result.name, *(setting(result, name) for name in different), *figures)
@@ -121,10 +124,23 @@ def groups_table(groups: dict[str, list[Result]]) -> str:
         figures = []
         for field, show in COLUMNS.values():
             there = [value for result in group if (value := getattr(result, field)) is not None]
-            spread = f' ± {show(statistics.stdev(there))}' if len(set(there)) > 1 else ''
-            figures.append(shown(statistics.mean(there) if there else None, show) + spread)
+            figures.append(mean_and_deviation(there, show))
         table.add_row(label, str(len(group)), *figures)
     return render(table)
+
+
+def differences(groups: dict[str, list[Result]]) -> str:
+    """Intervals, and differences to the best group, of the test, or where there is none of validation; nothing for runs that are judged
+    by different figures."""
+    together = [result for group in groups.values() for result in group]
+    goal, *others = {result.config.get('goal', 'accuracy') for result in together}
+    name, field = 'test', f'test_{goal}'
+    if any(result.test is None for result in together):
+        name, field = 'best', f'best_validation_{goal}'
+    if others or any(getattr(result, name) is None for result in together):
+        return ''
+    figures = [([label], {result.config.get('seed'): getattr(result, name) for result in group}) for label, group in groups.items()]
+    return noise(['settings'], sorted(figures, key=lambda group: -score(field, statistics.fmean(group[1].values()))), field)
 
 
 def shown(value: float | None, show: Callable[[float], str]) -> str:

@@ -2,8 +2,9 @@
 
 import math
 import re
+import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rnnlab import plots, runs, trials
 from rnnlab.data import Split
 from rnnlab.errors import InputError
+from rnnlab.intervals import FEWEST, Interval, interval, paired
 from rnnlab.models import Model
 from rnnlab.tables import new_table, render
 from rnnlab.trials import CHANCE, DIVERGED, Setting, score
@@ -49,9 +51,10 @@ def progress(stop: int, step: int) -> Iterator[Callable]:
         yield show
 
 
-def figure(value: float) -> str:
-    """Four decimals, or of what is so small that these say little two digits."""
-    return f'{value:.4f}' if value == 0 or abs(value) >= 0.01 else f'{value:.1e}'
+def figure(value: float, beside: float | None = None) -> str:
+    """Four decimals, or of what is so small that these say little two digits; a deviation as the mean that it stands beside."""
+    size = abs(value if beside is None else beside)
+    return f'{value:.4f}' if size == 0 or size >= 0.01 else f'{value:.1e}'
 
 
 def of_part(row: dict[str, Any], part: str) -> dict[str, Any]:
@@ -151,17 +154,54 @@ def best_table(settings: list[Setting], names: list[str], goal: str) -> str:
     columns = [*names, 'seeds', *figures.values(), 'diverged', 'chance']
     table = new_table(*columns, right=tuple(columns))
     for setting in settings:
-        values = [mean_and_deviation(setting, name) for name in figures]
+        values = [mean_and_deviation(setting.values(name)) for name in figures]
         counts = [sum(trial['status'] == status for trial in setting.trials) or '' for status in (DIVERGED, CHANCE)]
         table.add_row(*(shown(setting.settings[name]) for name in names), str(len(setting.trials)), *values, *map(str, counts))
     return render(table)
 
 
-def mean_and_deviation(setting: Setting, field: str) -> str:
-    mean, deviation = setting.mean(field), setting.deviation(field)
-    if mean is None:
+def mean_and_deviation(values: Collection[float], show: Callable[..., str] = figure) -> str:
+    if not values:
         return '-'
-    return figure(mean) if deviation is None else f'{figure(mean)} ± {figure(deviation)}'
+    mean = statistics.fmean(values)
+    return show(mean) + (f' ± {show(statistics.stdev(values), mean)}' if len(set(values)) > 1 else '')
+
+
+def noise(names: list[str], groups: list[tuple[list[str], dict[Any, float]]], field: str) -> str:
+    """How sure the means of settings are, each with its figures by seed, the best settings first: intervals, and the difference of each
+    to the best, paired by seed. Nothing where there is one seed, and a line where there are two."""
+    words, seeds = field.replace('_', ' '), max(len(figures) for _, figures in groups)
+    if seeds < FEWEST:
+        return f'{words}: two seeds are too few to tell a difference from noise; it takes {FEWEST}' if seeds == 2 else ''
+    columns = 'seeds', 'mean ± deviation', '95 % interval', 'minus the best', 'interval'
+    table = new_table(*names, *columns, '', right=columns)
+    best = next(figures for _, figures in groups if figures)
+    size, most = statistics.fmean(best.values()), 1.0 if trials.is_share(field) else math.inf
+
+    def change(value: float) -> str:
+        return '+' * (value > 0) + figure(value, size)
+
+    for settings, figures in groups:
+        of_mean, differences = interval([*figures.values()]), paired(figures, best)
+        inside = of_mean and Interval(max(of_mean.low, 0.0), min(of_mean.high, most))  # no accuracy is above 1, no loss below 0
+        cells = [str(len(figures)), mean_and_deviation(figures.values()), ends(inside, figure)]
+        if figures and figures is not best:
+            difference = interval(differences)
+            cells += [change(statistics.fmean(differences)) if differences else '-', ends(difference, change), verdict(difference, field)]
+        table.add_row(*settings, *cells)
+    return f'{words}: 95 % intervals, and each setting minus the best, paired by seed\n\n{render(table)}'
+
+
+def ends(of: Interval | None, show: Callable[[float], str]) -> str:
+    return f'{show(of.low)} to {show(of.high)}' if of else '-'
+
+
+def verdict(difference: Interval | None, field: str) -> str:
+    if difference is None:
+        return 'too few seeds to tell'
+    if difference.holds_zero:
+        return 'within the noise'
+    return 'better' if score(field, difference.low) > 0 else 'worse'
 
 
 def sweep_report(folder: Path) -> None:
@@ -178,7 +218,10 @@ def sweep_report(folder: Path) -> None:
     console.print(f'\n{best_table(settings[:BEST_SETTINGS], names, goal)}\n')
     if len(settings) > BEST_SETTINGS:
         console.print(f'the best {BEST_SETTINGS} of {len(settings)} settings')
+    groups = [([shown(setting.settings[name]) for name in names], setting.by_seed(metric)) for setting in settings[:BEST_SETTINGS]]
     diverged, chance = (sum(trial['status'] == status for trial in results) for status in (DIVERGED, CHANCE))
+    if certainty := noise(names, groups, metric):
+        console.print(f'{certainty}\n' + 'a seed that diverged is in no interval\n' * (diverged > 0))
     console.print(f'{len(results)} of {record["trials"]} trials, {diverged} diverged, {chance} no better than chance')
     if metric == f'test_{goal}':
         console.print(f'ranked by test {goal}, since not every trial validates: no fair estimate of the best')
@@ -195,7 +238,8 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
     settings = sorted(trials.by_setting(results, field), key=lambda setting: setting.trials[0]['trial'])
     what = record.get('dataset') or record.get('task') or record['experiment']
     title = f'{what}, {len(results)} trials'
-    linear = {name for spec in record['sweep'] for name, _, values in [re.split('([=~])', spec, maxsplit=1)] if 'lin(' in values}
+    swept = {name.strip(): values for name, _, values in (re.split('([=~])', spec, maxsplit=1) for spec in record['sweep'])}
+    linear = {name for name, values in swept.items() if 'lin(' in values}
     seeds = max(len(setting.trials) for setting in settings) > 1
     pictures = []
     if rows:
@@ -208,9 +252,9 @@ def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: 
         words = ', the best of the other axes' * (len(sizes) > 1) + ', mean ± sd over seeds' * seeds
         plots.sweep_axes(settings, field, structure, linear, folder / 'axes.png', title + words)
         pictures.append('axes.png')
-    if len(sizes) > 1:
-        first, second = sorted(sizes, key=lambda name: -sizes[name])[:2]
-        words = ', the best of the other axes' * (len(sizes) > 2) + ', mean over seeds' * seeds
+    if len(axes := [name for name in sizes if name in swept]) > 1:  # others, such as a size that --parameters chose, follow from these
+        first, second = sorted(axes, key=lambda name: -sizes[name])[:2]
+        words = ', the best of the other axes' * (len(axes) > 2) + ', mean over seeds' * seeds
         plots.sweep_map(settings, field, (first, second), linear, folder / 'map.png', title + words)
         pictures.append('map.png')
     return pictures

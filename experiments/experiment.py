@@ -27,6 +27,7 @@ from rnnlab.train import Run, TrainState, batch_mesh, classification, make_evalu
 from rnnlab.trials import score
 
 EVAL_BATCH = 500
+DYNAMIC = {'seed', *Hyper._fields}  # arrays of a program; another value of any other flag makes another program
 OWN_OPTIMIZERS = {'momentum': ['sgd'], 'weight_decay': ['adamw'], 'beta1': ['adam', 'adamw'], 'beta2': ['adam', 'adamw']}
 
 

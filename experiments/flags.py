@@ -124,6 +124,13 @@ def cell() -> None:
 
 def layers() -> None:
     cell()
+    flags.DEFINE_integer(
+        'parameters',
+        None,
+        'Choose the hidden size with which all parameters of the model come nearest below so many.',
+        lower_bound=1,
+        upper_bound=10**10,
+    )
     flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean or max: none.', lower_bound=0)
     flags.DEFINE_integer('bptt', None, 'Steps that a gradient goes back at most; by default all that a sequence has.', lower_bound=1)
     flags.DEFINE_integer(

@@ -13,9 +13,9 @@ from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
-NEED_LAYERS = (
-    'cell', 'hidden_size', 'bidirectional', 'merge', 'recurrent_dropout', 'zoneout', 'zoneout_cell', 'trainable_carry', 'forget_bias',
-    'chrono', 'init_scale', 'bptt', 'remat',
+ALONE = (  # what belongs to recurrent layers alone
+    'cell', 'hidden_size', 'parameters', 'bidirectional', 'merge', 'recurrent_dropout', 'zoneout', 'zoneout_cell', 'trainable_carry',
+    'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat',
 )  # fmt: skip
 
 
@@ -29,7 +29,7 @@ def check() -> None:
         raise InputError('--layers must be above zero here: without recurrence nothing is remembered')
     if FLAGS.pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean or --pool=max')
-    for name in NEED_LAYERS:
+    for name in ALONE:
         if name in FLAGS and FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
     set_defaults({'cell': None, 'hidden_size': None})

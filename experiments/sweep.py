@@ -12,17 +12,16 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
+from experiments.budget import settle
 from experiments.display import console, groups_table, settings_table, sweep_progress, sweep_report
-from experiments.experiment import Experiment, make_hyper, new_folder, plan, watch_signals
+from experiments.experiment import DYNAMIC, Experiment, make_hyper, new_folder, plan, watch_signals
 from experiments.flags import FLAGS, assigned, devices, sweepable
 from experiments.wave import Member, Sweep, make_lanes, train_wave
 from rnnlab import runs, search, trials
 from rnnlab.axes import Drawn, Grid, Settings, draws, parse, product
 from rnnlab.errors import InputError
-from rnnlab.optim import Hyper
 from rnnlab.sweep import device_memory, each_on, lane_bytes, lanes_per_wave, size
 
-DYNAMIC = {'seed', *Hyper._fields}  # arrays of a program; another value of any other flag makes another program
 POINTS = 8  # that a search tries at once, where --max_lanes does not say
 MEMORY = 0.5  # the share of it that lanes may fill
 
@@ -54,6 +53,8 @@ def sweep(experiment: Experiment) -> None:
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing([member.config for member in everything])]))
     groups, metric = make_groups(experiment, everything, names, *shard)
     total = len(everything) * (FLAGS.trials if FLAGS.search else 1)
+    if (config := everything[0].config)['parameters'] and 'hidden_size' not in names:
+        console.print(f'--parameters={config["parameters"]}: hidden_size={config["hidden_size"]}\n')
     if FLAGS.dry_run:
         drawn = [axis.name for axis in axes if isinstance(axis, Drawn)] if FLAGS.search else []
         console.print(f'{settings_table([member for group in groups for member in group.members], names, drawn)}\n\n{groups_table(groups)}')
@@ -74,7 +75,7 @@ def sweep(experiment: Experiment) -> None:
     with sweep_progress(groups, shared) as show:
         for group in groups:
             with assigned(group.members[0].flags):
-                experiment.settle()
+                settle(experiment)
                 train_group(experiment, group, axes, shared, show)
             if shared.asked:
                 break
@@ -205,7 +206,7 @@ def settings_of(axes: list[Grid | Drawn]) -> list[Settings]:
 def make_member(experiment: Experiment, number: int, settings: Settings) -> Member:
     """The trial with these flags; InputError (or absl's) for flags that a run alone would refuse."""
     with assigned(settings):
-        experiment.settle()
+        settle(experiment)
         return Member(number, settings, experiment.settings() | {'devices': 1}, make_hyper())
 
 
@@ -219,7 +220,7 @@ def make_groups(experiment: Experiment, everything: list[Member], names: list[st
     validated, dealt, device = True, 0, devices()[0]
     for members in structures.values():
         with assigned(members[0].flags):
-            experiment.settle()
+            settle(experiment)
             todo = plan(experiment)
             validated &= todo.held_out is not None and FLAGS.eval_split == 'validation'
             run, hyper, data = todo.make_run(), todo.hyper, todo.data

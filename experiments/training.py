@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from experiments.budget import settle
 from experiments.display import console, progress, summary_table
 from experiments.experiment import (
     Best,
@@ -40,7 +41,7 @@ def train(experiment: Experiment) -> None:
         raise InputError(f'--{alien[0]} goes with --sweep')
     if FLAGS.force and not (FLAGS.resume and FLAGS['devices'].present):
         raise InputError('--force goes with --resume and --devices=N')
-    experiment.settle()
+    settle(experiment)
     folder, settings = Path(FLAGS.out or new_folder(experiment.name)), experiment.settings()
     if FLAGS.force:  # what is noted stays how the run began
         settings['devices'] = devices_noted()
@@ -53,6 +54,8 @@ def train(experiment: Experiment) -> None:
     fingerprint = runs.fingerprint(folder)
 
     console.print(f'{folder} on {mesh.size if mesh else 1} {settings["platform"]} device(s)')
+    if FLAGS.parameters:
+        console.print(f'--parameters={FLAGS.parameters}: hidden_size={FLAGS.hidden_size}')
     console.print(f'\n{describe(model)}\n')
     run, key = todo.make_run(mesh), jax.random.key(FLAGS.seed)
     state, spent = run.start(todo.hyper, key), 0.0

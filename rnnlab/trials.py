@@ -28,8 +28,14 @@ class Setting(NamedTuple):
     settings: dict[str, Any]  # without the seed
     trials: list[Trial]
 
+    def sound(self, field: str) -> list[Trial]:
+        return [trial for trial in self.trials if trial.get(field) is not None and trial['status'] != DIVERGED]
+
     def values(self, field: str) -> list[float]:
-        return [trial[field] for trial in self.trials if trial.get(field) is not None and trial['status'] != DIVERGED]
+        return [trial[field] for trial in self.sound(field)]
+
+    def by_seed(self, field: str) -> dict[Any, float]:
+        return {trial['settings'].get('seed'): trial[field] for trial in self.sound(field)}
 
     def mean(self, field: str) -> float | None:
         return statistics.fmean(values) if (values := self.values(field)) else None
@@ -136,13 +142,13 @@ def trial_of(folder: Path) -> int | None:
 
 
 def table(trials: list[Trial]) -> str:
-    """The text of trials.csv: a row a trial; what it has not stays empty."""
+    """The text of trials.csv: a row a trial; what it has not stays empty. A setting named like a figure is headed as its flag."""
     settings = list(dict.fromkeys(name for trial in trials for name in trial['settings']))
     fullest = max(trials, key=len, default={})  # a diverged trial has not all
     fields = [name for name in dict.fromkeys(name for trial in (fullest, *trials) for name in trial) if name not in ('trial', 'settings')]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
-    writer.writerow(['trial', *settings, *fields])
+    writer.writerow(['trial', *(f'--{name}' if name in fields else name for name in settings), *fields])
     for trial in trials:
         writer.writerow([trial['trial'], *(trial['settings'].get(name) for name in settings), *(trial.get(name) for name in fields)])
     return out.getvalue()

@@ -7,7 +7,7 @@ import pytest
 
 from rnnlab import reference
 from rnnlab.cells import CELLS
-from rnnlab.diagnostics import gradient_reach, trace
+from rnnlab.diagnostics import gradient_reach, spectral_radii, trace
 from tests.conftest import close, noisy
 
 D, H, T, B = 3, 4, 6, 2

@@ -8,11 +8,17 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from experiments.budget import largest
 from experiments.flags import CORES
+from rnnlab.cells import CELLS
+from rnnlab.describe import count
+from rnnlab.models import network
+from rnnlab.recurrence import recurrent
 from tests.conftest import ROOT, command, launch, refused, same
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
@@ -194,6 +200,13 @@ BAD_FLAGS = [
     (['--keep=best', '--validation=0'], ['--keep=best', '--validation']),
     (['--keep=best', '--eval_split=test'], ['--keep=best', '--eval_split']),
     (['--layers=0'], ['--layers=0', '--pool=mean']),
+    (['--parameters=59'], ['--parameters=59', '--cell=lstm', 'a hidden size of 1 has 60']),
+    (['--parameters=0'], ['--parameters']),
+    (['--parameters=500', '--hidden_size=8'], ['--parameters', '--hidden_size']),
+    (['--parameters=500', '--sweep=hidden_size=8,16'], ['--parameters', '--hidden_size']),
+    (['--parameters=500', '--layers=0', '--pool=mean'], ['--parameters has no use with --layers=0']),
+    (['--sweep=parameters=500,59', '--dry_run'], ['--parameters=59', 'has 60']),
+    (['--parameters=500', '--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
     (['--dropout=1'], ['--dropout', 'below 1']),
     (['--vocab_size=100'], ['vocab_size']),
     (['--eval_next'], ['--eval_next', '--eval_examples']),
@@ -212,6 +225,22 @@ BAD_FLAGS = [
 
 def test_bad_input_is_one_line(tmp_path):
     refused('mnist', [(['--dataset=digits', *flags], words) for flags, words in BAD_FLAGS], tmp_path)
+
+
+@pytest.mark.parametrize('parameters', [lambda size: size, lambda size: 7 * size + 3, lambda size: 4 * size * (size + 9) + 10])
+def test_a_budget_takes_the_largest_size_that_stays_within(parameters):
+    for budget in range(1, 700):
+        size = largest(parameters, budget)
+        assert size == 0 or parameters(size) <= budget
+        assert parameters(size + 1) > budget
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_more_size_is_more_parameters(name):
+    """What the search for the size of a budget takes for granted."""
+    models = [network([recurrent(CELLS[name](size))], inputs=3, outputs=2) for size in (1, 2, 3, 8)]
+    counts = [count(jax.eval_shape(model.init, jax.random.key(0))) for model in models]
+    assert counts == sorted(set(counts))
 
 
 def test_precision_is_of_the_run(tmp_path):

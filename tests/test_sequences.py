@@ -234,6 +234,7 @@ def test_bad_series_are_one_line(tables, tmp_path):
         (['--label_smoothing=0.1'], ['--label_smoothing']),
         (['--layers=0'], ['--layers must be above zero']),
         (['--bidirectional'], ['bidirectional']),
+        (['--parameters=13'], ['--parameters=13', 'a hidden size of 1 has 14']),
         ([path['single'], '--window=9', '--batch_size=88'], ['--batch_size=88', '87']),
     ]
     refused('series', cases, tmp_path)
@@ -253,6 +254,7 @@ def test_bad_texts_are_one_line(book, written, tmp_path):
         (['--text='], ['--text', 'empty']),
         ([f'--text={book}'], ['1620 characters', '--batch_size', '--window=64']),
         ([f'--text={book}', '--window=8', '--eval_split=test'], ['--eval_split=test', 'no test part']),
+        ([f'--text={book}', '--window=8', '--parameters=791'], ['a hidden size of 1 has 792']),  # of which 512 embed eight characters
         (['--vocab_size=9'], ['--vocab_size goes with --tokens=words']),
         (['--prompt=a'], ['--prompt goes with --sample']),
         (['--sample=5'], ['--sample=N goes with --out']),
@@ -278,6 +280,7 @@ def test_bad_memory_flags_are_one_line(tmp_path):
         (['--chrono=1'], ['--chrono', '2 time steps']),
         (['--label_smoothing=0.1'], ['--label_smoothing', 'adding']),
         (['--bptt=0'], ['--bptt']),
+        (['--parameters=17'], ['--parameters=17', 'a hidden size of 1 has 18']),
         (['--remat=0'], ['--remat']),
         (['--validation=0'], ['--validation']),
     ]

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments import bench, costs
+from experiments import bench, costs, display
 from experiments.contenders import WHATS
 from rnnlab import plots, runs, trials
 from rnnlab.cells import CELLS
+from rnnlab.intervals import interval
 from rnnlab.recurrence import engines
 from tests.conftest import forked, launch, refused
 
@@ -88,16 +89,53 @@ def write_run(folder, seed, cell, best, unfinished=False):
 
 
 def test_compare_lays_runs_side_by_side(tmp_path):
-    for name, seed, cell, best in (('a', 0, 'lstm', 0.88), ('b', 1, 'lstm', 0.86), ('c', 0, 'gru', 0.87)):
-        write_run(tmp_path / name, seed, cell, best, unfinished=name == 'c')
-    result = launch('compare', tmp_path / 'a', tmp_path / 'b', tmp_path / 'c', f'--out={tmp_path}')
+    cells = [('gru', 0.87), ('gru', 0.82), ('gru', 0.8), ('lstm', 0.88), ('lstm', 0.86), ('lstm', 0.87)]
+    for number, (cell, best) in enumerate(cells):
+        write_run(tmp_path / str(number), number % 3, cell, best, unfinished=number == 0)
+    result = launch('compare', *(tmp_path / str(number) for number in range(6)), f'--out={tmp_path}')
     assert result.returncode == 0, result.stderr
     lines = [' '.join(line.split()) for line in result.stdout.splitlines()]
     assert 'run cell seed validation: best last test parameters seconds an epoch' in lines
-    assert f'{tmp_path}/a lstm 0 0.8800 0.7800 0.8700 1,234 2.5' in lines
-    assert f'{tmp_path}/c gru 0 0.8700 0.7700 - - 2.5' in lines
-    assert 'cell=lstm 2 0.8700 ± 0.0141 0.7700 ± 0.0141 0.8600 ± 0.0141 1,234 2.5' in lines
+    assert f'{tmp_path}/0 gru 0 0.8700 0.7700 - - 2.5' in lines
+    assert f'{tmp_path}/3 lstm 0 0.8800 0.7800 0.8700 1,234 2.5' in lines
+    assert 'cell=gru 2 0.8100 ± 0.0141 0.7100 ± 0.0141 0.8000 ± 0.0141 1,234 2.5' in lines
+    low, high = interval([0.87, 0.85, 0.86])
+    at = lines.index(f'cell=lstm 3 0.8600 ± 0.0100 {low:.4f} to {high:.4f}')  # the best test first
+    assert lines[at + 1] == 'cell=gru 2 0.8000 ± 0.0141 - -0.0550 - too few seeds to tell'
     assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(tmp_path / 'compare.png')
+
+
+def noise_lines(*figures, field='test_accuracy'):
+    """What is said of settings a, b, ... with these figures by seed, without the spaces between columns."""
+    groups = [([name], own) for name, own in zip('abcd', figures, strict=False)]
+    lines = [' '.join(line.split()) for line in display.noise(['settings'], groups, field).splitlines()]
+    assert lines[0] == f'{field.replace("_", " ")}: 95 % intervals, and each setting minus the best, paired by seed'
+    return lines[4:]
+
+
+def test_differences_within_the_noise_are_called_so():
+    best = {0: 0.88, 1: 0.9, 2: 1.0, 3: 0.98}
+    lines = noise_lines(best, {**best, 0: 0.89, 1: 0.87}, {seed: value - 0.1 for seed, value in best.items()}, {0: 0.8, 3: 0.7})
+    low, high = interval([*best.values()])
+    assert high > 1
+    assert lines[0] == f'a 4 0.9400 ± 0.0589 {low:.4f} to 1.0000'  # no accuracy is above 1
+    assert re.fullmatch(r'b 4 0\.9350 ± 0\.0645 0\.\d+ to 1\.0000 -0\.0050 -0\.\d+ to \+0\.\d+ within the noise', lines[1])
+    assert lines[2].endswith('-0.1000 -0.1000 to -0.1000 worse')
+    assert lines[3] == 'd 2 0.7500 ± 0.0707 - -0.1800 - too few seeds to tell'
+
+
+def test_of_losses_less_is_better_and_those_that_diverged_have_no_part():
+    lines = noise_lines(
+        {}, {0: 2e-4, 1: 3e-4, 2: 2.5e-4}, {0: 0.1, 1: 0.11, 2: 0.12}, {0: 1e-4, 1: 2e-4, 2: 1.5e-4}, field='best_validation_loss'
+    )
+    assert lines[0] == 'a 0 - -'
+    assert re.fullmatch(r'b 3 2\.5e-04 ± 5\.0e-05 \S+ to \S+', lines[1])
+    assert lines[2].endswith('worse')
+    assert lines[3].endswith('-1.0e-04 -1.0e-04 to -1.0e-04 better')
+
+
+def test_one_seed_has_no_interval():
+    assert display.noise(['lr'], [(['0.1'], {0: 0.5}), (['0.2'], {0: 0.4})], 'test_accuracy') == ''
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ FLOORS = {
     'rnnlab.precision': 1,
     'rnnlab.runs': 1,
     'rnnlab.axes': 1,
+    'rnnlab.intervals': 1,
     'rnnlab.checkpoint': 1,
     'rnnlab.plots': 3,
     'rnnlab.tables': 1,

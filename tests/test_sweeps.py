@@ -179,6 +179,25 @@ def test_parts_share_structures_and_repeated_draws_are_one_trial():
     assert sorted(re.findall(r'^ +\d+ +(\w+)$', drawn.stdout, re.MULTILINE)) == ['elman', 'gru']
 
 
+def test_a_budget_of_parameters_gives_each_cell_a_size_of_its_own():
+    result = launch('mnist', '--dataset=digits', '--parameters=900', '--sweep=cell=elman,gru', '--sweep=seed=0,1', '--dry_run')
+    sizes = re.findall(r'^ +\d+ +(\w+) +\d +(\d+)$', result.stdout, re.MULTILINE)
+    # h (h + 8 + 1) + 10 h + 10 are 850 for 21 and 912 for 22; 3 h (h + 8 + 2) + 10 h + 10 are 813 for 11 and 922 for 12
+    assert sizes == [('elman', '21')] * 2 + [('gru', '11')] * 2
+
+
+def test_the_best_trial_of_a_budget_goes_on_with_the_same_size(tmp_path):
+    flags, folder = ['--dataset=digits', '--parameters=900', '--steps=2', '--validation=0'], tmp_path / 'sweep'
+    printed = sweep(folder, *flags, '--sweep=cell=elman', '--sweep=seed=0..2')
+    assert printed.startswith('--parameters=900: hidden_size=21\n')
+    assert 'test accuracy: 95 % intervals' in printed
+    assert {row['parameters'] for row in table(folder)} == {'850'}
+    config = json.loads((folder / 'best' / 'config.json').read_text())
+    assert (config['parameters'], config['hidden_size']) == (900, 21)
+    alone = sweep(folder / 'best', *flags, '--cell=elman', f'--seed={config["seed"]}', '--resume')
+    assert 'goes on from step 2' in alone
+
+
 BAD_SWEEPS = [
     (['--sweep=hiden_size=8,16'], ['--sweep=hiden_size', 'did you mean hidden_size?']),
     (['--sweep=out=a,b'], ['out is no setting of the training']),

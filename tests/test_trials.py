@@ -28,6 +28,11 @@ def test_waves_come_together_in_the_order_of_their_trials(tmp_path):
     assert lines[:3] == ['trial,lr,seed,status,best_validation_accuracy,seconds', '0,0.1,0,finished,0.7,1.0', '1,0.1,0,diverged,,1.0']
 
 
+def test_a_setting_named_like_a_figure_is_headed_as_its_flag():
+    lines = trials.table([{'trial': 0, 'settings': {'parameters': 500}, 'status': 'finished', 'parameters': 492}]).splitlines()
+    assert lines == ['trial,--parameters,status,parameters', '0,500,finished,492']
+
+
 def test_the_best_is_the_first_of_the_highest_that_did_not_diverge():
     results = [trial(0, 0.5), trial(1, 0.8, status='diverged'), trial(2, 0.7), trial(3, 0.7)]
     assert trials.best(results, FIELD) is results[2]
@@ -44,6 +49,7 @@ def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_no
     assert (first.mean(FIELD), second.mean(FIELD), second.deviation(FIELD)) == (pytest.approx(0.55), 0.9, None)
     assert first.deviation(FIELD) == pytest.approx(0.1 / 2**0.5)
     assert (first.score(FIELD), second.score(FIELD)) == (pytest.approx(0.55), 0.45)
+    assert (first.by_seed(FIELD), second.by_seed(FIELD)) == ({0: 0.6, 1: 0.5}, {0: 0.9})
 
 
 def test_of_losses_the_lowest_is_the_best_and_a_diverged_seed_has_no_end():
