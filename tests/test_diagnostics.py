@@ -23,13 +23,13 @@ def test_gates_and_carries_are_those_of_the_reference(name):
     cell, params, xs = case(name)
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
     assert len(gates) == len(cell.gates)
-    start = tuple(np.zeros(H) for _ in carries)
-    sequences = [reference.unroll(name, jax.tree.map(np.asarray, params), np.asarray(xs[:, b]), *start) for b in range(B)]
+    first = [np.asarray(leaf) for leaf in cell.carry(params, ())]
+    sequences = [reference.unroll(name, jax.tree.map(np.asarray, params), np.asarray(xs[:, b]), *first) for b in range(B)]
     expected = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
     close(jax.tree.map(np.asarray, ([*carries], [*gates], ys)), expected)
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', ['lstm', 'gru_reset_before', 'lru', 'qrnn'])
 def test_reach_is_the_norm_of_the_whole_jacobian(name):
     """Against one differentiation through all steps between."""
     cell, params, xs = case(name)

@@ -19,7 +19,7 @@ from rnnlab.cells import CELLS
 from rnnlab.describe import count
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
-from tests.conftest import ROOT, command, launch, refused, same
+from tests.conftest import ROOT, command, forked, launch, refused, same
 
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
@@ -60,6 +60,47 @@ def whole(tmp_path_factory):
     result = launch('mnist', *flags, f'--out={folder}')
     assert result.returncode == 0, result.stderr
     return flags, folder, result.stdout
+
+
+OWN = """
+import jax
+import jax.numpy as jnp
+from rnnlab.cells import Cell, Hidden
+
+
+def mycell(hidden_size):
+    def init(key, inputs, dtype=float):
+        return {'kernel': jax.random.normal(key, (inputs, hidden_size), dtype) / inputs**0.5, 'u': jnp.ones(hidden_size, dtype)}
+
+    def carry(params, batch_shape):
+        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['u'].dtype))
+
+    def step(params, carry, x):
+        h = jnp.tanh(x @ params['kernel'] + carry.h * params['u'])
+        return Hidden(h), h
+
+    return Cell(init, carry, step)
+
+
+def narrow(hidden_size):
+    return mycell(hidden_size)._replace(step=lambda params, carry, x: (Hidden(carry.h[..., :1]), carry.h))
+"""
+
+
+@pytest.mark.slow
+def test_a_cell_of_ones_own_trains_sweeps_and_is_explained(tmp_path):
+    (tmp_path / 'mymodule.py').write_text(OWN)
+    flags = ['--sweep=cell=mymodule:mycell,elman', '--sweep=seed=0,1', '--steps=3', '--zoneout=0.1', '--trainable_carry', '--out=both']
+    result = launch('mnist', *SMALL, *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert 'mymodule:mycell' in result.stdout
+    results = forked('explain', [['--cell=mymodule:mycell'], ['--cell=mymodule:narrow']], tmp_path)
+    (code, out, _), (wrong, _, message) = results
+    assert (code, wrong) == (0, 1)
+    assert float(re.search(r'all units: (\S+)', out)[1]) < 2e-6
+    for words in ('breaks the law', "a step keeps the carry's structure, shapes and types", 'float32 [3, 5]', 'float32 [3, 1]'):
+        assert words in message
+    assert message.count('\n') == 1
 
 
 def test_a_run_writes_its_folder_and_shows_its_end(whole):
@@ -178,7 +219,12 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
 
 
 BAD_FLAGS = [
-    (['--cell=lstmm'], ['--cell', 'elman|irnn|lstm|gru|gru_reset_before']),
+    (['--cell=lstmm'], ['--cell=lstmm', 'elman, irnn, ', 'mymodule:mycell']),
+    (['--cell=nowhere:mycell'], ["module 'nowhere'", 'cannot be imported', 'ModuleNotFoundError']),
+    (['--cell=math:mycell'], ["'math' has no function 'mycell'"]),
+    (['--cell=math:sqrt'], ['math:sqrt(4) must give a Cell']),
+    (['--zoneout_cell=0.1', '--cell=gru'], ['--zoneout_cell', 'gru']),
+    (['--merge=sum'], ['--merge goes with --bidirectional']),
     (['--dataset=cifar'], ['--dataset', 'digits|mnist']),
     (['--optimizer=lion'], ['--optimizer', 'adam|adamw|rmsprop|sgd']),
     (['--hiden_size=3'], ['hiden_size', 'hidden_size']),
