@@ -8,11 +8,43 @@ Cells are in rnnlab.cells, what runs them over time in rnnlab.recurrence; models
 runs and plots are modules to import by name.
 """
 
-from rnnlab.cells import CELLS, Cell, elman, gru, gru_reset_before, irnn, lru, lstm, mingru, minlstm, residual, stack
+from rnnlab.cells import (  # fmt: skip
+    CELLS,
+    Cell,
+    conv_lstm,
+    elman,
+    gru,
+    gru_chung,
+    gru_layer_norm,
+    gru_reset_before,
+    indrnn,
+    irnn,
+    lru,
+    lstm,
+    lstm_coupled,
+    lstm_layer_norm,
+    lstm_peephole,
+    lstm_projected,
+    mgu,
+    mingru,
+    minlstm,
+    qrnn,
+    residual,
+    rg_lru,
+    rhn,
+    s5,
+    slstm,
+    sru,
+    stack,
+    trainable_carry,
+    ugrnn,
+)
 from rnnlab.errors import InputError
 from rnnlab.recurrence import Layer, bidirectional, recurrent, unroll
 
 __all__ = [
-    'CELLS', 'Cell', 'InputError', 'Layer', 'bidirectional', 'elman', 'gru', 'gru_reset_before', 'irnn', 'lru', 'lstm', 'mingru',
-    'minlstm', 'recurrent', 'residual', 'stack', 'unroll',
+    'CELLS', 'Cell', 'InputError', 'Layer', 'bidirectional', 'conv_lstm', 'elman', 'gru', 'gru_chung', 'gru_layer_norm',
+    'gru_reset_before', 'indrnn', 'irnn', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm', 'lstm_peephole', 'lstm_projected', 'mgu',
+    'mingru', 'minlstm', 'qrnn', 'recurrent', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru', 'stack', 'trainable_carry', 'ugrnn',
+    'unroll',
 ]  # fmt: skip

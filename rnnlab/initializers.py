@@ -144,8 +144,7 @@ def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
 
 
 def uniform_gate_bias(key: Array, hidden: int, dtype) -> Array:
-    """[H], the logits of numbers uniform in [1/H, 1 - 1/H): the gate that keeps starts anywhere between open and shut (Gu et al. 2020,
-    equation 9 and appendix B)."""
+    """[H], the logits of numbers uniform in [1/H, 1 - 1/H): the gate that keeps starts anywhere between open and shut (Gu et al. 2020)."""
     edge = min(1 / hidden, 0.25)
     share = jax.random.uniform(key, (hidden,), dtype, edge, 1 - edge)
     return jnp.log(share) - jnp.log1p(-share)

@@ -1,12 +1,17 @@
 """The house: imports run downwards only, and the library is light to import."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import jax
 import pytest
+
+from rnnlab.cells import CELLS, takes_noise
+from rnnlab.recurrence import engines
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,3 +98,13 @@ def test_no_eval_and_no_pickle():
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert not names & {'eval', 'exec'}
         assert 'pickle' not in path.read_text().replace('allow_pickle=False', '')
+
+
+def test_the_readme_says_which_engine_serves_each_cell():
+    rows = re.findall(r'^\| `(\w+)` \|.*\| ([^|]*) \| ([^|]*) \| `(\w+)` \| (yes|no) \|$', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    assert [name for name, *_ in rows] == [*CELLS]
+    for name, gates, carry, engine, noise in rows:
+        cell = CELLS[name](4)
+        fields = jax.eval_shape(lambda cell=cell: cell.carry(cell.init(jax.random.key(0), 3), ()))._fields
+        assert (carry, engine, noise == 'yes') == (', '.join(fields), engines(cell)[0], takes_noise(cell))
+        assert name == 'rhn' or gates == (', '.join(cell.gates) or '-')

@@ -125,7 +125,7 @@ def gru_chung(hidden_size: int, *, chrono: float | None = None, init: str | Pres
 
 
 def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
-    """The GRU with layer normalisation (Ba, Kiros, Hinton 2016, supplement, equations 26 to 28), where z writes.
+    """The GRU with layer normalisation (Ba, Kiros, Hinton 2016, supplement), where z writes.
 
         x_rz, x_n = split(x W)              [B, D] [D, 3H] -> [B, 2H], [B, H]
         h_rz, h_n = split(h U)              [B, H] [H, 3H] -> [B, 2H], [B, H]

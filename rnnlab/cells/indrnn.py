@@ -10,12 +10,12 @@ from rnnlab.precision import product
 
 
 def indrnn(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
-    """The IndRNN (Li et al. 2018, equation 2): each unit reads itself alone.
+    """The IndRNN (Li et al. 2018): each unit reads itself alone.
 
         h' = relu(x W + u h + b)            [B, D] [D, H] + [H] [B, H] + [H] -> [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], u recurrent_scale, b bias. u starts uniform in [0, 1), the range of section 3 for sequences of any length.
+    W is params['kernel'], u recurrent_scale, b bias. u starts uniform in [0, 1), the range for sequences of any length.
     """
     positive('hidden_size', hidden_size)
     start = preset(init)

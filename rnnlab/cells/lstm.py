@@ -55,7 +55,7 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: 
 def lstm_peephole(
     hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:
-    """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002, section 3): the output gate the new one.
+    """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002): the output gate the new one.
 
         i, f, g, o = split([x, h] W + b)    [B, D+H] [D+H, 4H] + [4H] -> 4 of [B, H]
         i, f = sigmoid(i + p_i c), sigmoid(f + p_f c)
@@ -88,7 +88,7 @@ def lstm_peephole(
 def lstm_coupled(
     hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:
-    """The LSTM that writes what it forgets (CIFG in Greff et al. 2017, section III): its input gate is 1 - f.
+    """The LSTM that writes what it forgets (CIFG in Greff et al. 2017): its input gate is 1 - f.
 
         f, g, o = split([x, h] W + b)       [B, D+H] [D+H, 3H] + [3H] -> 3 of [B, H]: forget, candidate, output
         f, g, o = sigmoid(f), tanh(g), sigmoid(o)
@@ -122,7 +122,7 @@ def lstm_projected(
     chrono: float | None = None,
     init: str | Preset = 'keras',
 ) -> Cell:
-    """The LSTM whose output is a projection to fewer units P, by default half as many (LSTMP: Sak, Senior, Beaufays 2014, section 2.2;
+    """The LSTM whose output is a projection to fewer units P, by default half as many (LSTMP: Sak, Senior, Beaufays 2014;
     torch's proj_size).
 
         i, f, g, o = split([x, h] W + b)    [B, D+P] [D+P, 4H] + [4H] -> 4 of [B, H]
@@ -159,7 +159,7 @@ def lstm_projected(
 def lstm_layer_norm(
     hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:
-    """The LSTM with layer normalisation (Ba, Kiros, Hinton 2016, supplement, equations 20 to 22).
+    """The LSTM with layer normalisation (Ba, Kiros, Hinton 2016, supplement).
 
         z = norm(x W) s + norm(h U) t + b   [B, D] [D, 4H], [B, H] [H, 4H] -> [B, 4H]
         i, f, g, o = split(z)               4 of [B, H]

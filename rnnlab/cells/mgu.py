@@ -10,7 +10,7 @@ from rnnlab.precision import product
 
 
 def mgu(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
-    """The MGU (Zhou et al. 2016, section 3): a GRU with one gate for both of its tasks.
+    """The MGU (Zhou et al. 2016): a GRU with one gate for both of its tasks.
 
         x_f, x_n = split(x W + b)           [B, D] [D, 2H] + [2H] -> 2 of [B, H]
         U_f, U_n = split(U)                 [H, 2H], 2 of [H, H]

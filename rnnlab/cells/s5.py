@@ -12,7 +12,7 @@ from rnnlab.precision import product
 
 
 def s5(hidden_size: int) -> Cell:
-    """The diagonal state space model of S5 (Smith, Warrington, Linderman 2023, section 3), discretised by zero-order hold.
+    """The diagonal state space model of S5 (Smith, Warrington, Linderman 2023), discretised by zero-order hold.
 
         lambda = -exp(log_decay) + i phase                  [H]: a rate, in continuous time
         a = exp(lambda exp(log_step))                       [H]
@@ -62,7 +62,7 @@ def s5(hidden_size: int) -> Cell:
 
 def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the normal part of HiPPO-LegS with 2H states the positive imaginary parts [H] of its eigenvalues, whose real parts are all -1/2,
-    and their eigenvectors [2H, H] (Smith et al. 2023, section 2.3)."""
+    and their eigenvectors [2H, H] (Smith et al. 2023)."""
     n = np.arange(2 * size)
     root = np.sqrt(2 * n + 1.0)
     legs = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)

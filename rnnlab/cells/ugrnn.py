@@ -10,7 +10,7 @@ from rnnlab.initializers import Preset, keeping, preset
 
 
 def ugrnn(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
-    """The UGRNN (Collins, Sohl-Dickstein, Sussillo 2017, section 2.1): an Elman cell with one gate.
+    """The UGRNN (Collins, Sohl-Dickstein, Sussillo 2017): an Elman cell with one gate.
 
         g, n = split([x, h] W + b)          [B, D+H] [D+H, 2H] + [2H] -> 2 of [B, H]: gate, candidate
         g, n = sigmoid(g), tanh(n)          [B, H]

@@ -26,7 +26,7 @@ def fold(keys: Array, number: int) -> Array:
 
 def zoneout_shares(cell: Cell, params: Params, rates: dict[str, float | Array], keys: Array | None, time_steps: int):
     """The zoneout of unroll: with keys [*batch] drawn anew at every step, 1 with the probability of its rate, else 0; without them the
-    rates, which are the mean (Krueger et al. 2017, section 3.2)."""
+    rates, which are the mean (Krueger et al. 2017)."""
     if isinstance(cell.form, Chain):
         parts = enumerate(zip(cell.form.cells, params, strict=True))
         return tuple(zoneout_shares(part, p, rates, None if keys is None else fold(keys, n), time_steps) for n, (part, p) in parts)
