@@ -1,0 +1,8 @@
+"""What all pictures share."""
+
+CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbbbbb')
+SHADES = 'viridis'
+
+
+def wide(values: list[float]) -> bool:
+    return min(values) > 0 and max(values) / min(values) >= 10
