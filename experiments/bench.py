@@ -28,6 +28,7 @@ from experiments.contenders import CONTENDERS, SHAPES, WHATS
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
+from rnnlab.cells import find
 from rnnlab.errors import InputError, known
 
 BENCH_CELLS = ('elman', 'lstm', 'gru')
@@ -41,7 +42,7 @@ experiments.flags.pictures()
 flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.')
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE_list('cells', list(BENCH_CELLS), f'Of {", ".join(BENCH_CELLS)}; for length any cell.')
+flags.DEFINE_list('cells', list(BENCH_CELLS), f'Any cells; peers have {", ".join(BENCH_CELLS)}.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
 flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
 
@@ -102,7 +103,7 @@ def time_shapes() -> None:
     for shape in FLAGS.shapes:
         known('shape', shape, SHAPES)
     for cell in FLAGS.cells:
-        known('cell of the benchmark', cell, BENCH_CELLS)
+        find(cell)
     costs.installed(FLAGS.peers)
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +177,8 @@ def work(name: str) -> None:
             answer: Any = costs.awake(go) / times
         else:
             shape, what = SHAPES[message['shape']], message['what']
-            go = CONTENDERS[name](message['cell'], shape, what)
+            has = name == OURS or message['cell'] in BENCH_CELLS
+            go = CONTENDERS[name](message['cell'], shape, what) if has else None
             times = 1 if what == 'epoch' else shape.times(what)
             answer = go and go()
         print(json.dumps(answer), flush=True)

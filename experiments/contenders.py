@@ -15,7 +15,7 @@ import optax
 from jax.sharding import PartitionSpec
 
 from rnnlab.batches import Batch, in_order, shuffled
-from rnnlab.cells import CELLS
+from rnnlab.cells import find
 from rnnlab.data import Split
 from rnnlab.models import Model, classifier
 from rnnlab.optim import Hyper, optimizer
@@ -47,11 +47,10 @@ class Shape(NamedTuple):
 
     def operations(self, cell: str) -> int:
         """Floating-point operations of the recurrent layers' products over one batch, forward alone."""
-        gates, inputs, total = {'elman': 1, 'lstm': 4, 'gru': 3}[cell], self.inputs, 0
-        for _ in range(self.layers):
-            total += 2 * self.time_steps * self.batch * (inputs + self.hidden) * gates * self.hidden
-            inputs = self.hidden
-        return total
+        model = net(cell, self)
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        kernels = sum(leaf.size for name in model.layers for leaf in jax.tree.leaves(params[name]) if leaf.ndim > 1)
+        return 2 * self.time_steps * self.batch * kernels
 
 
 SHAPES = {
@@ -69,7 +68,7 @@ Go = Callable[[], list[float]]  # does it as often as Shape.times says, and wait
 
 
 def net(cell: str, shape: Shape) -> Model:
-    layers = [recurrent(CELLS[cell](shape.hidden)) for _ in range(shape.layers)]
+    layers = [recurrent(find(cell)(shape.hidden)) for _ in range(shape.layers)]
     return classifier(layers, inputs=shape.inputs, classes=CLASSES, vocabulary=shape.vocabulary)
 
 

@@ -23,9 +23,9 @@ from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
 from rnnlab.axes import Grid, Settings, parse, product
-from rnnlab.cells import CELLS
+from rnnlab.cells import find, lstm
 from rnnlab.data import IMAGES, image_sequences
-from rnnlab.errors import InputError, known
+from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.recurrence import engines, recurrent, unroll
 from rnnlab.tables import new_table, render
@@ -198,7 +198,7 @@ def ready_gradient(library: str, inputs: np.ndarray, remat: int) -> Callable[[],
         net = Net()
         params = net.init(jax.random.key(0), inputs[:, :1])  # of all inputs it would raise the peak already
     else:
-        net = classifier([recurrent(CELLS['lstm'](MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
+        net = classifier([recurrent(lstm(MEMORY_UNITS), remat=remat or None)], inputs=1, classes=10)
         params = net.init(jax.random.key(0))
     return compiled(net.apply, params, inputs)
 
@@ -212,7 +212,7 @@ def compiled(apply: Callable, params: Any, inputs: Any) -> Callable[[], Any]:
 def time_lengths() -> None:
     """The gradient over ever longer sequences, for each cell in every engine that runs it, by turns."""
     for cell in FLAGS.cells:
-        known('cell', cell, CELLS)
+        find(cell)
     folder, unit = Path(FLAGS.out), f'batch {LENGTH_BATCH}, {LENGTH_INPUTS} inputs, {LENGTH_UNITS} units, float32'
     seconds: dict[str, dict[int, list[float]]] = {}
     for time_steps in LENGTHS:
@@ -237,7 +237,7 @@ def gradients(cells: list[str], time_steps: int) -> dict[str, Callable[[], Any]]
     xs = jax.random.normal(jax.random.key(1), (time_steps, LENGTH_BATCH, LENGTH_INPUTS))
     ways = {}
     for name in cells:
-        cell = CELLS[name](LENGTH_UNITS)
+        cell = find(name)(LENGTH_UNITS)
         for engine in engines(cell):
 
             def outputs(params, xs, cell=cell, engine=engine):
