@@ -56,7 +56,7 @@ class Gated(NamedTuple):
 class Linear(NamedTuple):
     """h' = a h + b, every unit by itself, with a and b of the input alone: what engines take that see all steps at once.
 
-    drive: (params, x [..., D]) -> (a, b, values of the gates), a and b arrays [..., H] of the type of h.
+    drive: (params, x [..., D]) -> (a, b, values of the gates), a and b arrays [..., H] of the type of h; an a that is always the same [H].
     read: (params, h, x) -> y, for the new h.
     """
 
@@ -166,7 +166,7 @@ def linear(init, carry, drive, read, gates) -> Cell:
 
     def step(params, carry, x):
         a, b, _ = drive(params, x)
-        h = a * carry.h + b
+        h = jnp.broadcast_to(a, b.shape) * carry.h + b
         return Hidden(h), read(params, h, x)
 
     def values(params, carry, x):

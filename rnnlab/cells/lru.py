@@ -56,7 +56,7 @@ def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: 
         a = jnp.exp(lax.complex(-jnp.exp(params['nu_log']), jnp.exp(params['theta_log'])))
         gamma = jnp.expand_dims(jnp.exp(params['gamma_log']), 0)
         b = lax.complex(product(x, params['B_re'] * gamma), product(x, params['B_im'] * gamma))
-        return jnp.broadcast_to(a, b.shape), b, ()
+        return a, b, ()
 
     def read(params, h, x):
         return product(h.real, params['C_re']) - product(h.imag, params['C_im']) + product(x, params['D'])

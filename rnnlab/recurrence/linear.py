@@ -41,6 +41,9 @@ def run(form, cell, params, carry, inputs, reverse):
 
 
 def one_by_one(a, b, h, reverse):
+    if a.ndim < b.ndim:  # the same at every step
+        return lax.scan(lambda h, b: (jnp.broadcast_to(a, b.shape) * h + b,) * 2, h, b, reverse=reverse)[1]
+
     def step(h, at):
         a, b = at
         h = a * h + b
@@ -54,13 +57,13 @@ def all_at_once(a, b, h, reverse):
         (a, b), (a_next, b_next) = first, second
         return a_next * a, a_next * b + b_next
 
-    start = -1 if reverse else 0
+    a, start = jnp.broadcast_to(a, b.shape), -1 if reverse else 0
     return lax.associative_scan(joined, (a, b.at[start].add(a[start] * h)), reverse=reverse)[1]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def recurrence(form, reverse, a, b, h, cut):
-    """hs [T, ...] of h' = a h + b from h on; no gradient goes back beyond a step of which cut [T] is true."""
+    """hs [T, ...] of h' = a h + b from h on; no gradient goes back beyond a step of which cut [T] is true. Without a cut, a may be [H]."""
     return form(a, b, h, reverse)
 
 
@@ -71,9 +74,13 @@ def forward(form, reverse, a, b, h, cut):
 
 def backward(form, reverse, kept, d_hs):
     a, h, hs, cut = kept
+    nothing, first = jnp.zeros_like(h), -1 if reverse else 0
+    if a.ndim < d_hs.ndim:
+        d_b = form(a, d_hs, nothing, not reverse)
+        d_a = jnp.sum(d_b * moved(hs, h, reverse), axis=range(d_b.ndim - 1))
+        return d_a, d_b, jnp.broadcast_to(a, h.shape) * d_b[first], None
     back = a if cut is None else jnp.where(cut.reshape(-1, *(1 for _ in h.shape)), jnp.zeros_like(a), a)
-    d_b = form(moved(back, jnp.zeros_like(h), not reverse), d_hs, jnp.zeros_like(h), not reverse)
-    first = -1 if reverse else 0
+    d_b = form(moved(back, nothing, not reverse), d_hs, nothing, not reverse)
     return d_b * moved(hs, h, reverse), d_b, back[first] * d_b[first], None
 
 

@@ -126,6 +126,8 @@ def masked(cell: Cell) -> Masked:
     def drive(pair, inputs):
         params, _ = pair
         a, b, _ = cell.form.drive(params, zeroed(inputs.valid, inputs.x))
+        if any(mask is not None for mask in (inputs.held, inputs.fresh, inputs.valid, inputs.cut)):
+            a = jnp.broadcast_to(a, b.shape)
         if inputs.held is not None:
             share = inputs.held['h']
             a, b = mix(share, jnp.ones_like(a), a), mix(share, jnp.zeros_like(b), b)
