@@ -222,7 +222,7 @@ BAD_FLAGS = [
     (['--cell=lstmm'], ['--cell=lstmm', 'elman, irnn, ', 'mymodule:mycell']),
     (['--cell=nowhere:mycell'], ["module 'nowhere'", 'cannot be imported', 'ModuleNotFoundError']),
     (['--cell=math:mycell'], ["'math' has no function 'mycell'"]),
-    (['--cell=math:sqrt'], ['math:sqrt(4) must give a Cell']),
+    (['--cell=math:sqrt'], ['math:sqrt(5) must give a Cell']),
     (['--zoneout_cell=0.1', '--cell=gru'], ['--zoneout_cell', 'gru']),
     (['--merge=sum'], ['--merge goes with --bidirectional']),
     (['--dataset=cifar'], ['--dataset', 'digits|mnist']),
@@ -348,10 +348,11 @@ def test_launch_lists_what_there_is():
 
 
 def test_the_readmes_code_runs():
-    blocks = re.findall(r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
-    cells, alone, lanes, generated = blocks
+    readme = (ROOT / 'README.md').read_text()
+    sections = {section.partition('\n')[0]: re.findall(r'```python\n(.*?)```', section, re.DOTALL) for section in readme.split('\n## ')}
+    cells, alone, lanes, generated = sections['In your own research']
     printed = []
-    for block in (cells, alone + lanes, generated):
+    for block in (cells, alone + lanes, generated, ''.join(sections['Inside Flax'])):
         result = subprocess.run([sys.executable, '-W', 'error', '-c', block], capture_output=True, text=True, cwd=ROOT, timeout=300)
         assert result.returncode == 0, result.stderr
         printed.append(result.stdout)
@@ -360,3 +361,4 @@ def test_the_readmes_code_runs():
     assert accuracy > 0.93
     assert len(re.findall(r'\d\.\d+', printed[1].rpartition('[')[2])) == 8
     assert float(printed[2].split()[-1]) < 0.02
+    assert min(map(float, printed[3].split())) > 0.9

@@ -32,7 +32,7 @@ def test_whole_numbers_are_multiplied_as_numbers():
         close(product(jnp.arange(6, dtype=jnp.uint8).reshape(2, 3), jnp.full((3, 1), 0.5, jnp.float32)), jnp.float32([[1.5], [6.0]]))
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', ['elman', 'lstm', 'gru', 'gru_reset_before', 'mingru', 'lru'])
 def test_what_was_kept_is_read_whatever_is_set_by_then(name):
     cell = CELLS[name](H)
     params, xs = cell.init(jax.random.key(0), D), noisy(jnp.zeros((T, B, D)))
@@ -41,7 +41,7 @@ def test_what_was_kept_is_read_whatever_is_set_by_then(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(pull(ys)))
 
 
-@pytest.mark.parametrize('name', CELLS)
+@pytest.mark.parametrize('name', ['elman', 'lstm', 'gru', 'gru_reset_before', 'mingru', 'lru'])
 def test_every_engine_is_near_the_full_precision(name):
     cell = CELLS[name](H)
     params = cell.init(jax.random.key(0), D, jnp.float32)

@@ -33,7 +33,8 @@ from tests.conftest import close, same
 from tests.test_train import BATCH, EVERY, D, K, data
 
 PLAIN = Hyper(lr=0.01, clip=1.0)
-EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.5, 0.7)  # no setting is left out
+EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.1, 0.2, 0.5, 0.7)  # no setting is left out
+FORMS = ('elman', 'lstm', 'gru_reset_before', 'lru', 'qrnn')  # each engine's cells; tests/test_laws.py has lanes of every cell
 LANES = 4
 
 
@@ -48,7 +49,8 @@ def model(name, hyper):
     options = {} if hyper.init_scale is None else {'init': scaled('keras', hyper.init_scale)}
     if name == 'lstm':
         options['forget_bias'] = hyper.forget_bias
-    layer = recurrent(CELLS[name](6, **options), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout)
+    zoneout = None if hyper.zoneout is None else {'h': hyper.zoneout} | ({'c': hyper.zoneout_cell} if name == 'lstm' else {})
+    layer = recurrent(CELLS[name](6, **options), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout, zoneout=zoneout)
     return classifier([layer], inputs=D, classes=K, dropout=hyper.dropout)
 
 
@@ -69,7 +71,7 @@ def side_by_side(run, hypers, keys, steps, each):
     return lanes.advance(*settings, jax.device_put(data(), everywhere(mesh)), lanes.start(*settings), steps)
 
 
-CASES = [(name, PLAIN, {}) for name in CELLS]
+CASES = [(name, PLAIN, {}) for name in FORMS]
 CASES += [
     ('lstm', EVERYTHING, {'buckets': 2, 'optimizer_name': 'adamw', 'share': 'cosine'}),
     ('gru', EVERYTHING, {'optimizer_name': 'sgd', 'share': 'linear'}),
@@ -91,7 +93,7 @@ def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
             close(one_lane(lanes, lane), expected[lane], 1e-12)
 
 
-@pytest.mark.parametrize(('name', 'each'), [(name, in_turn) for name in CELLS] + [('lstm', jax.vmap)])
+@pytest.mark.parametrize(('name', 'each'), [('elman', in_turn), ('gru', in_turn), ('lstm', in_turn), ('lstm', jax.vmap)])
 @jax.numpy_dtype_promotion('standard')  # labels are of 32 bits
 def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
     digits = image_sequences(IMAGES['digits']())
