@@ -16,7 +16,7 @@ from absl import flags
 
 import experiments.flags
 from experiments import costs
-from experiments.counterparts import PEERS, Image, Peer, claims, numpy
+from experiments.counterparts import IMAGES, OF_DIFFERENCES, PEERS, TOLERANCE, Image, Peer, claims, numpy
 from experiments.display import console
 from experiments.flags import FLAGS
 from experiments.trajectories import PATHS, SETTINGS, ours
@@ -30,10 +30,8 @@ flags.DEFINE_list('peers', list(PEERS), f'Libraries: {", ".join(PEERS)}; those t
 flags.DEFINE_boolean('laws', False, 'Hold all these cells against the laws too, some eight seconds each.')
 flags.DEFINE_string('out', '.', 'Folder of conformance.md and conformance.json.')
 
-TOLERANCE, OF_DIFFERENCES = 1e-10, 1e-9  # relative to the greatest entry; the second of finite differences
 DISTRIBUTIONS = {'torch': 'torch', 'keras': 'keras', 'flax': 'flax', 'haiku': 'dm-haiku'}
 TITLES = {'torch': 'torch', 'keras': 'Keras', 'flax': 'Flax', 'haiku': 'Haiku', 'tf1': 'TF1'}
-IMAGES: dict[str, dict[str, Image]] = {'conv_lstm': {'conv_lstm, 6 places': (6,), 'conv_lstm, 2 x 3 places': (2, 3)}}
 NOTES = {
     'tf1': 'TF1 stands for its definitions, written in NumPy; gradients are held against finite differences of these.',
     'flax': 'Flax: ugrnn is its MGUCell with reset_gate=False; otherwise that resets after the product and keeps by f, and is not mgu. '

@@ -21,14 +21,15 @@ from rnnlab.models import output_size
 from rnnlab.recurrence import MERGES, Layer, bidirectional, unroll
 from rnnlab.reference import REFERENCES, sigmoid
 
-T, B, D, H = 4, 3, 6, 4
-PROJECTION = H // 2
+T, B, D, H, PROJECTION = 4, 2, 6, 3, 2
 SIDES = 'forward', 'backward'
-LENGTHS = (T, 1, 3)
+LENGTHS = (T, 2)
+TOLERANCE, OF_DIFFERENCES = 1e-10, 1e-9  # relative to each array's greatest entry; the second of finite differences
 FORGET_BIAS = 0.7  # what TF1's cells add at every step
 STEP, WEIGHTS = 2e-3, (3 / 4, -3 / 20, 1 / 60)  # of central differences of the sixth order
 
 Image = tuple[int, ...]  # of a conv_lstm the places, of other cells ()
+IMAGES: dict[str, dict[str, Image]] = {'conv_lstm': {'conv_lstm, 6 places': (6,), 'conv_lstm, 2 x 3 places': (2, 3)}}  # by row
 
 
 class Peer(NamedTuple):
@@ -47,19 +48,24 @@ class Peer(NamedTuple):
 
 def claims(name: str, image: Image, peer: Peer) -> list[tuple[str, Any, Any]]:
     """What is compared, what the library here gives for the peer's weights, and what the peer gives."""
+    at = point(peer.weights, peer.ours)
+    ours, theirs = by_jax(partial(run, peer.ours, name), peer.lengths)(*at), peer.results(*at)
+    if 'derivatives' in theirs:
+        gradients = [ours.pop(what) for what in ('d weights', 'd inputs', 'd carry')]
+        ours['derivatives'] = np.array([along(gradients, direction) for direction in directions(at)])
+    return [(what, ours[what], theirs[what]) for what in theirs]
+
+
+def point(weights, take: Callable) -> tuple[Any, np.ndarray, list[tuple]]:
+    """Where values and gradients are taken: the weights, xs and carries."""
     rng = np.random.default_rng(1)
-    layers, params = peer.ours(peer.weights)
+    layers, params = take(weights)
     xs, carries = rng.normal(0, 1, (T, B, D)), []
     for number, layer in enumerate(layers, 1):
         for side, cell in layer.cells.items():
             start = jax.eval_shape(partial(cell.carry, batch_shape=(B,)), params[f'layer_{number}'][side])
             carries.append(tuple(rng.uniform(0.5, 1.5, part.shape).astype(part.dtype) for part in start))
-    ours = by_jax(partial(run, peer.ours, name), peer.lengths)(peer.weights, xs, carries)
-    theirs = peer.results(peer.weights, xs, carries)
-    if 'derivatives' in theirs:
-        gradients = [ours.pop(what) for what in ('d weights', 'd inputs', 'd carry')]
-        ours['derivatives'] = np.array([along(gradients, direction) for direction in directions((peer.weights, xs, carries))])
-    return [(what, ours[what], theirs[what]) for what in theirs]
+    return weights, xs, carries
 
 
 def run(take: Callable, name: str, weights, xs, carries, lengths):
@@ -70,11 +76,11 @@ def run(take: Callable, name: str, weights, xs, carries, lengths):
         both = []
         for side, cell in layer.cells.items():
             own = params[f'layer_{number}'][side]
-            start = type(cell.carry(own, (B,)))(*next(carries))
+            start = type(cell.carry(own, ()))(*next(carries))
             end, ys = unroll(cell, own, xs, start, lengths=jnp.array(lengths), reverse=side == 'backward')
             both.append(ys)
             after.append((*end,))
-        xs = MERGES[merge(name)](*both)
+        xs = MERGES[merge(name)](*both) if len(both) > 1 else both[0]
     return xs, after
 
 
@@ -160,9 +166,12 @@ def along(gradients, direction) -> float:
 
 
 def normal(shapes: Any, seed: int = 0) -> Any:
-    """Random arrays of these shapes, or of those that these arrays have."""
+    """A tree of random arrays from one of arrays or of shapes."""
     rng = np.random.default_rng(seed)
-    is_leaf = lambda like: hasattr(like, 'shape') or (isinstance(like, tuple) and all(isinstance(size, int) for size in like))  # noqa: E731
+
+    def is_leaf(like):
+        return hasattr(like, 'shape') or (isinstance(like, list | tuple) and all(isinstance(size, int) for size in like))
+
     return jax.tree.map(lambda like: rng.normal(0, 0.5, getattr(like, 'shape', like)), shapes, is_leaf=is_leaf)
 
 
@@ -180,13 +189,15 @@ def flat(images: Any, image: Image) -> Any:
     return jax.tree.map(lambda x: x.reshape(*x.shape[: x.ndim - len(image) - 1], -1), images)
 
 
-def numpy(name: str, image: Image) -> Peer:
+def numpy(name: str, image: Image, layers: int = 2) -> Peer:
     """rnnlab/reference.py; forward cells have Keras's start, backward ones torch's, which has two biases."""
     options: dict[str, Any] = {'image': image} if image else {}
+    sizes = {'projection': PROJECTION} if name == 'lstm_projected' else options
     starts = [{'init': start} if 'init' in inspect.signature(CELLS[name]).parameters else {} for start in ('keras', 'torch')]
-    forward, backward = (CELLS[name](H, **options, **start) for start in starts)
-    layer, rng, width, weights = bidirectional(forward, backward, merge=merge(name)), np.random.default_rng(4), D, []
-    for number in range(2):
+    forward, backward = (CELLS[name](H, **sizes, **start) for start in starts)
+    layer, weights, width = bidirectional(forward, backward, merge=merge(name)), [], D
+    rng = np.random.default_rng(5)  # of which no ReLU has its kink within a step of the differences
+    for number in range(layers):
         own = layer.init(jax.random.key(number), width)
         own = jax.tree.map(lambda leaf: np.asarray(leaf) + rng.normal(0, 0.3, leaf.shape), own)
         weights.append((own['forward'], own['backward']))
@@ -197,7 +208,7 @@ def numpy(name: str, image: Image) -> Peer:
         return carry, y
 
     def ours(weights):
-        return [layer, layer], {f'layer_{number}': dict(zip(SIDES, pair, strict=True)) for number, pair in enumerate(weights, 1)}
+        return [layer] * layers, {f'layer_{number}': dict(zip(SIDES, pair, strict=True)) for number, pair in enumerate(weights, 1)}
 
     return Peer(weights, ours, by_numpy(name, step))
 
@@ -401,14 +412,15 @@ def keras(name: str, image: Image) -> Peer | None:
             after += [tuple(reversed(states[:half])), tuple(reversed(states[half:]))]
         return flat(jnp.swapaxes(ys, 0, 1), image), flat(after, image)
 
-    def ours(weights):
-        if image:
-            pairs = [[own[:3], own[3:]] for own in weights]
-            return convolution(image, pairs)
-        return interop.from_keras(weights, activation='relu' if name == 'irnn' else 'tanh')
-
     lengths = (T,) * B if image else LENGTHS  # with a mask its ConvLSTM1D fails on JAX, and its ConvLSTM2D masks columns for sequences
-    return Peer(normal([[*layer.get_weights()] for layer in both]), ours, by_jax(apply, lengths), lengths)
+    weights = normal([[*layer.get_weights()] for layer in both])
+    return Peer(weights, partial(take_keras, name, image), by_jax(apply, lengths), lengths)
+
+
+def take_keras(name: str, image: Image, weights: Any) -> Any:
+    if image:
+        return convolution(image, [[own[:3], own[3:]] for own in weights])
+    return interop.from_keras(weights, activation='relu' if name == 'irnn' else 'tanh')
 
 
 def torch(name: str, image: Image) -> Peer | None:
@@ -434,21 +446,25 @@ def torch(name: str, image: Image) -> Peer | None:
         ys, after = module(packed, tuple(reversed(fields)) if len(fields) > 1 else fields[0])
         ys = torch.nn.utils.rnn.pad_packed_sequence(ys)[0]
         after = [*reversed(after)] if len(fields) > 1 else [after]
-        half_squares = sum(part.square().sum() for part in (ys, *after)) / 2
-        half_squares.backward()
+        parameters = dict(module.named_parameters())
+        value = sum(part.square().sum() for part in (ys, *after)) / 2
+        gradients = torch.autograd.grad(value, [*parameters.values(), series, *fields])
 
         def tuples(tensors):
             return [*zip(*(tensor.detach().numpy() for tensor in tensors), strict=True)]
 
-        gradients = {name: parameter.grad.numpy() for name, parameter in module.named_parameters() if parameter.grad is not None}
-        of_carry = tuples([field.grad for field in fields])
+        of_weights = {name: gradient.numpy() for name, gradient in zip(parameters, gradients, strict=False)}
+        _, of_xs, *of_carry = gradients[len(parameters) - 1 :]
         return {
             'outputs': ys.detach().numpy(), 'carry': tuples(after),
-            'd weights': gradients, 'd inputs': series.grad.numpy(), 'd carry': of_carry,
+            'd weights': of_weights, 'd inputs': of_xs.numpy(), 'd carry': tuples(of_carry),
         }  # fmt: skip
 
-    take = partial(interop.from_torch, nonlinearity='relu' if name == 'irnn' else 'tanh')
-    return Peer(normal(dict(module.state_dict())), take, results)
+    return Peer(normal(dict(module.state_dict())), partial(take_torch, name, image), results)
+
+
+def take_torch(name: str, image: Image, weights: Any) -> Any:
+    return interop.from_torch(weights, nonlinearity='relu' if name == 'irnn' else 'tanh')
 
 
 PEERS: dict[str, Callable[[str, Image], Peer | None]] = {'torch': torch, 'keras': keras, 'flax': flax, 'haiku': haiku, 'tf1': tf1}
