@@ -65,7 +65,11 @@ def test_outputs_and_gradients_are_those_that_are_kept(library, name):
 
 
 OWN = """
+from rnnlab import laws
 from rnnlab.cells import elman
+
+for law in [*laws.LAWS][2:]:  # for the time's sake
+    del laws.LAWS[law]
 
 def mine(hidden_size):
     return elman(hidden_size)
@@ -76,9 +80,8 @@ def bad(hidden_size):
 """
 WRONG = """
 from cells import mine
-from rnnlab import laws, reference
+from rnnlab import reference
 
-laws.LAWS.clear()
 reference.REFERENCES['elman'] = reference.irnn
 """
 
@@ -105,7 +108,7 @@ def test_the_command(tmp_path, shell):
     assert (wrong[0], wrong[2].count('\n')) == (1, 1)
     assert 'elman and NumPy: outputs float64 [4, 2, 6] differs by' in wrong[2]
     assert (tmp_path / 'wrong' / 'conformance.md').exists()
-    assert [law for law in laws.LAWS if own[1].count(law) != 1] == []
+    assert [law for law in [*laws.LAWS][:2] if own[1].count(law) != 1] == []
     assert (own[0], own[2].count('\n')) == (1, 1)
     assert 'cells:bad breaks the law "unroll is the loop over its steps, gradients too"' in own[2]
     assert not (tmp_path / 'own').exists()

@@ -127,7 +127,7 @@ def kind_of(cell: Cell, params: Any) -> str | None:
         return None
     names = params.keys() - {'recurrent_bias'}
     kinds = [kind for kind, gates in GATES.items() if (*gates,) == cell.gates and names == needed(kind)]
-    if not kinds:
+    if not kinds or np.ndim(params['kernel']) != 2:
         return None
     rng = np.random.default_rng(0)
     probe = {name: rng.normal(0, 0.5, np.shape(leaf)).astype(np.float32) for name, leaf in params.items()}
