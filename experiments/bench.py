@@ -30,6 +30,7 @@ from experiments.flags import FLAGS
 from rnnlab import plots, runs
 from rnnlab.cells import find
 from rnnlab.errors import InputError, known
+from rnnlab.tables import markdown
 
 BENCH_CELLS = ('elman', 'lstm', 'gru')
 LENGTH_CELLS = (*BENCH_CELLS, 'mingru', 'lru')
@@ -229,10 +230,6 @@ def table(rows: list[Row], names: list[str], rate: float) -> str:
         ratio = f'{row.ratio:.2f} times as long' if row.ratio else ''
         lines.append([row.what, row.shape, row.cell, *times, ratio, f'{share(row, rate):.0%}'])
     return markdown(['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate'], lines)
-
-
-def markdown(heads: list[str], lines: list[list[str]]) -> str:
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [heads, ['---'] * len(heads), *lines])
 
 
 def milliseconds(seconds: list[float]) -> str:

@@ -136,13 +136,16 @@ def slstm(params, x, c, n, m, h):
     return (c, n, m, h), (i, f, g, o), h
 
 
-def conv_lstm(params, x, c, h):
-    """Over a line of places with one value each."""
-    kernel, (p_i, p_f, p_o), places = params['kernel'], params['peephole'], len(x)
-    window = len(kernel)
-    xh = np.pad(np.concatenate([x[:, None], h.reshape(places, -1)], axis=1), ((window // 2, window // 2), (0, 0)))
-    z = np.array([np.sum(xh[place : place + window, :, None] * kernel, axis=(0, 1)) for place in range(places)])
-    i, f, g, o = (gate.ravel() for gate in np.split(z + params['bias'], 4, axis=1))
+def conv_lstm(params, x, c, h, image=None):
+    """Over an image of these places; None: a line with one value each."""
+    image = image or (len(x),)
+    kernel, axes = params['kernel'], tuple(range(len(image)))
+    p_i, p_f, p_o = params['peephole']
+    xh = np.concatenate([side.reshape(*image, -1) for side in (x, h)], axis=-1)
+    xh = np.pad(xh, [(size // 2, size // 2) for size in kernel.shape[:-2]] + [(0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(xh, kernel.shape[:-2], axes)  # [*image, C + H, *window]
+    z = np.tensordot(windows, kernel, ([*(len(axes) + 1 + axis for axis in axes), len(axes)], [*axes, len(axes)]))
+    i, f, g, o = (gate.ravel() for gate in np.split(z + params['bias'], 4, axis=-1))
     i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), np.tanh(g)
     c = f * c + i * g
     o = sigmoid(o + p_o * c)

@@ -1,4 +1,4 @@
-"""Tables as plain text, as wide as they need to be."""
+"""Tables as plain text, as wide as they need to be, and as Markdown."""
 
 import io
 from typing import Any
@@ -22,3 +22,7 @@ def render(table: Any) -> str:
     out = io.StringIO()
     Console(file=out, width=1000, color_system=None, force_jupyter=False, markup=False, emoji=False).print(table)
     return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')
+
+
+def markdown(heads: list[str], lines: list[list[str]]) -> str:
+    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in [heads, ['---'] * len(heads), *lines])

@@ -1,15 +1,12 @@
 """Laws of every cell by itself, and of what is made of cells."""
 
-import inspect
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnlab import reference
-from rnnlab.cells import CELLS, Cell, gru, lstm, residual, stack
+from rnnlab.cells import CELLS, Cell, lstm, residual, stack
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 from tests.conftest import close, noisy
@@ -31,18 +28,6 @@ def test_every_cell_has_a_reference():
     assert reference.REFERENCES.keys() == CELLS.keys()
 
 
-@pytest.mark.parametrize('options', [{}, {'init': 'torch'}], ids=str)
-@pytest.mark.parametrize('name', CELLS)
-def test_equals_the_reference(name, options):
-    takes = inspect.signature(CELLS[name]).parameters
-    cell = CELLS[name](H, **{key: value for key, value in options.items() if key in takes})
-    params, xs, carry = case(cell)
-    after, ys = unroll(cell, params, xs, carry)
-    carries, _, expected = reference.unroll(name, jax.tree.map(np.asarray, params), np.asarray(xs), *map(np.asarray, carry))
-    close(jax.tree.map(np.asarray, [*after]), [carry[-1] for carry in carries])
-    close(np.asarray(ys), expected)
-
-
 def test_an_lru_starts_on_the_ring():
     params = CELLS['lru'](2000, r_min=0.5, r_max=0.9, max_phase=1.0).init(jax.random.key(0), D)
     modulus, phase = np.exp(-np.exp(params['nu_log'])), np.exp(params['theta_log'])
@@ -50,42 +35,6 @@ def test_an_lru_starts_on_the_ring():
         assert low <= uniform.min() < uniform.max() <= high
         assert abs(uniform.mean() - (low + high) / 2) < 0.02
     close(np.exp(np.asarray(params['gamma_log'])) ** 2, 1 - modulus**2)
-
-
-def flax_params(blocks):
-    return {'params': {name: {key: jnp.asarray(value) for key, value in block.items()} for name, block in blocks.items()}}
-
-
-def test_lstm_equals_flax():
-    cell = lstm(H)
-    params, xs, carry = case(cell)
-    kernel, bias = np.split(np.asarray(params['kernel']), 4, axis=1), np.split(np.asarray(params['bias']), 4)
-    blocks = {f'i{gate}': {'kernel': w[:D]} for gate, w in zip('ifgo', kernel, strict=True)}
-    blocks |= {f'h{gate}': {'kernel': w[D:], 'bias': b} for gate, w, b in zip('ifgo', kernel, bias, strict=True)}
-    theirs = nn.LSTMCell(H, param_dtype=jnp.float64)
-    state, ys = tuple(carry), []
-    for x in xs:
-        state, y = theirs.apply(flax_params(blocks), state, x)
-        ys.append(y)
-    after, ours = unroll(cell, params, xs, carry)
-    close(tuple(after), state)
-    close(ours, jnp.stack(ys))
-
-
-def test_gru_equals_flax():
-    cell = gru(H)
-    params, xs, carry = case(cell)
-    params['recurrent_bias'] = params['recurrent_bias'].at[: 2 * H].set(0)  # Flax has one there for n only
-    split = {name: np.split(np.asarray(leaf), 3, axis=-1) for name, leaf in params.items()}
-    blocks = {f'i{gate}': {'kernel': w, 'bias': b} for gate, w, b in zip('rzn', split['kernel'], split['bias'], strict=True)}
-    blocks |= {f'h{gate}': {'kernel': u} for gate, u in zip('rzn', split['recurrent_kernel'], strict=True)}
-    blocks['hn']['bias'] = split['recurrent_bias'][2]
-    theirs = nn.GRUCell(H, param_dtype=jnp.float64)
-    h, ys = carry.h, []
-    for x in xs:
-        h, y = theirs.apply(flax_params(blocks), h, x)
-        ys.append(y)
-    close(unroll(cell, params, xs, carry)[1], jnp.stack(ys))
 
 
 @pytest.mark.parametrize('name', ['lstm', 'gru_reset_before', 'lru'])

@@ -1,36 +1,32 @@
 """Weights of other frameworks: the same bits there and back, the same outputs and gradients, and files.
 
-What torch and Keras compute is kept in tests/golden; the tests that build their modules need the extra `peers`.
+That all of them compute the same is in test_conformance.py; the tests here that build modules of torch and Keras need the extra `peers`.
 """
 
 import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
 
-from rnnlab import CELLS, InputError, bidirectional, recurrent, stack, unroll
+from experiments.counterparts import run
+from rnnlab import CELLS, InputError, bidirectional, recurrent, stack
 from rnnlab.cells import Cell, elman, gru, lstm
 from rnnlab.data import imdb, mnist
 from rnnlab.data.text import text_sequences
 from rnnlab.interop import from_flax, from_haiku, from_keras, from_tf1, from_torch, load, save, to_flax, to_keras, to_torch
-from rnnlab.interop.weights import GATES
 from rnnlab.models import classifier, network
 from tests.conftest import close, noisy, same, shared
-from tests.golden.make import LENGTHS
 
-GOLDEN = Path(__file__).parent / 'golden'
 EXACT = 1e-12
 D, H, T, B = 3, 4, 5, 2
 
 # name: (to, from, the kinds that it has, what tells it that an Elman cell is of relu)
 FRAMEWORKS = {
-    'torch': (to_torch, from_torch, ('elman', 'irnn', 'lstm', 'gru'), 'nonlinearity'),
+    'torch': (to_torch, from_torch, ('elman', 'irnn', 'lstm', 'gru', 'lstm_projected'), 'nonlinearity'),
     'keras': (to_keras, from_keras, ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before'), 'activation'),
-    'flax': (to_flax, from_flax, ('elman', 'irnn', 'lstm', 'gru'), 'activation'),
+    'flax': (to_flax, from_flax, ('elman', 'irnn', 'lstm', 'gru', 'ugrnn'), 'activation'),
 }
 CASES = [(framework, kind) for framework, (_, _, kinds, _) in FRAMEWORKS.items() for kind in kinds]
 
@@ -58,53 +54,17 @@ def params_of(layers):
     return made(layers)[1]
 
 
-def run(layers, params, xs, carry, lengths=None):
-    """Layers of one kind from a carry [h, or c and h; layer and direction; B; H], and the carry after; a bidirectional layer takes
-    none, so its directions are unrolled one by one."""
-    after, taken = [], 0
-    for number, layer in enumerate(layers, 1):
-        outputs = []
-        for name, cell in layer.cells.items():
-            start = type(cell.carry(params[f'layer_{number}'][name], (1,)))(*carry[:, taken])
-            end, ys = unroll(cell, params[f'layer_{number}'][name], xs, start, lengths=lengths, reverse=name == 'backward')
-            outputs.append(ys)
-            after.append(jnp.stack(end))
-            taken += 1
-        xs = jnp.concatenate(outputs, axis=-1)
-    return xs, jnp.stack(after, axis=1)
-
-
 def outputs(weights, xs, carry):
+    """Of layers of one kind from a carry [h, or c and h; layer and direction; B; H]."""
     layers, params = weights
-    return jax.jit(lambda params, xs, carry: run(layers, params, xs, carry)[0])(params, xs, carry)
+    carries = [(*fields,) for fields in jnp.moveaxis(carry, 1, 0)]
+    return jax.jit(lambda *at: run(lambda params: (layers, params), 'any', *at, (T,) * B)[0])(params, xs, carries)
 
 
 def data(kind, directions, dtype=jnp.float64):
     rng = np.random.default_rng(3)
     xs, carry = rng.normal(0, 1, (T, B, D)), rng.normal(0, 1, (2 if kind == 'lstm' else 1, directions, B, H))
     return jnp.asarray(xs, dtype), jnp.asarray(carry, dtype)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(('framework', 'kind'), [case for case in CASES if case[0] != 'flax'])
-def test_outputs_and_gradients_are_those_that_are_kept(framework, kind):
-    to, take, _, _ = FRAMEWORKS[framework]
-    with np.load(GOLDEN / f'{framework}.npz', allow_pickle=False) as arrays:
-        kept = {name.partition('.')[2]: value for name, value in arrays.items() if name.startswith(f'{kind}.')}
-    layers = stacked(kind, both=True, hidden=kept['carry'].shape[-1])
-    params = params_of(layers)
-    params.pop('readout')
-    restored = ravel_pytree(to(layers, params))[1]
-
-    def loss(weights, xs, carry):
-        network = take(restored(weights), **options(framework, kind))
-        ys, after = run(*network, xs, carry[::-1], jnp.array(LENGTHS))
-        return 0.5 * (jnp.sum(ys**2) + jnp.sum(after**2)), (ys, after[::-1])  # h first there, c first here
-
-    whole = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
-    (_, values), gradients = whole(*(jnp.asarray(kept[name]) for name in ('weights', 'xs', 'carry')))
-    close(values, tuple(kept[name] for name in ('ys', 'after')), EXACT)
-    close(gradients, tuple(kept[name] for name in ('d_weights', 'd_xs', 'd_carry')), EXACT)
 
 
 @pytest.mark.parametrize('both', [False, True])
@@ -152,28 +112,7 @@ def flax_cell(module, kind, *sizes, **more):
     return {'lstm': module.OptimizedLSTMCell, 'gru': module.GRUCell}[kind](*sizes, **more)
 
 
-@pytest.mark.parametrize('kind', FRAMEWORKS['flax'][2])
-def test_outputs_are_those_of_flax(kind):
-    from flax import linen
-
-    class Net(linen.Module):
-        @linen.compact
-        def __call__(self, xs, carry):
-            for number in range(2):
-                directions = [linen.RNN(flax_cell(linen, kind, H, param_dtype=jnp.float64)) for _ in range(2)]
-                starts = [tuple(part) if kind == 'lstm' else part[0] for part in jnp.moveaxis(carry, 1, 0)[2 * number : 2 * number + 2]]
-                xs = linen.Bidirectional(*directions, time_major=True)(xs, initial_carry=starts)
-            return xs
-
-    xs, carry = data(kind, 4)
-    shapes = jax.eval_shape(Net().init, jax.random.key(0), xs, carry)
-    theirs = noisy(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-    cells = list(theirs['params'])
-    weights = from_flax([tuple(theirs['params'][cell] for cell in cells[at : at + 2]) for at in (0, 2)], **options('flax', kind))
-    close(outputs(weights, xs, carry), jax.jit(Net().apply)(theirs, xs, carry), EXACT)
-
-
-@pytest.mark.parametrize('kind', [*FRAMEWORKS['flax'][2], 'LSTMCell'])
+@pytest.mark.parametrize('kind', [*FRAMEWORKS['flax'][2][:4], 'LSTMCell'])
 def test_outputs_are_those_of_flax_nnx(kind):
     from flax import nnx
 
@@ -190,69 +129,20 @@ def test_outputs_are_those_of_flax_nnx(kind):
     close(outputs(weights, xs, carry), jnp.stack(expected), EXACT)
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
-
-
-def tf1_step(cell, own, x, *carry):
-    """One step as TF1 defines it, of the state c, h or h."""
-    if cell == 'gru_reset_before':
-        (h,) = carry
-        r, u = np.split(sigmoid(np.concatenate([x, h]) @ own['gates/kernel'] + own['gates/bias']), 2)
-        candidate = np.tanh(np.concatenate([x, r * h]) @ own['candidate/kernel'] + own['candidate/bias'])
-        return (u * h + (1 - u) * candidate,)
-    z = np.concatenate([x, carry[-1]]) @ own['kernel'] + own['bias']
-    if cell == 'elman':
-        return (np.tanh(z),)
-    i, j, f, o = np.split(z, 4)
-    c = carry[0] * sigmoid(f + 0.7) + sigmoid(i) * np.tanh(j)
-    return c, np.tanh(c) * sigmoid(o)
-
-
-@pytest.mark.parametrize('cell', ['elman', 'lstm', 'gru_reset_before'])
-def test_outputs_are_those_of_tf1(cell):
+def test_parts_of_haiku():
     rng = np.random.default_rng(0)
-    widths = {'elman': {'': H}, 'lstm': {'': 4 * H}, 'gru_reset_before': {'gates/': 2 * H, 'candidate/': H}}[cell]
-
-    def variables(inputs):
-        shapes = {f'{part}kernel': (inputs + H, width) for part, width in widths.items()} | {
-            f'{part}bias': (width,) for part, width in widths.items()
-        }
-        return {name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()}
-
-    def through(own, series, state):
-        ys = []
-        for x in series:
-            state = tf1_step(cell, own, x, *state)
-            ys.append(state[-1])
-        return np.array(ys)
-
-    forward, backward, upper = variables(D), variables(D), variables(2 * H)
-    weights = from_tf1([(forward, backward), upper], cell, forget_bias=0.7)
-    xs, carry = data(cell, 3)
-    expected = []
-    for row in range(B):
-        series, starts = np.asarray(xs)[:, row], np.asarray(carry)[:, :, row].swapaxes(0, 1)
-        ys = np.concatenate([through(forward, series, starts[0]), through(backward, series[::-1], starts[1])[::-1]], axis=-1)
-        expected.append(through(upper, ys, starts[2]))
-    close(np.asarray(outputs(weights, xs, carry)), np.stack(expected, axis=1), EXACT)
-
-
-@pytest.mark.parametrize('kind', ['VanillaRNN', 'LSTM', 'GRU'])
-def test_outputs_are_those_of_haiku(kind):
-    haiku = pytest.importorskip('haiku')
-    xs, carry = data(kind.lower(), 1)
-
-    def forward(xs, carry):
-        core = getattr(haiku, kind)(H, name='core')
-        state = haiku.LSTMState(hidden=carry[1, 0], cell=carry[0, 0]) if kind == 'LSTM' else carry[0, 0]
-        return haiku.Linear(3, name='last')(haiku.dynamic_unroll(core, xs, state)[0])
-
-    model = haiku.without_apply_rng(haiku.transform(forward))
-    params = noisy(model.init(jax.random.key(0), xs, carry))
-    layers, own = from_haiku(params, ['core', 'last'])
-    ys = outputs((layers, own), xs, carry) @ own['readout']['kernel'] + jnp.broadcast_to(own['readout']['bias'], (T, B, 3))
-    close(ys, model.apply(params, xs, carry), EXACT)
+    sizes = {
+        'words': {'embeddings': (7, D)},
+        'memory': {'w_i': (D, 3 * H), 'w_h': (H, 3 * H), 'b': (3 * H,)},
+        'last': {'w': (H, 3), 'b': (3,)},
+    }
+    theirs = {name: {key: rng.normal(0, 1, shape) for key, shape in part.items()} for name, part in sizes.items()}
+    layers, params = from_haiku(theirs, [*theirs])
+    assert len(layers) == 1
+    same(
+        (params['embedding'], params['readout']),
+        ({'table': theirs['words']['embeddings']}, dict(zip(('kernel', 'bias'), theirs['last'].values(), strict=True))),
+    )
 
 
 def as_tensors(state):
@@ -263,7 +153,7 @@ def as_tensors(state):
 
 @pytest.mark.parametrize('dtype', ['float32', 'float64'])
 @pytest.mark.parametrize('layers', [1, 2])
-@pytest.mark.parametrize('kind', FRAMEWORKS['torch'][2])
+@pytest.mark.parametrize('kind', FRAMEWORKS['torch'][2][:4])
 def test_outputs_are_those_of_torch(kind, layers, dtype):
     torch = pytest.importorskip('torch')
     make = {'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}.get(kind, torch.nn.RNN)
@@ -301,8 +191,6 @@ def test_torch_cells_parts_and_files(tmp_path):
     assert {leaf.dtype for leaf in jax.tree.leaves(direct.params)} == {jnp.dtype(jnp.bfloat16)}
     ten = direct.params['layer_11']['cell']['kernel']
     same(np.asarray(ten), whole['memory'].weight_ih_l10.detach().float().numpy().T.astype(jnp.bfloat16))
-    with pytest.raises(InputError, match='proj_size'):
-        from_torch(torch.nn.LSTM(D, H, proj_size=2))
     with pytest.raises(InputError, match='prefix'):
         from_torch(whole)
 
@@ -405,7 +293,7 @@ def other():
         (lambda: from_flax(3), 'not int'),
         (lambda: from_keras([[np.ones((D, 2)), np.ones(2)]] * 3), 'in this order'),
         (lambda: from_keras([np.ones((D, 2))] * 5), '5 arrays'),
-        (lambda: from_flax({'if': {}, 'in': {}, 'hf': {}, 'hn': {}}), 'not the params of'),
+        (lambda: from_flax({'if': {}, 'in': {}, 'hf': {}, 'hn': {'bias': np.ones(2)}}), 'not the params of'),
         (lambda: from_tf1({'kernel': np.ones((7, 16)), 'w_i_diag': np.ones(4)}, 'lstm'), 'kernel, bias'),
         (lambda: from_haiku({'lstm/linear': {}}, 'gru'), "'gru' is no"),
     ],
@@ -421,11 +309,12 @@ def test_every_cell_is_known_for_what_it_computes():
     for name, make in CELLS.items():
         layers = [recurrent(make(H))]
         params = {'layer_1': {'cell': layers[0].cells['cell'].init(jax.random.key(0), D)}}
-        if name in GATES:
-            to_keras(layers, params)
-        else:
-            with pytest.raises(InputError):
-                to_keras(layers, params)
+        for framework, (to, _, kinds, _) in FRAMEWORKS.items():
+            if name in kinds:
+                to(layers, params)
+            else:
+                with pytest.raises(InputError, match=f'(?i){framework} has no cell that computes what layer_1 does'):
+                    to(layers, params)
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.float64, jnp.bfloat16])

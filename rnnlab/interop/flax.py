@@ -1,4 +1,4 @@
-"""Flax: the params of linen's and nnx's SimpleCell, LSTMCell, OptimizedLSTMCell and GRUCell, Dense, Linear and Embed."""
+"""Flax: the params of linen's and nnx's SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell and ungated MGUCell, Dense, Linear and Embed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,8 @@ from rnnlab.interop.weights import (
 )
 from rnnlab.recurrence import Layer
 
-KINDS = ('elman', 'irnn', 'lstm', 'gru')
+KINDS = ('elman', 'irnn', 'lstm', 'gru', 'ugrnn')
+NAMES = GATES | {'ugrnn': 'fn'}  # its gate is called f there
 ACTIVATIONS = {'tanh': 'elman', 'relu': 'irnn'}
 DIRECTIONS = ('forward_rnn', 'backward_rnn')
 
@@ -33,13 +34,13 @@ def from_flax(source: Any, *, activation: str = 'tanh') -> Weights:
     embedding. Of nnx modules the functions are checked too; params alone do not tell them.
 
     The blocks of the gates are joined, in the same order. Flax's GRU has no recurrent bias for r and z (nnx's none at all), here
-    it is then 0. to_flax gives back linen's params with the same bits.
+    it is then 0. An MGUCell with reset_gate=False is ugrnn. to_flax gives back linen's params with the same bits.
 
     Args:
         source: one or a list, in the order in which data passes: nested dicts, with or without 'params' around, or nnx modules.
         activation: tanh or relu, the activation_fn of SimpleCells.
 
-    Raises InputError for other cells (MGUCell, ConvLSTMCell), and for nnx modules with other functions or residual=True.
+    Raises InputError for other cells (other MGUCells, ConvLSTMCell), and for nnx modules with other functions or residual=True.
     """
     known('activation', activation, ACTIVATIONS)
     sources = source if isinstance(source, list) else [source]
@@ -50,7 +51,9 @@ def to_flax(layers: Sequence[Layer], params: dict[str, Any]) -> list[dict[str, A
     """linen's params of each module: Embed, Dense, nn.RNN or nn.Bidirectional of such, Dense. A cell's own are below 'cell'.
 
     Flax has one bias where an Elman cell or LSTM with torch's start has two, and where a GRU has one of each side for r and z:
-    it gets their sums. An irnn needs activation_fn=nn.relu there. Raises InputError for a cell that Flax does not have.
+    it gets their sums. An irnn needs activation_fn=nn.relu there, a ugrnn an MGUCell with reset_gate=False.
+
+    Raises InputError for a cell that Flax does not have.
     """
     return [tree_of_part(part) for part in taken_apart(layers, params, 'Flax', KINDS)]
 
@@ -103,10 +106,10 @@ def part_of(tree: Any, elman: str) -> Part:
         return {'kernel': tree['kernel'], 'bias': bias_of(tree)}
     if names == {'i', 'h'}:
         return both_sides(elman, tree['i'], tree['h'])
-    for kind in ('lstm', 'gru'):
-        if names == {side + gate for side in 'ih' for gate in GATES[kind]}:
+    for kind in ('lstm', 'gru', 'ugrnn'):
+        if names == {side + gate for side in 'ih' for gate in NAMES[kind]} and not (kind == 'ugrnn' and 'bias' in tree['hn']):
             named = {name.rstrip('_'): block for name, block in tree.items()}
-            return both_sides(kind, *(gathered([named[side + gate] for gate in GATES[kind]]) for side in 'ih'))
+            return both_sides(kind, *(gathered([named[side + gate] for gate in NAMES[kind]]) for side in 'ih'))
     if names == {'dense_i', 'dense_h'}:
         kind = told_by_shape(tree['dense_h']['kernel'], 'dense_h')
         return both_sides(elman if kind == 'elman' else kind, tree['dense_i'], tree['dense_h'])
@@ -136,7 +139,7 @@ def tree_of_part(part: Part) -> dict[str, Any]:
         return {name: tree_of_part(sides) for name, sides in zip(DIRECTIONS, part, strict=True)}
     if part.kind in ('elman', 'irnn'):
         return {'cell': {'i': {'kernel': part.kernel, 'bias': one_bias(part)}, 'h': {'kernel': part.recurrent_kernel}}}
-    gates = GATES[part.kind]
+    gates = NAMES[part.kind]
     cell = {
         side + gate: {'kernel': block}
         for side, kernel in (('i', part.kernel), ('h', part.recurrent_kernel))

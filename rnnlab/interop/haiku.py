@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.errors import InputError
-from rnnlab.interop.tf1 import plus_one
-from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, blocks, joined, zeros
+from rnnlab.interop.tf1 import split
+from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, ordered, zeros
 
 
 def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, str] | list[str | tuple[str, str]]) -> Weights:
@@ -13,8 +13,7 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, 
 
     A tuple of two names is (forward, backward). A Linear is the readout, or before the first layer the dense map; an Embed the
     embedding. VanillaRNN is an irnn and keeps both biases. The 1 that Haiku's LSTM adds to the forget gate at every step is
-    added to the bias, and i, g, f, o become i, f, g, o. Its GRU resets before the recurrent product, and z weights the candidate:
-    z's columns change their sign, since 1 - sigmoid(a) = sigmoid(-a).
+    added to the bias, and i, g, f, o become i, f, g, o. Its GRU is gru_chung, and its gates z, r, candidate become r, z, n.
 
     Raises InputError for a name that is none of these.
     """
@@ -24,14 +23,14 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, 
             key.removeprefix(name).removeprefix('/'): arrays(dict(part)) for key, part in params.items() if f'{key}/'.startswith(f'{name}/')
         }
         if own.keys() == {'linear'}:
-            return plus_one(own['linear']['w'], own['linear']['b'], 1.0)
+            return split('lstm', own['linear']['w'], own['linear']['b'], 'igfo', 1.0)
         if own.keys() == {'linear', 'linear_1'}:
             (kernel, bias), (recurrent_kernel, recurrent_bias) = (linear(own[part]) for part in ('linear', 'linear_1'))
             return Sides('irnn', kernel, recurrent_kernel, bias, recurrent_bias)
         if own.keys() == {''}:
             own = own['']
             if own.keys() == {'w_i', 'w_h', 'b'}:
-                return Sides('gru_reset_before', *(signed(own[key]) for key in ('w_i', 'w_h', 'b')))
+                return Sides('gru_chung', *(ordered(own[key], 'zrn', 'rzn') for key in ('w_i', 'w_h', 'b')))
             if own.keys() == {'embeddings'}:
                 return {'table': own['embeddings']}
             if own.keys() in ({'w'}, {'w', 'b'}):
@@ -46,9 +45,3 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, 
 
 def linear(own: Mapping[str, Any]) -> tuple[Any, Any]:
     return own['w'], own.get('b', zeros(own['w'], own['w'].shape[1]))
-
-
-def signed(array: Any) -> Any:
-    """Haiku's gates z, r, candidate as r, z, n, where z weights the past."""
-    z, r, n = blocks(array, 3)
-    return joined([r, -z, n])

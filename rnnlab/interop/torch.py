@@ -11,7 +11,8 @@ from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, take
 from rnnlab.recurrence import Layer
 
 NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
-KINDS = ('elman', 'irnn', 'lstm', 'gru')
+PROJECTION = 'weight_hr'
+KINDS = ('elman', 'irnn', 'lstm', 'lstm_projected', 'gru')
 NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
 
 
@@ -19,7 +20,8 @@ def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlin
     """Modules, or state_dicts with their names and shapes (of tensors or arrays, traced ones too), as layers and params.
 
     An nn.RNN, nn.LSTM or nn.GRU becomes num_layers layers, bidirectional ones where it is; nn.RNNCell, nn.LSTMCell and
-    nn.GRUCell one; an nn.Linear the readout, or before the first layer the dense map; an nn.Embedding the embedding.
+    nn.GRUCell one, with proj_size lstm_projected ones; an nn.Linear the readout, or before the first layer the dense map; an
+    nn.Embedding the embedding.
 
     Kernels are transposed and those of Elman cells and LSTMs joined to one of [x, h]; gates have the same order. Both biases
     are kept, as `bias` and `recurrent_bias`, zeros with bias=False; so to_torch gives back the same bits. torch's dropout
@@ -31,7 +33,7 @@ def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlin
             several, one part after the other.
         nonlinearity: tanh or relu, what an nn.RNN of which only the state_dict is given applies.
 
-    Raises InputError for projections (proj_size), modules that are none of these, and a prefix that nothing has.
+    Raises InputError for modules that are none of these, and a prefix that nothing has.
     """
     known('nonlinearity', nonlinearity, NONLINEARITIES)
     if prefix is not None:
@@ -64,15 +66,15 @@ def to_torch(layers: Sequence[Layer], params: dict[str, Any]) -> list[dict[str, 
 
 def parts_of(state: dict[str, Any], elman: str, linear: bool) -> list[Part]:
     """What one module's arrays are; a lone weight is that of a Linear or of an Embedding."""
-    if any(name.startswith('weight_hr') for name in state):
-        raise InputError('an nn.LSTM with proj_size is not taken: there is no cell for it here')
     if state.keys() in ({'weight'}, {'weight', 'bias'}) and state['weight'].ndim == 2:
         if not linear and len(state) == 1:
             return [{'table': state['weight']}]
         return [{'kernel': state['weight'].T, 'bias': state.get('bias', zeros(state['weight'], len(state['weight'])))}]
     suffixes = sorted({name.removeprefix('weight_ih') for name in state if name.startswith('weight_ih')}, key=place)
-    kernels, biases = ({name + suffix for name in names for suffix in suffixes} for names in (NAMES[:2], NAMES[2:]))
-    if not suffixes or state.keys() not in (kernels, kernels | biases):
+    kernels, biases, projections = (
+        {name + suffix for name in names for suffix in suffixes} for names in (NAMES[:2], NAMES[2:], [PROJECTION])
+    )
+    if not suffixes or state.keys() - biases not in (kernels, kernels | projections) or state.keys() & biases not in (set(), biases):
         raise unknown(state)
     sides = [sides_of(state, suffix, elman) for suffix in suffixes]
     if any(suffix.endswith('_reverse') for suffix in suffixes):
@@ -88,6 +90,8 @@ def place(suffix: str) -> tuple[int, bool]:
 def sides_of(state: dict[str, Any], suffix: str, elman: str) -> Sides:
     kernel, recurrent_kernel = (state[name + suffix].T for name in NAMES[:2])
     bias, recurrent_bias = (state.get(name + suffix, zeros(kernel, kernel.shape[1])) for name in NAMES[2:])
+    if PROJECTION + suffix in state:
+        return Sides('lstm_projected', kernel, recurrent_kernel, bias, recurrent_bias, state[PROJECTION + suffix].T)
     kind = told_by_shape(recurrent_kernel, 'weight_hh' + suffix)
     return Sides(elman if kind == 'elman' else kind, kernel, recurrent_kernel, bias, recurrent_bias)
 
@@ -97,7 +101,7 @@ def module_of(part: Part) -> tuple | None:
     if isinstance(part, dict):
         return None
     both = (part,) if isinstance(part, Sides) else part
-    alike = {(sides.kind, sides.recurrent_kernel.shape[0]) for sides in both}
+    alike = {(sides.kind, *sides.recurrent_kernel.shape) for sides in both}
     if len(alike) > 1:
         raise InputError('torch has no bidirectional layer whose directions differ in kind or size')
     return len(both), *alike
@@ -110,6 +114,8 @@ def recurrent_state(parts: list[Any]) -> dict[str, Any]:
             recurrent_bias = zeros(sides.bias, len(sides.bias)) if sides.recurrent_bias is None else sides.recurrent_bias
             values = sides.kernel.T, sides.recurrent_kernel.T, sides.bias, recurrent_bias
             state |= {f'{name}_l{number}{direction}': value for name, value in zip(NAMES, values, strict=True)}
+            if sides.kind == 'lstm_projected':
+                state[f'{PROJECTION}_l{number}{direction}'] = sides.more.T
     return state
 
 

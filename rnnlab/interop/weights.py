@@ -13,8 +13,13 @@ from rnnlab.recurrence import Layer, bidirectional, recurrent
 from rnnlab.reference import REFERENCES
 
 # The cells that frameworks have too, by their names in CELLS, with the gates that their columns are.
-GATES = {'elman': 'h', 'irnn': 'h', 'lstm': 'ifgo', 'gru': 'rzn', 'gru_reset_before': 'rzn'}
-JOINT = ('elman', 'irnn', 'lstm')  # have one kernel for [x, h]; their second bias may be left out
+GATES = {
+    'elman': 'h', 'irnn': 'h', 'indrnn': 'h',
+    'lstm': 'ifgo', 'lstm_peephole': 'ifgo', 'lstm_coupled': 'fgo', 'lstm_projected': 'ifgo',
+    'gru': 'rzn', 'gru_reset_before': 'rzn', 'gru_chung': 'rzn', 'ugrnn': 'gn',
+}  # fmt: skip
+MORE = {'indrnn': 'recurrent_scale', 'lstm_peephole': 'peephole', 'lstm_projected': 'projection'}  # params that no other has
+JOINT = ('elman', 'irnn', 'ugrnn', *(kind for kind in GATES if kind.startswith('lstm')))  # one kernel for [x, h]; may have two biases
 
 
 class Weights(NamedTuple):
@@ -32,9 +37,10 @@ class Sides(NamedTuple):
 
     kind: str  # a name in GATES
     kernel: Any  # [D, N]
-    recurrent_kernel: Any  # [H, N]
+    recurrent_kernel: Any  # [H, N], of a projection [P, N]; None: there is none
     bias: Any  # [N]
     recurrent_bias: Any = None  # [N]; None: there is none, or bias is the sum of both
+    more: Any = None  # what the params have as MORE says
 
 
 # What a network is made of, in the order in which data passes: {'table'} of an embedding, {'kernel', 'bias'} of a dense map,
@@ -76,10 +82,10 @@ def taken_apart(layers: Sequence[Layer], params: dict[str, Any], framework: str,
             raise InputError(f'{framework} has no cell that computes what {name} does; it has {", ".join(kinds)}')
         assert kind is not None
         kernel, recurrent_kernel = own['kernel'], own.get('recurrent_kernel')
+        more = own[MORE[kind]] if kind in MORE else None
         if recurrent_kernel is None:
-            inputs = kernel.shape[0] - kernel.shape[1] // len(GATES[kind])
-            kernel, recurrent_kernel = kernel[:inputs], kernel[inputs:]
-        return Sides(kind, kernel, recurrent_kernel, own['bias'], own.get('recurrent_bias'))
+            kernel, recurrent_kernel = parted(kind, kernel, more)
+        return Sides(kind, kernel, recurrent_kernel, own['bias'], own.get('recurrent_bias'), more)
 
     parts: list[Part] = [params[name] for name in ('embedding', 'dense') if name in params]
     for number, layer in enumerate(layers, 1):
@@ -95,14 +101,23 @@ def rank(name: str) -> int:
 def make_cell(sides: Sides) -> Cell:
     """The cell, with a start that has the same params: torch's has two biases."""
     two = sides.kind in JOINT and sides.recurrent_bias is not None
-    return CELLS[sides.kind](sides.recurrent_kernel.shape[0], init='torch' if two else 'keras')
+    options = {'projection': sides.more.shape[1]} if sides.kind == 'lstm_projected' else {}
+    return CELLS[sides.kind](sides.bias.shape[0] // len(GATES[sides.kind]), init='torch' if two else 'keras', **options)
 
 
 def cell_params(sides: Sides) -> dict[str, Any]:
     params = {'kernel': sides.kernel, 'recurrent_kernel': sides.recurrent_kernel, 'bias': sides.bias}
     if sides.kind in JOINT:
         params = {'kernel': joined([sides.kernel, sides.recurrent_kernel], axis=0), 'bias': sides.bias}
-    return params if sides.recurrent_bias is None else params | {'recurrent_bias': sides.recurrent_bias}
+    params |= {'recurrent_bias': sides.recurrent_bias, MORE.get(sides.kind, ''): sides.more}
+    return {name: leaf for name, leaf in params.items() if leaf is not None}
+
+
+def parted(kind: str, kernel: Any, more: Any) -> tuple[Any, Any]:
+    """The kernel of x and that of h from the one of [x, h], whose h may be a projection."""
+    outputs = more.shape[1] if kind == 'lstm_projected' else kernel.shape[1] // len(GATES[kind])
+    inputs = kernel.shape[0] - outputs
+    return kernel[:inputs], kernel[inputs:]
 
 
 def kind_of(cell: Cell, params: Any) -> str | None:
@@ -112,11 +127,13 @@ def kind_of(cell: Cell, params: Any) -> str | None:
         return None
     names = params.keys() - {'recurrent_bias'}
     kinds = [kind for kind, gates in GATES.items() if (*gates,) == cell.gates and names == needed(kind)]
-    if not kinds:
+    if not kinds or np.ndim(params['kernel']) != 2:
         return None
     rng = np.random.default_rng(0)
     probe = {name: rng.normal(0, 0.5, np.shape(leaf)).astype(np.float32) for name, leaf in params.items()}
     carry = jax.tree.map(lambda leaf: rng.normal(0, 1, leaf.shape).astype(np.float32), jax.eval_shape(lambda: cell.carry(probe, ())))
+    if carry._fields != (('c', 'h') if kinds[0].startswith('lstm') else ('h',)):
+        return None
     inputs = len(probe['kernel']) - (0 if 'recurrent_kernel' in names else len(carry.h))
     x = rng.normal(0, 1, inputs).astype(np.float32)
     with jax.ensure_compile_time_eval(), jax.default_matmul_precision('highest'):
@@ -128,7 +145,7 @@ def kind_of(cell: Cell, params: Any) -> str | None:
 
 
 def needed(kind: str) -> set[str]:
-    return {'kernel', 'bias'} if kind in JOINT else {'kernel', 'recurrent_kernel', 'bias'}
+    return {'kernel', 'bias'} | ({MORE[kind]} if kind in MORE else set()) | (set() if kind in JOINT else {'recurrent_kernel'})
 
 
 # Arrays: NumPy's where they have values, so that nothing is compiled and no bit lost; tracers otherwise.

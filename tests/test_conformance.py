@@ -1,0 +1,125 @@
+"""Every cell computes what NumPy, finite differences and other libraries compute; and the command that shows it.
+
+What torch and Keras compute is kept in tests/golden.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from experiments.counterparts import IMAGES, OF_DIFFERENCES, PEERS, by_jax, claims, normal, numpy, point, run, take_keras, take_torch
+from rnnlab import laws, reference
+from rnnlab.cells import CELLS
+from tests.conftest import close, forked, refused
+from tests.golden import make
+
+GOLDEN, EXACT = Path(make.__file__).parent, 1e-12
+ROWS = [(name, image) for name in CELLS for image in IMAGES.get(name, {name: ()}).values()]
+
+
+def test_every_cell_has_a_reference():
+    assert reference.REFERENCES.keys() == CELLS.keys()
+
+
+@pytest.mark.parametrize(('name', 'image'), ROWS)
+def test_numpy_and_finite_differences(name, image):
+    for what, mine, theirs in claims(name, image, numpy(name, image, layers=1)):
+        laws.compare(OF_DIFFERENCES if what == 'derivatives' else EXACT, what, mine, theirs)
+
+
+LIBRARIES = {
+    'flax': ('elman', 'irnn', 'lstm', 'conv_lstm', 'gru', 'ugrnn'),
+    'tf1': (
+        'elman', 'irnn', 'indrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected', 'gru_reset_before', 'ugrnn',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('library', 'name', 'image'),
+    [(library, *row) for library, names in LIBRARIES.items() for row in ROWS if row[0] in names and len(row[1]) != 1],
+)
+def test_libraries(library, name, image):
+    for what, mine, theirs in claims(name, image, PEERS[library](name, image)):
+        laws.compare(OF_DIFFERENCES if what == 'derivatives' else EXACT, what, mine, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('library', 'name'), [(library, name) for library, names in make.CASES.items() for name in names])
+def test_outputs_and_gradients_are_those_that_are_kept(library, name):
+    with np.load(GOLDEN / f'{library}.npz', allow_pickle=False) as arrays:
+        kept = {what.partition('.')[2]: value for what, value in arrays.items() if what.startswith(f'{name}.')}
+    shapes = json.loads(str(kept['shapes']), object_hook=dict)
+    take = partial({'torch': take_torch, 'keras': take_keras}[library], name, make.IMAGES.get(name, ()))
+    weights, restored = ravel_pytree(normal(shapes))
+    _, restored_carry = ravel_pytree(point(restored(weights), take)[2])
+    run_all = by_jax(partial(run, take, name), tuple(map(int, kept['lengths'])))
+    results = run_all(restored(jnp.asarray(kept['weights'])), jnp.asarray(kept['xs']), restored_carry(jnp.asarray(kept['carry'])))
+    results['after'] = results.pop('carry')
+    for what, value in results.items():
+        close(ravel_pytree(value)[0], jnp.asarray(kept[what].ravel()), EXACT)
+
+
+OWN = """
+from rnnlab import laws
+from rnnlab.cells import elman
+
+for law in [*laws.LAWS][2:]:  # for the time's sake
+    del laws.LAWS[law]
+
+def mine(hidden_size):
+    return elman(hidden_size)
+
+def bad(hidden_size):
+    cell = elman(hidden_size)
+    return cell._replace(step=lambda params, carry, x: cell.step(params, carry, 2 * x))
+"""
+WRONG = """
+from cells import mine
+from rnnlab import laws, reference
+
+laws.LAWS.clear()
+reference.REFERENCES['elman'] = reference.irnn
+"""
+
+
+@pytest.mark.slow
+def test_the_command(tmp_path, shell, monkeypatch):
+    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+    (tmp_path / 'cells.py').write_text(OWN)
+    (tmp_path / 'wrong.py').write_text(WRONG)
+    flags = [
+        ['--cell=cells:mine,mgu', '--peers=flax', '--out=good'],
+        ['--cell=wrong:mine,elman', '--peers=flax', '--out=wrong'],
+        ['--cell=cells:bad', '--out=bad'],
+    ]
+    good, wrong, bad = forked('conformance', flags, tmp_path)
+    assert (good[0], good[2]) == (0, '')
+    assert [law for law in [*laws.LAWS][:2] if good[1].count(law) != 1] == []
+    table = (tmp_path / 'good' / 'conformance.md').read_text()
+    assert '| cell | NumPy | finite differences | Flax |' in table
+    (line,) = (line for line in table.splitlines() if line.startswith('| `mgu`'))
+    assert line.endswith('| — |')
+    assert json.loads((tmp_path / 'good' / 'conformance.json').read_text())['above'] == []
+    assert (wrong[0], wrong[2].count('\n')) == (1, 1)
+    assert 'elman and NumPy: outputs float64 [4, 2, 6] differs by' in wrong[2]
+    whole = json.loads((tmp_path / 'wrong' / 'conformance.json').read_text())
+    assert max(whole['cells']['elman']['Flax'].values()) < EXACT
+    assert (bad[0], bad[2].count('\n')) == (1, 1)
+    assert 'cells:bad breaks the law "unroll is the loop over its steps, gradients too"' in bad[2]
+    assert not (tmp_path / 'bad').exists()
+
+
+def test_errors(tmp_path):
+    cases = [
+        (['--cell=gro'], ['gro', 'known ones', 'mymodule:mycell']),
+        (['--cell=nowhere:mine'], ['nowhere', 'cannot be imported']),
+        (['--cell='], ['--cell']),
+        (['--peers=caffe'], ['caffe', 'flax', 'torch']),
+    ]
+    refused('conformance', cases, tmp_path)
