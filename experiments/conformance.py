@@ -16,9 +16,10 @@ from absl import flags
 
 import experiments.flags
 from experiments import costs
-from experiments.counterparts import IMAGES, OF_DIFFERENCES, PEERS, TOLERANCE, Image, Peer, claims, numpy
+from experiments.counterparts import IMAGES, OF_DIFFERENCES, TOLERANCE, Image, Peer, claims, numpy
 from experiments.display import console
 from experiments.flags import FLAGS
+from experiments.libraries import PEERS
 from experiments.trajectories import PATHS, SETTINGS, ours
 from rnnlab import laws, runs
 from rnnlab.cells import CELLS, find

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments.counterparts import IMAGES, OF_DIFFERENCES, PEERS, by_jax, claims, normal, numpy, point, run, take_keras, take_torch
+from experiments.counterparts import IMAGES, OF_DIFFERENCES, by_jax, claims, normal, numpy, point, run
+from experiments.libraries import PEERS, take_keras, take_torch
 from rnnlab import laws, reference
 from rnnlab.cells import CELLS
 from tests.conftest import close, forked, refused

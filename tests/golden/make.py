@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.counterparts import PEERS, Image, point
+from experiments.counterparts import Image, point
+from experiments.libraries import PEERS
 from experiments.trajectories import PATHS, SETTINGS
 
 IMAGES: dict[str, Image] = {'conv_lstm': (6,)}
