@@ -10,9 +10,9 @@ list() {
   echo 'usage: ./launch.sh WHAT [--flag=value ...]'
   echo
   for file in "$root"/experiments/*.py; do
-    grep -q '^if __name__' "$file" && printf '  %-10s %s\n' "$(basename "$file" .py)" "$(sed -n '1s/"""//gp' "$file")"
+    grep -q '^if __name__' "$file" && printf '  %-12s %s\n' "$(basename "$file" .py)" "$(sed -n '1s/"""//gp' "$file")"
   done
-  printf '  %-10s %s\n' test 'The tests; what follows goes to pytest.'
+  printf '  %-12s %s\n' test 'The tests; what follows goes to pytest.'
   echo
   echo 'The flags of an experiment: ./launch.sh mnist --help'
   echo 'Known configurations (--flagfile=FILE):'
@@ -75,7 +75,7 @@ case "$what" in
     ;;
   *)
     grep -q '^if __name__' "$root/experiments/$what.py" 2>/dev/null || fail "there is no experiment '$what'; ./launch.sh lists what there is"
-    if [[ "$what" = conformance || ("$what" = bench && ! " $* " =~ --what=(length|start)) ]]; then
+    if [[ ("$what" = conformance && ! " $* " =~ --cell=[^\ ,]*:) || ("$what" = bench && ! " $* " =~ --what=(length|start)) ]]; then
       install peers
     elif [[ " $* " == *' --search'[=\ ]* ]]; then
       install search

@@ -40,7 +40,8 @@ def chosen(experiment: Experiment, structure: str) -> int:
 
 
 def largest(parameters: Callable[[int], int], budget: int) -> int:
-    """The largest size of which there are no more parameters than that, 0 if there is none; more size is more parameters."""
+    """The largest size of which there are no more parameters than that, 0 if there is none; more size is taken to be more
+    parameters, as it is but for an sru, which has fewer where D is H."""
     above = 1
     while parameters(above) <= budget:
         above *= 2

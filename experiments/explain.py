@@ -20,9 +20,10 @@ from experiments import model
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, reference
-from rnnlab.cells import CELLS, Cell, Gated, find, takes_noise
+from rnnlab.cells import CELLS, Cell, Chain, Gated, find, takes_noise
 from rnnlab.describe import count, owners, spans
 from rnnlab.diagnostics import gradient_reach, trace
+from rnnlab.errors import InputError
 from rnnlab.optim import Hyper
 from rnnlab.recurrence import engines
 from rnnlab.tables import new_table, render
@@ -47,6 +48,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
     hyper = Hyper(forget_bias=FLAGS.forget_bias, init_scale=FLAGS.init_scale)
     cell = model.cell(hyper)
+    if isinstance(cell.form, Chain):
+        raise InputError(f'explain shows one cell, and {FLAGS.cell} is made of several: name one of them')
     key = jax.random.key(FLAGS.seed)
     params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
     xs = jax.random.normal(jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs))

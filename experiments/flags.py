@@ -112,10 +112,10 @@ def cell() -> None:
     flags.DEFINE(CellParser(), 'cell', 'lstm', 'Recurrent cell: one of ' + ', '.join(CELLS) + '; or mymodule:mycell, of a file of yours.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
     flags.DEFINE_enum(
-        'init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity. An lru has its own.'
+        'init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity. Some cells have their own.'
     )
-    flags.DEFINE_float('forget_bias', None, "What the LSTM's forget gate starts with; by default as --init has it: 1, torch 0.")
-    flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates of an LSTM or GRU start with; by default no such start.')
+    flags.DEFINE_float('forget_bias', None, 'What the forget gate starts with; by default as --init has it: 1, torch 0.')
+    flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates start with; by default no such start.')
     flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
     flags.register_validator('forget_bias', lambda bias: bias is None or math.isfinite(bias), 'must be a finite number')
     flags.register_validator('chrono', lambda steps: steps is None or 2 <= steps < INF, 'must be 2 time steps or more')
@@ -131,7 +131,7 @@ def layers() -> None:
         lower_bound=1,
         upper_bound=10**10,
     )
-    flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean or max: none.', lower_bound=0)
+    flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean, max or attention: none.', lower_bound=0)
     flags.DEFINE_integer('bptt', None, 'Steps that a gradient goes back at most; by default all that a sequence has.', lower_bound=1)
     flags.DEFINE_integer(
         'remat', None, 'Keep only every N-th carry for the gradient, compute the rest again: less memory, the same result.', lower_bound=1

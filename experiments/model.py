@@ -7,7 +7,7 @@ import jax
 
 from experiments.flags import FLAGS, set_defaults
 from rnnlab import laws
-from rnnlab.cells import CELLS, Cell, LSTMCarry, find, takes_noise, trainable_carry
+from rnnlab.cells import CELLS, Cell, find, takes_noise, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.optim import Hyper
@@ -28,7 +28,7 @@ def check() -> None:
     if 'pool' not in FLAGS:
         raise InputError('--layers must be above zero here: without recurrence nothing is remembered')
     if FLAGS.pool == 'last':
-        raise InputError('--layers=0 goes with --pool=mean or --pool=max')
+        raise InputError('--layers=0 goes with --pool=mean, max or attention')
     for name in ALONE:
         if name in FLAGS and FLAGS[name].present:
             raise InputError(f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out')
@@ -53,7 +53,7 @@ def cell(hyper: Hyper) -> Cell:
             raise InputError(f'--chrono goes with a cell that has a gate to keep its memory, not {FLAGS.cell}')
         options['chrono'] = FLAGS.chrono
     if FLAGS.cell not in CELLS:
-        laws.structure(FLAGS.cell, make)
+        laws.structure(FLAGS.cell, make, hidden_size=FLAGS.hidden_size)
     return make(FLAGS.hidden_size, **options)
 
 
@@ -68,8 +68,9 @@ def layers(hyper: Hyper) -> list[Layer]:
             own = trainable_carry(own)
         if FLAGS.recurrent_dropout is not None and not takes_noise(own):
             raise InputError(f'--recurrent_dropout goes with a cell that has recurrent products, not {FLAGS.cell}')
-        if FLAGS.zoneout_cell is not None and not isinstance(jax.eval_shape(partial(start, own)), LSTMCarry):
-            raise InputError(f'--zoneout_cell goes with a cell that has a memory c beside h, not {FLAGS.cell}')
+        fields = jax.eval_shape(partial(start, own))._fields if FLAGS.zoneout_cell is not None else ('c',)
+        if 'c' not in fields or 'm' in fields:
+            raise InputError(f'--zoneout_cell goes with a cell that has a memory c beside h, and no more, not {FLAGS.cell}')
         return bidirectional(own, own, merge=FLAGS.merge, **options) if both else recurrent(own, **options)
 
     return [layer() for _ in range(FLAGS.layers)]

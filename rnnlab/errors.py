@@ -17,6 +17,6 @@ def positive(what: str, value) -> None:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of some library says, as far as it fits into a line of ours."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -104,12 +104,18 @@ def flax_dense(key, inputs, outputs, dtype):
 
 
 def haiku_recurrent(key, inputs, hidden, blocks, dtype):
-    """Truncated normal, cut at two deviations, with deviation 1/sqrt(D + H) before the cut on the joint matrix of a cell of one block
-    (hk.LSTM), 1/sqrt(D) and 1/sqrt(H) after it for one of several (hk.GRU); zero biases."""
+    """Truncated normal, cut at two deviations: with deviation 1/sqrt(D + H) before the cut where all gates share a matrix (hk.LSTM), with
+    1/sqrt(D) and 1/sqrt(H) before it where there is one gate (hk.VanillaRNN), after it otherwise (hk.GRU); zero biases."""
     kernel_key, recurrent_key = jax.random.split(key)
     columns = sum(blocks) * hidden
-    start = truncated_normal(1 / math.sqrt(inputs + hidden), lower=-2.0, upper=2.0) if len(blocks) == 1 else lecun_normal()
-    return start(kernel_key, (inputs, columns), dtype), start(recurrent_key, (hidden, columns), dtype), jnp.zeros((2, columns), dtype)
+
+    def draw(key, rows):
+        if len(blocks) > 1:
+            return lecun_normal()(key, (rows, columns), dtype)
+        fan_in = rows if blocks == (1,) else inputs + hidden
+        return truncated_normal(1 / math.sqrt(fan_in), lower=-2.0, upper=2.0)(key, (rows, columns), dtype)
+
+    return draw(kernel_key, inputs), draw(recurrent_key, hidden), jnp.zeros((2, columns), dtype)
 
 
 def haiku_dense(key, inputs, outputs, dtype):
@@ -143,6 +149,11 @@ def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
     return jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, max(longest - 1.0, 1.0)))
 
 
+def other(key: Array, number: int = 0) -> Array:
+    """Keys that splitting `key` does not give: the first of a split is fold_in(key, 0)."""
+    return jax.random.fold_in(key, 2**31 + number)
+
+
 def uniform_gate_bias(key: Array, hidden: int, dtype) -> Array:
     """[H], the logits of numbers uniform in [1/H, 1 - 1/H): the gate that keeps starts anywhere between open and shut (Gu et al. 2020)."""
     edge = min(1 / hidden, 0.25)
@@ -158,7 +169,7 @@ def keeping(start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=N
     """
     if chrono is not None and forget_bias is not None:
         raise InputError('chrono is a start of the forget gate, and so is forget_bias: give one of them')
-    gates_key = jax.random.fold_in(key, 0)
+    gates_key = other(key)
     if chrono is not None:
         keep = chrono_bias(gates_key, hidden, chrono, dtype)
     elif start.gates is not None and forget_bias is None:

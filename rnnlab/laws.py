@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell, Params, take_step, takes_noise
+from rnnlab.cells.cell import Carry, Cell, Chain, Params, take_step, takes_noise
 from rnnlab.describe import owners
 from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
@@ -63,13 +63,14 @@ def check(name: str, make: Callable[[int], Cell]) -> dict[str, float]:
             figures[law] = max((compare(tolerance, *claim) for claim in claims(case)), default=0.0)
         except AssertionError as error:
             raise LawBroken(f'{name} breaks the law "{law}": {error}') from None
-        except (TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # whatever somebody's own cell raises
             raise LawBroken(f'{name} breaks the law "{law}": {type(error).__name__}: {first_line(error)}') from error
     return figures
 
 
 def structure(name: str, make: Callable[[int], Cell], inputs: int = D, hidden_size: int = H) -> None:
-    """The law of shapes, which needs no computing: raises LawBroken where init, carry and step do not fit together."""
+    """The law of shapes, which needs no computing: raises LawBroken where init, carry and step do not fit together, and but for
+    stacks where the params are no dict or the carry is no NamedTuple with a field h."""
     law = f'{name} breaks the law "a step keeps the carry\'s structure, shapes and types": '
 
     def shapes(tree):
@@ -83,10 +84,15 @@ def structure(name: str, make: Callable[[int], Cell], inputs: int = D, hidden_si
         before = jax.eval_shape(lambda params: cell.carry(params, (B,)), params)
         x = jax.ShapeDtypeStruct((B, inputs), jnp.float32)
         after, y = jax.eval_shape(cell.step, params, before, x)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+    except LawBroken:
+        raise
+    except Exception as error:  # whatever somebody's own cell raises
         raise LawBroken(f'{law}for x {[B, inputs]} it raises {type(error).__name__}: {first_line(error)}') from error
+    if not isinstance(cell.form, Chain):
+        if not isinstance(params, dict):
+            raise LawBroken(f'{name}: init must give a dict of arrays, not {type(params).__name__}')
+        if 'h' not in getattr(before, '_fields', ()):
+            raise LawBroken(f'{name}: carry must give a NamedTuple with a field h, not {type(before).__name__}')
     if str(jax.tree.structure(before)) != str(jax.tree.structure(after)) or shapes(before) != shapes(after):
         raise LawBroken(f'{law}for x {[B, inputs]} the carry was {shapes(before)} and became {shapes(after)}')
     for what, tree in (('the params', params), ('the output', y)):

@@ -28,6 +28,14 @@ def test_every_cell_has_a_reference():
     assert reference.REFERENCES.keys() == CELLS.keys()
 
 
+def test_an_rg_lru_that_keeps_all_has_a_gradient():
+    cell = CELLS['rg_lru'](H)
+    params = cell.init(jax.random.key(0), D, jnp.float32)
+    xs = 1000 * jax.random.normal(jax.random.key(1), (T, B, D), jnp.float32)
+    grads = jax.grad(lambda params: jnp.sum(unroll(cell, params, xs)[1] ** 2))(params)
+    assert all(np.isfinite(leaf).all() for leaf in grads.values())
+
+
 def test_an_lru_starts_on_the_ring():
     params = CELLS['lru'](2000, r_min=0.5, r_max=0.9, max_phase=1.0).init(jax.random.key(0), D)
     modulus, phase = np.exp(-np.exp(params['nu_log'])), np.exp(params['theta_log'])

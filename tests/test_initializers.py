@@ -1,11 +1,13 @@
 """Each preset against what its framework's source says."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.cells import elman, gru, gru_reset_before, irnn, lstm
+from rnnlab.cells import CELLS, elman, gru, gru_reset_before, irnn, lstm
 from rnnlab.errors import InputError
 from rnnlab.initializers import PRESETS, scaled
 from tests.conftest import close
@@ -52,6 +54,33 @@ def test_tf1():
     is_uniform(params['kernel'][:, : 2 * H], np.sqrt(6 / (D + 3 * H)))
     is_uniform(params['kernel'][:, 2 * H :], np.sqrt(6 / (D + 2 * H)))
     close(params['bias'], np.concatenate([np.ones(2 * H), np.zeros(H)]))
+
+
+@pytest.mark.parametrize('init', PRESETS)
+@pytest.mark.parametrize('name', CELLS)
+def test_no_two_parameters_are_drawn_alike(name, init):
+    """Keys that were used twice would show: ranks of what is drawn are the same, whatever the distribution."""
+    options = {'init': init} if 'init' in inspect.signature(CELLS[name]).parameters else {}
+    params = CELLS[name](64, **options).init(jax.random.key(0), 64)
+    params.pop('gamma_log', None)  # an LRU's hangs on its nu_log
+    drawn = [np.asarray(leaf).ravel()[:64] for leaf in params.values()]
+    firsts = [np.argsort(np.argsort(leaf)) for leaf in drawn if len(np.unique(leaf)) > 32]
+    matrix = np.corrcoef(firsts) if len(firsts) > 1 else np.eye(1)
+    assert np.abs(matrix - np.diag(np.diag(matrix))).max() < 0.6
+
+
+def test_haiku():
+    for make, fans in ((elman, (30, 400)), (lstm, (430, 430))):
+        params = make(400, init='haiku').init(jax.random.key(0), 30)
+        for rows, fan_in in zip(np.split(np.asarray(params['kernel']), [30]), fans, strict=True):
+            assert rows.std() == pytest.approx(0.88 / np.sqrt(fan_in), rel=0.03)
+
+
+def test_uniform_gates_start_anywhere():
+    i, f, *_ = np.split(np.asarray(lstm(2000, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4)
+    share = 1 / (1 + np.exp(-f))
+    assert (share.mean(), share.std()) == (pytest.approx(0.5, abs=0.03), pytest.approx(1 / np.sqrt(12), rel=0.05))
+    close(i, -f)
 
 
 def test_identity():

@@ -55,13 +55,13 @@ def find(name: str) -> Callable[..., Cell]:
     Raises InputError for a name that is neither.
     """
     module, colon, maker = name.partition(':')
-    if not colon:
+    if not (colon and maker):
         if name not in CELLS:
             raise InputError(f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py')
         return CELLS[name]
     try:
         made = getattr(importlib.import_module(module), maker, None)
-    except Exception as error:  # whatever somebody's own file raises
+    except (Exception, SystemExit) as error:  # whatever somebody's own file does
         raise InputError(
             f'the module {module!r} of the cell {name} cannot be imported: {type(error).__name__}: {first_line(error)}'
         ) from error

@@ -24,7 +24,8 @@ class Cell(NamedTuple):
     """A recurrent cell; hyperparameters are closed over, everything learned is in params.
 
     init: (key, D, dtype=float) -> params.
-    carry: (params, batch_shape) -> the carry that a sequence starts from, a NamedTuple of arrays [*batch_shape, H].
+    carry: (params, batch_shape) -> the carry that a sequence starts from, a NamedTuple of arrays [*batch_shape, H], of some
+        cells of other widths; one of its fields is h.
     step: (params, carry, x [..., D], noise=None) -> (carry, y [..., H]): the definition of the cell. The noise, an array
         [..., H] (a tuple of them for a Chain), multiplies what the recurrent products read of the carry: recurrent dropout.
     gates: their names, in the order of the columns of its kernels.

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from rnnlab.cells.cell import Cell, Hidden, biased, gated, times
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, preset
+from rnnlab.initializers import Preset, other, preset
 from rnnlab.precision import product
 
 
@@ -22,7 +22,7 @@ def indrnn(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
 
     def init_params(key, inputs, dtype=float):
         kernel, _, biases = start.recurrent(key, inputs, hidden_size, (1,), dtype)
-        scale = jax.random.uniform(jax.random.fold_in(key, 0), (hidden_size,), dtype)
+        scale = jax.random.uniform(other(key), (hidden_size,), dtype)
         return {'kernel': kernel, 'recurrent_scale': scale, 'bias': biases.sum(axis=0)}
 
     def carry(params, batch_shape):

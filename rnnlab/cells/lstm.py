@@ -8,7 +8,7 @@ from jax.nn import sigmoid
 
 from rnnlab.cells.cell import Cell, apart, biased, gated, joint, norm, times
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, keeping, preset
+from rnnlab.initializers import Preset, keeping, other, preset
 from rnnlab.precision import product
 
 GATES = ('i', 'f', 'g', 'o')
@@ -139,7 +139,7 @@ def lstm_projected(
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start(key, inputs, dtype)
-        map_out, _ = preset(init).dense(key, hidden_size, size, dtype)
+        map_out, _ = preset(init).dense(other(key, 1), hidden_size, size, dtype)
         return {'kernel': jnp.concatenate([kernel, recurrent[:size]]), 'projection': map_out} | preset(init).biases(bias)
 
     def carry(params, batch_shape):

@@ -45,6 +45,7 @@ def rg_lru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
         u = named(product(x, params['kernel']))
         r, i = jnp.split(sigmoid(named(biased(product(u, params['gate_kernel']), params['gate_bias']))), 2, axis=-1)
         log_a = times(SHARPNESS * r, log_sigmoid(params['lambda']))
-        return jnp.exp(log_a), jnp.sqrt(-jnp.expm1(2 * log_a)) * i * u, (r, i)
+        rest = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # at 0 the root has no derivative
+        return jnp.exp(log_a), jnp.sqrt(rest) * i * u, (r, i)
 
     return linear(init_params, carry, drive, lambda params, h, x: h, ('r', 'i'))

@@ -1,5 +1,7 @@
 """The simplified state space layer."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,13 +29,12 @@ def s5(hidden_size: int) -> Cell:
 
     def init_params(key, inputs, dtype=float):
         keys = jax.random.split(key, 4)
-        phases, vectors = hippo(hidden_size)
-        re, im = jnp.asarray(vectors.real, dtype), jnp.asarray(vectors.imag, dtype)
+        phases, re, im = (jnp.asarray(part, dtype) for part in hippo(hidden_size))
         b = lecun_normal()(keys[0], (inputs, 2 * hidden_size), dtype)
         c = lecun_normal()(keys[1], (2 * hidden_size, hidden_size), dtype)
         return {
             'log_decay': jnp.full(hidden_size, np.log(0.5), dtype),
-            'phase': jnp.asarray(phases, dtype),
+            'phase': phases,
             'log_step': jax.random.uniform(keys[2], (hidden_size,), dtype, np.log(0.001), np.log(0.1)),
             'B_re': b @ re,
             'B_im': -b @ im,
@@ -60,12 +61,13 @@ def s5(hidden_size: int) -> Cell:
     return linear(init_params, carry, drive, read, ())
 
 
-def hippo(size: int) -> tuple[np.ndarray, np.ndarray]:
+@cache
+def hippo(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the normal part of HiPPO-LegS with 2H states the positive imaginary parts [H] of its eigenvalues, whose real parts are all -1/2,
-    and their eigenvectors [2H, H] (Smith et al. 2023)."""
+    and their eigenvectors, real and imaginary [2H, H] (Smith et al. 2023)."""
     n = np.arange(2 * size)
     root = np.sqrt(2 * n + 1.0)
     legs = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)
     normal = legs + np.outer(root, root) / 2
     phases, vectors = np.linalg.eigh(-1j * (normal + np.eye(2 * size) / 2))  # -1/2 taken off it is skew-symmetric
-    return phases[size:], vectors[:, size:]
+    return phases[size:], vectors.real[:, size:], vectors.imag[:, size:]

@@ -110,7 +110,7 @@ def unroll(
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
-    held = None if zoneout is None else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
+    held = None if not zoneout else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
 
     possible = engines(cell)
     engine = engine or (possible[0] if time_steps else 'scan')
@@ -146,6 +146,8 @@ def shares(field: str, value: Any, carry: Carry, xs: Array) -> Array:
     """The shares of zoneout for a field of the carry, with an axis of time; a number counts for all."""
     if field not in carry._fields:
         raise InputError(f'zoneout names {field!r}, but the carry of this cell has {", ".join(carry._fields)}')
+    if field != 'h' and 'm' in carry._fields:
+        raise InputError(f'zoneout of {field} is not possible: {", ".join(carry._fields)} hang together, only h can stay by itself')
     value, wanted = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
     if value.ndim and list(value.shape) != wanted:
         raise InputError(f'zoneout of {field} must be a number or an array {wanted}, not {list(value.shape)}')
