@@ -217,12 +217,12 @@ def two_pieces_are_the_whole(case: Case) -> Iterator[Claim]:
     """Without masks, as well: they are as if nothing was masked."""
     lengths, reset = case.masks[0]
     ones = jax.tree.map(jnp.ones_like, case.noise)
-    for engine in engines(case.cell):
-        run = jax.jit(partial(unroll, case.cell, engine=engine))
-        middle, first = run(case.params, case.xs[: T // 2], case.carry)
-        after, second = run(case.params, case.xs[T // 2 :], middle)
-        (_, whole), _ = case.gradient(engine)(case.params, case.xs, case.carry, lengths, reset, ones)
-        yield f'engine {engine}: ', (after, jnp.concatenate([first, second])), whole
+    engine = engines(case.cell)[0]
+    run = jax.jit(partial(unroll, case.cell, engine=engine))
+    middle, first = run(case.params, case.xs[: T // 2], case.carry)
+    after, second = run(case.params, case.xs[T // 2 :], middle)
+    (_, whole), _ = case.gradient(engine)(case.params, case.xs, case.carry, lengths, reset, ones)
+    yield f'engine {engine}: ', (after, jnp.concatenate([first, second])), whole
 
 
 def one_step_at_a_time(case: Case) -> Iterator[Claim]:
@@ -236,12 +236,12 @@ def one_step_at_a_time(case: Case) -> Iterator[Claim]:
 
 
 def last_is_the_last(case: Case) -> Iterator[Claim]:
-    for engine in engines(case.cell):
-        last = jax.jit(partial(unroll, case.cell, engine=engine, last=True))
-        for lengths, reset in case.masks:
-            after, y = last(case.params, case.xs, case.carry, lengths=lengths, reset=reset, noise=case.noise)
-            (_, (carry, ys)), _ = case.loop()(case.params, case.xs, case.carry, lengths, reset, case.noise)
-            yield f'engine {engine}, lengths {lengths}: ', (after, y), (carry, ys[np.maximum(lengths - 1, 0), np.arange(B)])
+    engine = engines(case.cell)[0]
+    last = jax.jit(partial(unroll, case.cell, engine=engine, last=True))
+    for lengths, reset in case.masks:
+        after, y = last(case.params, case.xs, case.carry, lengths=lengths, reset=reset, noise=case.noise)
+        (_, (carry, ys)), _ = case.loop()(case.params, case.xs, case.carry, lengths, reset, case.noise)
+        yield f'engine {engine}, lengths {lengths}: ', (after, y), (carry, ys[np.maximum(lengths - 1, 0), np.arange(B)])
 
 
 def truncated_and_computed_again(case: Case) -> Iterator[Claim]:

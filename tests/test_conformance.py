@@ -19,6 +19,7 @@ from rnnlab.cells import CELLS
 from tests.conftest import close, forked, refused
 from tests.golden import make
 
+pytestmark = pytest.mark.slow
 GOLDEN, EXACT = Path(make.__file__).parent, 1e-12
 ROWS = [(name, image) for name in CELLS for image in IMAGES.get(name, {name: ()}).values()]
 
@@ -50,7 +51,6 @@ def test_libraries(library, name, image):
         laws.compare(OF_DIFFERENCES if what == 'derivatives' else EXACT, what, mine, theirs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(('library', 'name'), [(library, name) for library, names in make.CASES.items() for name in names])
 def test_outputs_and_gradients_are_those_that_are_kept(library, name):
     with np.load(GOLDEN / f'{library}.npz', allow_pickle=False) as arrays:
@@ -89,7 +89,6 @@ reference.REFERENCES['elman'] = reference.irnn
 """
 
 
-@pytest.mark.slow
 def test_the_command(tmp_path, shell, monkeypatch):
     monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
     (tmp_path / 'cells.py').write_text(OWN)
