@@ -5,11 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.nn import sigmoid
 from jax.nn.initializers import glorot_uniform, orthogonal
 
-from rnnlab.cells.cell import Cell, gated, times
-from rnnlab.cells.lstm import LSTMCarry
+from rnnlab.cells.cell import Cell, gated
+from rnnlab.cells.lstm import GATES, LSTMCarry, through_peepholes
 from rnnlab.errors import InputError, positive
 
 
@@ -72,13 +71,4 @@ def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window:
         z = z + jnp.broadcast_to(params['bias'], z.shape)
         return tuple(gate.reshape(*batch, -1) for gate in jnp.split(z, 4, axis=-1))
 
-    def pointwise(params, carry, z):
-        i, f, g, o = z
-        p_i, p_f, p_o = params['peephole']
-        i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
-        c = f * carry.c + i * g
-        o = sigmoid(o + times(c, p_o))
-        h = o * jnp.tanh(c)
-        return LSTMCarry(c, h), h, (i, f, g, o)
-
-    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'))
+    return gated(init_params, carry, affine, through_peepholes, GATES)

@@ -74,13 +74,7 @@ def lstm_peephole(
         return {'kernel': jnp.concatenate([kernel, recurrent]), 'peephole': peephole} | preset(init).biases(bias)
 
     def pointwise(params, carry, z):
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        p_i, p_f, p_o = params['peephole']
-        i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
-        c = f * carry.c + i * g
-        o = sigmoid(o + times(c, p_o))
-        h = o * jnp.tanh(c)
-        return LSTMCarry(c, h), h, (i, f, g, o)
+        return through_peepholes(params, carry, jnp.split(z, 4, axis=-1))
 
     return gated(init_params, zeros(hidden_size), of_both, pointwise, GATES, ready=apart)
 
@@ -199,6 +193,17 @@ def lstm_layer_norm(
         return LSTMCarry(c, h), h, (i, f, g, o)
 
     return gated(init_params, zeros(hidden_size), affine, pointwise, GATES)
+
+
+def through_peepholes(params, carry, gates):
+    """The elementwise work of an LSTM with peepholes, from the four sums."""
+    i, f, g, o = gates
+    p_i, p_f, p_o = params['peephole']
+    i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
+    c = f * carry.c + i * g
+    o = sigmoid(o + times(c, p_o))
+    h = o * jnp.tanh(c)
+    return LSTMCarry(c, h), h, (i, f, g, o)
 
 
 def starting(hidden_size: int, forget_bias, chrono, init: str | Preset, gates: str = 'ifgo'):
