@@ -182,7 +182,7 @@ def numpy(name: str, image: Image, layers: int = 2) -> Peer:
     starts = [{'init': start} if 'init' in inspect.signature(CELLS[name]).parameters else {} for start in ('keras', 'torch')]
     forward, backward = (CELLS[name](H, **sizes, **start) for start in starts)
     layer, weights, width = bidirectional(forward, backward, merge=merge(name)), [], D
-    rng = np.random.default_rng(5)  # of which no ReLU has its kink within a step of the differences
+    rng = np.random.default_rng(6)  # of which no ReLU has its kink within a step of the differences
     for number in range(layers):
         own = layer.init(jax.random.key(number), width)
         own = jax.tree.map(lambda leaf: np.asarray(leaf) + rng.normal(0, 0.3, leaf.shape), own)
