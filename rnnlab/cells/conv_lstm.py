@@ -1,15 +1,17 @@
 """The LSTM over images, whose products are convolutions."""
 
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jax.nn.initializers import glorot_uniform, orthogonal
 
-from rnnlab.cells.cell import Cell, gated
+from rnnlab.cells.cell import Cell, biased, gated
 from rnnlab.cells.lstm import GATES, LSTMCarry, through_peepholes
 from rnnlab.errors import InputError, positive
+from rnnlab.precision import product
 
 
 def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window: int = 3, forget_bias: float | Array = 1.0) -> Cell:
@@ -64,11 +66,11 @@ def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window:
     def affine(params, carry, x):
         batch, places = x.shape[:-1], shape(carry.h.shape[-1] // hidden_size)
         xh = jnp.concatenate([flat.reshape(-1, *places, flat.shape[-1] // math.prod(places)) for flat in (x, carry.h)], axis=-1)
-        axes = 'xyz'[: len(places)]
-        z = lax.conv_general_dilated(
-            xh, params['kernel'], (1,) * len(axes), 'SAME', dimension_numbers=(f'N{axes}C', f'{axes}IO', f'N{axes}C')
-        )
-        z = z + jnp.broadcast_to(params['bias'], z.shape)
-        return tuple(gate.reshape(*batch, -1) for gate in jnp.split(z, 4, axis=-1))
+        # What lies around each place, times one matrix: on a CPU the gradient takes a third to a tenth of XLA's convolution.
+        wide = jnp.pad(xh, [(0, 0), *[(window // 2, window // 2)] * len(places), (0, 0)])
+        shifts = itertools.product(range(window), repeat=len(places))
+        windows = [wide[:, *(slice(start, start + size) for start, size in zip(shift, places, strict=True))] for shift in shifts]
+        z = product(jnp.concatenate(windows, axis=-1), params['kernel'].reshape(-1, 4 * hidden_size))
+        return tuple(gate.reshape(*batch, -1) for gate in jnp.split(biased(z, params['bias']), 4, axis=-1))
 
     return gated(init_params, carry, affine, through_peepholes, GATES)
