@@ -64,6 +64,8 @@ def test_no_steps_give_back_the_carry(name, engine):
     after, ys = unroll(cell, params, xs[:0], carry)
     close(after, carry)
     assert ys.shape == (0, B, H)
+    after, y = unroll(cell, params, xs[:0], carry, last=True)
+    close((after, y), (carry, jnp.zeros((B, H))))
 
 
 def test_engines_are_those_that_can_run_a_cell():

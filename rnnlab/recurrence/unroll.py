@@ -125,7 +125,7 @@ def unroll(
     if at_once:  # only the last h is read
         over_time = over_time._replace(read=lambda *_: ())
     elif last:
-        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, xs[0], noise)
+        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), noise)
         state, over_time = (carry, jnp.zeros(y.shape, y.dtype)), holding(over_time)
 
     def run(state, inputs):
@@ -172,7 +172,9 @@ def climb(form: Chain, params, xs, carries, noise, zoneout, last: bool, options:
 
 
 def final(ys: Array, lengths: Array | None, reverse: bool) -> Array:
-    """What is at the last step taken [*batch, H], from all ys [T, *batch, H]."""
+    """What is at the last step taken [*batch, H], from all ys [T, *batch, H]; zeros where there are no steps."""
+    if not len(ys):
+        return jnp.zeros(ys.shape[1:], ys.dtype)
     if reverse:
         return ys[0]
     if lengths is None:
