@@ -9,6 +9,10 @@ from pathlib import Path
 os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/flags.py
 
 import jax
+
+if jax.__version_info__[:2] == (0, 10):  # two fifths of the time; later versions do not know the flag
+    os.environ['XLA_FLAGS'] = '--xla_cpu_use_fusion_emitters=false'
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -87,7 +91,7 @@ def shell(tmp_path_factory):
     compiled = tmp_path_factory.getbasetemp()
     compiled = (compiled.parent if 'PYTEST_XDIST_WORKER' in os.environ else compiled) / 'compiled'
     with pytest.MonkeyPatch.context() as patch:
-        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
+        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC', 'XLA_FLAGS'):
             patch.delenv(name, raising=False)
         patch.setenv('PYTHONPATH', str(ROOT))
         patch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))
