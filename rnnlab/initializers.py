@@ -180,6 +180,12 @@ def keeping(start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=N
     return keep, -keep
 
 
+def off_zero(key: Array, hidden: int, dtype) -> Array:
+    """[H], uniform within 1/sqrt(H): what a candidate's bias starts with on top where the carry is normalised. Over blank rows at the
+    beginning of an image the carry would else stay 0, where norm multiplies the gradient by 316 at every step."""
+    return symmetric(other(key, 1), (hidden,), hidden**-0.5, dtype)
+
+
 def small_uniform(key, vocabulary, features, dtype):
     """Uniform within 0.05 (keras.layers.Embedding)."""
     return symmetric(key, (vocabulary, features), 0.05, dtype)

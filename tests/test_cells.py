@@ -28,6 +28,21 @@ def test_every_cell_has_a_reference():
     assert reference.REFERENCES.keys() == CELLS.keys()
 
 
+@pytest.mark.parametrize('name', CELLS)
+def test_blank_inputs_at_the_beginning_do_not_make_the_gradient_explode(name):
+    """As the first rows of a digit are."""
+    cell = CELLS[name](H)
+    params = cell.init(jax.random.key(0), D)
+    xs = noisy(jnp.zeros((5 * T, B, D)))
+
+    @jax.jit
+    def size(params, xs):
+        grads = jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, last=True)[1] ** 2))(params)
+        return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in grads.values()))
+
+    assert size(params, xs.at[: 4 * T].set(0.0)) < 10 * size(params, xs)
+
+
 def test_an_rg_lru_that_keeps_all_has_a_gradient():
     cell = CELLS['rg_lru'](H)
     params = cell.init(jax.random.key(0), D, jnp.float32)

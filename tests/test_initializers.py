@@ -78,7 +78,7 @@ def test_haiku():
 
 
 def test_uniform_gates_start_anywhere():
-    i, f, *_ = np.split(np.asarray(lstm(2000, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4)
+    i, f, *_ = np.split(np.asarray(lstm(400, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4)
     share = 1 / (1 + np.exp(-f))
     assert (share.mean(), share.std()) == (pytest.approx(0.5, abs=0.03), pytest.approx(1 / np.sqrt(12), rel=0.05))
     close(i, -f)

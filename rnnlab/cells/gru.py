@@ -5,7 +5,7 @@ from jax.nn import sigmoid
 
 from rnnlab.cells.cell import Cell, Hidden, biased, dropped, gated, named, norm, plain, times
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, keeping, preset
+from rnnlab.initializers import Preset, keeping, off_zero, preset
 from rnnlab.precision import product
 
 
@@ -135,7 +135,8 @@ def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str |
         y = h'                              [B, H]
 
     norm takes away the mean over the features and divides by their deviation. W is params['kernel'], U recurrent_kernel, s and t are scale
-    and recurrent_scale [3H], b is bias [3H] (of r and z the sum of the paper's shifts), c recurrent_bias [H]. chrono as in gru.
+    and recurrent_scale [3H], b is bias [3H] (of r and z the sum of the paper's shifts), c recurrent_bias [H]. b_n starts off zero, or
+    blank inputs at the beginning would make the gradient overflow. chrono as in gru.
     """
     positive('hidden_size', hidden_size)
     start = preset(init)
@@ -143,13 +144,13 @@ def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str |
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
         keep, _ = keeping(start, key, hidden_size, dtype, chrono, usual=start.gate_bias)
-        shared = bias.at[: 2 * hidden_size].add(recurrent_bias[: 2 * hidden_size])
+        gates = (bias + recurrent_bias)[: 2 * hidden_size].at[:hidden_size].add(start.gate_bias).at[hidden_size:].add(-keep)
         return {
             'kernel': kernel,
             'recurrent_kernel': recurrent,
             'scale': jnp.ones_like(bias),
             'recurrent_scale': jnp.ones_like(bias),
-            'bias': shared.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(-keep),
+            'bias': jnp.concatenate([gates, bias[2 * hidden_size :] + off_zero(key, hidden_size, dtype)]),
             'recurrent_bias': recurrent_bias[2 * hidden_size :],
         }
 

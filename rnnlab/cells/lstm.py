@@ -8,7 +8,7 @@ from jax.nn import sigmoid
 
 from rnnlab.cells.cell import Cell, apart, biased, gated, joint, norm, times
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, keeping, other, preset
+from rnnlab.initializers import Preset, keeping, off_zero, other, preset
 from rnnlab.precision import product
 
 GATES = ('i', 'f', 'g', 'o')
@@ -163,13 +163,14 @@ def lstm_layer_norm(
         y = h'                              [B, H]
 
     norm takes away the mean over the features and divides by their deviation. W is params['kernel'], U recurrent_kernel, s scale and t
-    recurrent_scale [4H], b bias (the sum of the paper's shifts), u cell_scale and d cell_bias [H]. forget_bias and chrono as in lstm.
+    recurrent_scale [4H], b bias (the sum of the paper's shifts), u cell_scale and d cell_bias [H]. b of g starts off zero, or blank
+    inputs at the beginning would make the gradient overflow. forget_bias and chrono as in lstm.
     """
     start = starting(hidden_size, forget_bias, chrono, init)
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, biases = start(key, inputs, dtype)
-        bias = biases.sum(axis=0)
+        bias = biases.sum(axis=0).at[2 * hidden_size : 3 * hidden_size].add(off_zero(key, hidden_size, dtype))
         return {
             'kernel': kernel,
             'recurrent_kernel': recurrent,
