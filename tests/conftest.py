@@ -21,7 +21,7 @@ jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
-jax.config.update('jax_disable_most_optimizations', True)  # most of the time here is compilation; whole processes run as users' do
+jax.config.update('jax_disable_most_optimizations', True)  # most of the time here is compilation; whole processes are optimised
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
@@ -91,7 +91,7 @@ def shell(tmp_path_factory):
     compiled = tmp_path_factory.getbasetemp()
     compiled = (compiled.parent if 'PYTEST_XDIST_WORKER' in os.environ else compiled) / 'compiled'
     with pytest.MonkeyPatch.context() as patch:
-        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC', 'XLA_FLAGS'):
+        for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
             patch.delenv(name, raising=False)
         patch.setenv('PYTHONPATH', str(ROOT))
         patch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))

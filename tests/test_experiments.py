@@ -21,7 +21,6 @@ from rnnlab.models import network
 from rnnlab.recurrence import recurrent
 from tests.conftest import ROOT, command, forked, launch, refused, same
 
-RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('mnist_*.flags'))
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
 
 pytestmark = pytest.mark.usefixtures('shell')
@@ -120,6 +119,7 @@ def test_a_run_writes_its_folder_and_shows_its_end(whole):
     assert len(re.search(r'label +((?:\d *){10})', printed)[1].split()) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
     flags, expected, _ = whole
@@ -158,6 +158,7 @@ def test_resuming_a_finished_run_ends_as_it_ended(whole):
     same(final(folder), before[1])
 
 
+@pytest.mark.slow
 def test_the_number_of_devices_is_part_of_the_run(whole):
     flags, folder, _ = whole
     result = launch('mnist', *flags, f'--out={folder}', '--resume', '--devices=2')
@@ -173,6 +174,7 @@ def test_the_number_of_devices_is_part_of_the_run(whole):
     assert (rows(folder), (folder / 'config.json').read_bytes()) == before
 
 
+@pytest.mark.slow
 def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
     large = ['--dataset=digits', '--hidden_size=200', '--batch_size=64', '--steps=2']
     for flags, number in ((SMALL, 1), (large, max(n for n in range(1, CORES + 1) if 64 % n == 0))):
@@ -185,6 +187,7 @@ def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
             assert noted == number
 
 
+@pytest.mark.slow
 def test_a_program_that_was_compiled_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR')
@@ -198,6 +201,7 @@ def test_a_program_that_was_compiled_is_kept(tmp_path, monkeypatch):
     same(final(tmp_path / 'again'), final(tmp_path / 'off'))
 
 
+@pytest.mark.slow
 def test_layers_directions_views_and_devices_all_run(tmp_path):
     flags = ['--cell=gru', '--layers=2', '--bidirectional', '--view=permuted', '--optimizer=sgd', '--momentum=0.9', '--clip=inf']
     rest = '--devices=2', f'--out={tmp_path / "run"}'
@@ -289,6 +293,7 @@ def test_more_size_is_more_parameters(name):
     assert counts == sorted(set(counts))
 
 
+@pytest.mark.slow
 def test_precision_is_of_the_run(tmp_path):
     flags, losses = [*SMALL, '--cell=mingru', '--steps=3'], []
     for precision in ('float32', 'bfloat16'):
@@ -321,15 +326,6 @@ def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
     result = launch('mnist', *flags, f'--out={copy}', '--resume')
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert 'damaged' in result.stderr
-
-
-@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
-def test_recipes_train_on_mnist(recipe, tfds_folder, tmp_path):
-    result = launch('mnist', f'--flagfile={recipe}', f'--data_dir={tfds_folder}', '--steps=60', f'--out={tmp_path / "run"}')
-    assert result.returncode == 0, result.stderr
-    summary = json.loads((tmp_path / 'run' / 'summary.json').read_text())
-    assert summary['steps'] == 60
-    assert summary['test_loss'] < np.log(10)
 
 
 def test_help_lists_the_flags():

@@ -6,11 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, launch, refused, shared
+from tests.conftest import launch, refused, shared
 
 pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 
-RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('imdb_*.flags'))
 TINY = ['--max_length=12', '--embedding=4', '--hidden_size=4', '--steps=12', '--eval_every=5', '--eval_examples=100']
 
 
@@ -134,12 +133,3 @@ def test_bad_flags_are_one_line(tmp_path):
 def test_a_text_may_be_one_word(tmp_path):
     train(tmp_path / 'run', '--max_length=1')
     assert np.isfinite(json.loads((tmp_path / 'run' / 'summary.json').read_text())['test_loss'])
-
-
-@pytest.mark.parametrize('recipe', RECIPES, ids=lambda path: path.stem)
-def test_recipes_train(recipe, tmp_path):
-    result = launch(
-        'imdb', f'--flagfile={recipe}', f'--data_dir={shared("tfds", "imdb_reviews").parent}', '--steps=3', '--max_length=20',
-        f'--out={tmp_path / "run"}',
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr

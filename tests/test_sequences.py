@@ -9,16 +9,11 @@ import signal
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, launch, refused, same, shared
+from tests.conftest import launch, refused, same
 from tests.test_experiments import final, rows, stopped
 
 pytestmark = pytest.mark.usefixtures('shell')
 
-RECIPES = sorted(path.stem for kind in ('series', 'text', 'memory') for path in (ROOT / 'experiments' / 'recipes').glob(f'{kind}_*.flags'))
-FILES = {  # what recipes read that do not bring their own data
-    'series_etth1': ('--csv', 'timeseries', 'ETTh1.csv'),
-    'text_lstm256': ('--text', 'tinyshakespeare', 'input.txt'),
-}
 TINY = {
     'series': ['--hidden_size=4', '--window=12', '--stride=2', '--batch_size=8', '--epochs=2'],
     'text': ['--hidden_size=8', '--embedding=4', '--batch_size=4', '--window=8', '--lr=1e-2', '--steps=30', '--eval_every=10'],
@@ -61,6 +56,7 @@ def test_a_text_is_learned_in_nats_and_bits(written, book):
     assert json.loads((folder / 'vocabulary.json').read_text()) == sorted(set(book.read_text()))
 
 
+@pytest.mark.slow
 def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
     folder, _ = written
 
@@ -76,6 +72,7 @@ def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
     assert sample('--temperature=0') == sample('--temperature=0')
 
 
+@pytest.mark.slow
 def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_path):
     flags = [f'--text={book}', *TINY['text'], '--steps=400', '--dropout=0.1', '--checkpoint_every=0']
     assert launch('text', *flags, f'--out={tmp_path / "whole"}').returncode == 0
@@ -95,6 +92,7 @@ def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_pa
     assert 'text_crc32' in result.stderr
 
 
+@pytest.mark.slow
 def test_words_of_the_standard_library(tmp_path):
     more = ['--tokens=words', '--vocab_size=200', '--steps=2', '--eval_every=2', '--devices=2', '--window=60']
     printed = run('text', tmp_path / 'run', *more)
@@ -111,6 +109,7 @@ def test_a_memory_task_shows_the_memoryless_guess(tmp_path):
     assert [row['step'] for row in rows(tmp_path / 'run')] == [5, 10, 12]
 
 
+@pytest.mark.slow
 def test_recomputing_changes_no_figure(tmp_path):
     figures = []
     for remat in ((), ('--remat=2',)):
@@ -119,6 +118,7 @@ def test_recomputing_changes_no_figure(tmp_path):
     np.testing.assert_allclose(*figures, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('experiment', TINY)
 def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
     more = {'text': [f'--text={book}'], 'memory': ['--task=adding'], 'series': ['--epochs=1']}[experiment]
@@ -137,6 +137,7 @@ def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
     assert launch('compare', tmp_path / 'sweep' / 'best', f'--out={tmp_path}').returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('experiment', ['text', 'memory'])
 def test_a_lane_is_the_run_alone(experiment, book, tmp_path):
     more = {'text': [f'--text={book}'], 'memory': ['--dropout=0.2']}[experiment]
@@ -191,22 +192,13 @@ def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
     assert (folder / 'forecast.png').stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_several_columns_in_and_out(tables, tmp_path):
     run('series', tmp_path / 'all', f'--csv={tables / "good.csv"}', '--column=all', '--horizon=3', '--split=80,20,20')
     errors = json.loads((tmp_path / 'all' / 'errors.json').read_text())
     assert list(errors['3']['net']) == ['sold', 'price', 'standardised']
     run('series', tmp_path / 'one', f'--csv={tables / "good.csv"}', '--column=price', '--inputs=all')
     assert list(json.loads((tmp_path / 'one' / 'errors.json').read_text())['1']['net']) == ['price', 'standardised']
-
-
-@pytest.mark.parametrize('recipe', RECIPES)
-def test_recipes_train(recipe, tmp_path):
-    more = ['--steps=3', '--warmup=0', '--hidden_size=8', f'--out={tmp_path / "run"}']
-    if recipe in FILES:
-        flag, *parts = FILES[recipe]
-        more.append(f'{flag}={shared("raw", *parts)}')
-    result = launch(recipe.split('_')[0], f'--flagfile={ROOT}/experiments/recipes/{recipe}.flags', *more)
-    assert result.returncode == 0, result.stderr
 
 
 def test_bad_series_are_one_line(tables, tmp_path):

@@ -82,6 +82,7 @@ CASES += [
 both_ways = pytest.mark.parametrize('each', [jax.vmap, in_turn], ids=['vmap', 'in_turn'])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'hyper', 'options'), CASES)
 @jax.numpy_dtype_promotion('standard')  # optax's schedules promote their step count
 def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):

@@ -1,0 +1,54 @@
+"""Every recipe trains, for a few steps."""
+
+import json
+import math
+
+import pytest
+
+from rnnlab.cells import CELLS
+from tests.conftest import ROOT, forked, shared
+
+pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
+
+RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('*.flags'))
+FEW = {  # steps, and what is made smaller
+    'imdb': [3, '--max_length=20'],
+    'memory': [3, '--hidden_size=8'],
+    'mnist': [60],
+    'series': [3, '--hidden_size=8'],
+    'text': [3, '--warmup=0', '--hidden_size=8'],
+}
+READ = {  # by recipe or experiment, what does not bring its own data
+    'imdb': ('--data_dir', 'tfds'),
+    'mnist': ('--data_dir', 'tfds'),
+    'series_etth1': ('--csv', 'raw', 'timeseries', 'ETTh1.csv'),
+    'text': ('--text', 'raw', 'tinyshakespeare', 'input.txt'),
+}
+LOSS = {'text': 'best_validation_loss'}
+MORE = {'series_etth1': ['--split=864,288,288']}
+
+
+@pytest.mark.parametrize('group', ['imdb', 'memory', 'mnist', 'series_etth1', 'series_lstm2x8', 'text'])
+def test_recipes_train(group, tmp_path):
+    experiment = group.split('_')[0]
+    names = [path.stem for path in RECIPES if path.stem.startswith(group)]
+    steps, *flags = [*FEW[experiment], *MORE.get(group, [])]
+    if group in READ:
+        flag, *parts = READ[group]
+        flags.append(f'{flag}={shared(*parts)}')
+    each = [[f'--flagfile={ROOT}/experiments/recipes/{name}.flags', f'--steps={steps}', *flags, f'--out={name}'] for name in names]
+    for name, (code, _, err) in zip(names, forked(experiment, each, tmp_path), strict=True):
+        assert code == 0, (name, err)
+        summary = json.loads((tmp_path / name / 'summary.json').read_text())
+        assert summary['steps'] == steps
+        assert summary[LOSS.get(experiment, 'test_loss')] < (math.log(10) if experiment == 'mnist' else math.inf)
+
+
+def test_every_recipe_is_tried():
+    names = {path.stem for path in RECIPES}
+    assert {name for name in names if name.split('_')[0] not in FEW} == {'every_cell'}
+
+
+def test_one_recipe_has_every_cell():
+    lines = (ROOT / 'experiments' / 'recipes' / 'every_cell.flags').read_text().splitlines()
+    assert [line.removeprefix('--sweep=cell=').split(',') for line in lines if line.startswith('--sweep=cell=')] == [[*CELLS]]
