@@ -25,6 +25,7 @@ def engines(cell: Cell) -> list[str]:
     if isinstance(cell.form, Linear):
         # Milliseconds of a gradient of the recurrence alone, (T, B, H), a step after another and associative, two cores: 4.5 and 55
         # (256, 32, 128), 172 and 577 (4096, 32, 128), 34 and 109 (65536, 1, 64). An accelerator waits for every step: not measured.
+        # A scan with the products inside takes from 0.7 (an LRU, two inputs, T = 200) to 4 times as long (T = 16384, batch of 1).
         return ['linear', 'associative', 'scan'] if jax.default_backend() == 'cpu' else ['associative', 'linear', 'scan']
     return ['scan']
 
