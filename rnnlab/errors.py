@@ -18,5 +18,6 @@ def positive(what: str, value) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of some library says, as far as it fits into a line of ours."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    """What an error of some library says, as far as it fits into a line of ours; what stands before a colon alone says nothing."""
+    first, second, *_ = [line.strip() for line in str(error).splitlines() if line.strip()] + [type(error).__name__, '']
+    return f'{first} {second}' if first.endswith(':') else first

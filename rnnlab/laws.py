@@ -81,25 +81,27 @@ def structure(name: str, make: Callable[[int], Cell], inputs: int = D, hidden_si
         if not isinstance(cell, Cell):
             raise LawBroken(f'{name}({hidden_size}) must give a Cell, not {type(cell).__name__}')
         params = jax.eval_shape(lambda key: cell.init(key, inputs, jnp.float32), jax.random.key(0))
+        if not isinstance(cell.form, Chain) and not isinstance(params, dict):
+            raise LawBroken(f'{name}: init must give a dict of arrays, not {type(params).__name__}')
         before = jax.eval_shape(lambda params: cell.carry(params, (B,)), params)
+        if not isinstance(cell.form, Chain) and 'h' not in getattr(before, '_fields', ()):
+            raise LawBroken(f'{name}: carry must give a NamedTuple with a field h, not {type(before).__name__}')
         x = jax.ShapeDtypeStruct((B, inputs), jnp.float32)
-        after, y = jax.eval_shape(cell.step, params, before, x)
+        stepped = jax.eval_shape(cell.step, params, before, x)
+        if type(stepped) is not tuple or len(stepped) != 2:
+            raise LawBroken(f'{name}: step must give a pair, the carry and the output, not {type(stepped).__name__}')
+        after, y = stepped
     except LawBroken:
         raise
     except Exception as error:  # whatever somebody's own cell raises
         raise LawBroken(f'{law}for x {[B, inputs]} it raises {type(error).__name__}: {first_line(error)}') from error
-    if not isinstance(cell.form, Chain):
-        if not isinstance(params, dict):
-            raise LawBroken(f'{name}: init must give a dict of arrays, not {type(params).__name__}')
-        if 'h' not in getattr(before, '_fields', ()):
-            raise LawBroken(f'{name}: carry must give a NamedTuple with a field h, not {type(before).__name__}')
     if str(jax.tree.structure(before)) != str(jax.tree.structure(after)) or shapes(before) != shapes(after):
         raise LawBroken(f'{law}for x {[B, inputs]} the carry was {shapes(before)} and became {shapes(after)}')
     for what, tree in (('the params', params), ('the output', y)):
         if wrong := {path: shape for path, shape in shapes(tree).items() if not shape.startswith('float32')}:
             raise LawBroken(f'{law}for params and x in float32, {what} has {wrong}')
     if y.shape[:-1] != (B,):
-        raise LawBroken(f'{law}for x {[B, inputs]} the output is {list(y.shape)}, not {[B]} and its features')
+        raise LawBroken(f'{law}for x {[B, inputs]} the output is {list(y.shape)}, and should be [{B}, features]')
 
 
 def make_case(cell: Cell) -> Case:

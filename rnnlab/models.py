@@ -50,7 +50,8 @@ def classifier(
 ) -> Model:
     """A sequence in, the logits of its class out: a network with `classes` outputs, and a pool.
 
-    Of two classes, the readout has the logit of the second alone; that of the first is 0.
+    Of two classes, the readout has the logit of the second alone; that of the first is 0. A readout of two logits, as other frameworks
+    have it, is that of a network with outputs=2 and a pool.
     """
     positive('classes', classes)
     known('pool', pool, POOLS)
@@ -91,10 +92,17 @@ def network(
         pool: what of the highest layer's outputs is read out: a name of POOLS; None: those of every step.
         dropout: the share of it that is left out in training, the same at every step; None is off. Layers have their own.
         init: the start of embedding and dense maps; cells have their own.
+
+    What it gives raises InputError for params and inputs of other shapes than these.
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
-    start = preset(init)
+    if pool is not None:
+        known('pool', pool, POOLS)
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise InputError(f'layers are a list of what recurrent(cell) and bidirectional(cell, cell) give, not of {type(layer).__name__}')
+    start, features = preset(init), inputs
     named = {f'layer_{number}': layer for number, layer in enumerate(layers, 1)}
 
     def init_params(key, dtype=float):
@@ -119,6 +127,8 @@ def network(
         return params
 
     def run(params, inputs, lengths=None, keys=None, carry=None):
+        if vocabulary is None and (inputs.ndim != 3 or inputs.shape[-1] != features):
+            raise InputError(f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for')
         inputs = jnp.moveaxis(inputs, 0, 1)  # time first
         ys = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
         if dense is not None:
@@ -128,11 +138,14 @@ def network(
             options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
             after[name], ys = layer.apply(params[name], ys, None if carry is None else carry[name], lengths=lengths, **options)
         y = ys if pool is None else POOLS[pool](params.get(pool), ys, lengths)
+        if (there := params['readout']['kernel'].shape) != (y.shape[-1], outputs):
+            two = '; of two classes a classifier has one logit, and network(..., outputs=2) both' if (there[-1], outputs) == (2, 1) else ''
+            raise InputError(f'the params of the readout have a kernel {list(there)}, the network {[y.shape[-1], outputs]}{two}')
         if keys is not None and dropout is not None:
             mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
-        outputs = affine(params['readout'], y)
-        return after, jnp.moveaxis(outputs, 0, 1) if pool is None else outputs
+        read = affine(params['readout'], y)
+        return after, jnp.moveaxis(read, 0, 1) if pool is None else read
 
     def carry(params, batch: int):
         return {name: layer.carry(params[name], (batch,)) for name, layer in named.items()}

@@ -131,6 +131,7 @@ ALIKE = np.repeat([[1.0, 2.0]], LENGTHS.sum(), axis=0)
 MISSES = [
     (ragged(x=np.where(np.arange(LENGTHS.sum())[:, None] == LENGTHS[:3].sum() + 1, np.inf, 1.0)), ['inf in sequence 3, step 1, column 0']),
     ({'y': LABELS}, ['no array x;', 'lengths']),
+    (ragged(length=LENGTHS), ["an array 'length'", 'x, y, lengths', '_test']),
     ({'x': padded(filler=0)}, ['no array y']),
     ({'x': np.zeros((2, 2, 2, 2)), 'y': LABELS}, ['x [2, 2, 2, 2]', '[N, T, D] or [N, T]']),
     ({'x': np.array(['a', 'b']), 'y': LABELS}, ['x should hold numbers']),

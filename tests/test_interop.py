@@ -193,6 +193,8 @@ def test_torch_cells_parts_and_files(tmp_path):
     same(np.asarray(ten), whole['memory'].weight_ih_l10.detach().float().numpy().T.astype(jnp.bfloat16))
     with pytest.raises(InputError, match='prefix'):
         from_torch(whole)
+    with pytest.raises(InputError, match='max_norm'):
+        from_torch(torch.nn.Embedding(7, D, max_norm=1.0))
 
 
 @pytest.fixture

@@ -37,6 +37,9 @@ def leaky(*, step=None, **other):
     return make
 
 
+H = laws.H
+
+
 def narrowed(params, carry, x):
     return Hidden(carry.h[..., :1]), carry.h
 
@@ -73,6 +76,9 @@ def wrong_form(hidden_size):
         (leaky(step=promoted), ['float32', 'the output has', 'int']),
         (leaky(step=lambda params, carry, x: (carry, x @ carry.h)), ["step keeps the carry's", 'TypeError']),
         (lambda size: size, ['must give a Cell, not int']),
+        (leaky(step=lambda params, carry, x: carry), ['a pair, the carry and the output, not Hidden']),
+        (leaky(step=lambda params, carry, x: (carry, x[..., 0])), ['the output is [3]', 'should be [3, features]']),
+        (leaky(carry=lambda params, batch: jnp.zeros((*batch, H))), ['a NamedTuple with a field h, not']),
         (leaky(step=mixed), ['a step takes any leading axes']),
         (leaky(step=counting), ['gradients are finite differences', 'derivative', 'differs by']),
         (wrong_form, ['unroll is the loop over its steps', 'engine gated', '[3, 5] differs by', '1e-10 is allowed']),

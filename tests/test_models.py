@@ -176,8 +176,23 @@ def test_describe_goes_into_stacks_and_directions():
         ({'inputs': 0}, 'inputs'),
         ({'classes': 0}, 'classes'),
         ({'init': 'caffe'}, 'known ones'),
+        ({'layers': [lstm(2)]}, 'recurrent.* not of Cell'),
     ],
 )
 def test_bad_arguments_say_what_is_wrong(change, words):
     with pytest.raises(InputError, match=words):
         classifier(**{'layers': [recurrent(lstm(2))], 'inputs': 3, 'classes': 2, **change})
+
+
+def test_params_and_inputs_of_another_network_are_refused():
+    net = classifier([recurrent(lstm(4))], inputs=3, classes=2)
+    params, xs = net.init(jax.random.key(0)), jnp.ones((2, 5, 3))
+    with pytest.raises(InputError, match=r'inputs \[2, 5, 7\] should be \[B, T, 3\]'):
+        net.apply(params, jnp.ones((2, 5, 7)))
+    with pytest.raises(InputError, match=r'kernel \[4, 1\], the network \[4, 7\]'):
+        classifier([recurrent(lstm(4))], inputs=3, classes=7).apply(params, xs)
+    both = network([recurrent(lstm(4))], inputs=3, outputs=2, pool='last').init(jax.random.key(0))
+    with pytest.raises(InputError, match=r'outputs=2'):
+        net.apply(both, xs)
+    with pytest.raises(InputError, match='unknown pool'):
+        network([recurrent(lstm(4))], inputs=3, outputs=2, pool='lst')

@@ -260,6 +260,11 @@ def test_a_layer_of_both_directions_cannot_go_on():
         ({'carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))}, r'has the shapes \[3, 4\], not \[2, 4\]'),
         ({'lengths': [1, 2]}, r'lengths must be whole numbers \[3\]'),
         ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
+        ({'lengths': [1, T + 1, 3]}, rf'from 0 to the {T} steps of xs, not from 1 to {T + 1}'),
+        ({'lengths': [1, -1, 3]}, 'not from -1 to 3'),
+        ({'xs': np.ones((T, B, D + 1))}, rf'no step over xs \[{T}, {B}, {D + 1}\] with params'),
+        ({'params': case('lstm')[1]}, 'takes no step'),
+        ({'cell': lstm}, 'a cell such as rnnlab.lstm'),
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
         ({'reset': np.zeros((T, B))}, 'reset must be bool'),
         ({'noise': np.ones(H)}, r'noise .* must be \[3, 4\], not \[4\]'),
@@ -272,7 +277,7 @@ def test_a_layer_of_both_directions_cannot_go_on():
 def test_bad_arguments_say_what_is_wrong(change, words):
     cell, params, xs, _ = case('gru_reset_before')
     with pytest.raises(InputError, match=words):
-        unroll(cell, params, **{'xs': xs, **change})
+        unroll(**{'cell': cell, 'params': params, 'xs': xs, **change})
 
 
 @pytest.mark.slow

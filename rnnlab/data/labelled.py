@@ -70,6 +70,9 @@ def load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
+            if strange := {*file.files} - {name + part for name in OBJECTS for part in ('', TEST)}:
+                arrays_read = f'{", ".join(OBJECTS)}, and these with {TEST} of a test part'
+                raise InputError(f'{path} has an array {min(strange)!r}, which is not read: {arrays_read}; name it so or leave it out')
             for name in names:
                 if name in file.files:
                     arrays[name] = np.asarray(file[name])

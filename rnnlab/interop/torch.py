@@ -24,8 +24,8 @@ def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlin
     nn.Embedding the embedding.
 
     Kernels are transposed and those of Elman cells and LSTMs joined to one of [x, h]; gates have the same order. Both biases
-    are kept, as `bias` and `recurrent_bias`, zeros with bias=False; so to_torch gives back the same bits. torch's dropout
-    between layers is not taken over.
+    are kept, as `bias` and `recurrent_bias`, zeros with bias=False; so to_torch gives back the same bits. Dropout, between
+    layers too, is left out.
 
     Args:
         source: one or a list, in the order in which data passes.
@@ -42,6 +42,10 @@ def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlin
     parts: list[Part] = []
     for module in source if isinstance(source, list) else [source]:
         recurrent_before = any(not isinstance(part, dict) for part in parts)
+        if getattr(module, 'max_norm', None) is not None:
+            raise InputError(f'an nn.Embedding with max_norm={module.max_norm} is not what is computed here; without it it is taken')
+        if type(module).__name__ == 'Dropout':
+            continue
         linear = recurrent_before or type(module).__name__ == 'Linear'
         parts += parts_of(state_of(module), NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)], linear)
     return assembled(parts)
@@ -152,6 +156,5 @@ def selected(state: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 def unknown(state: dict[str, Any]) -> InputError:
     names = ', '.join([*state][:4]) + (', ...' if len(state) > 4 else '')
-    return InputError(
-        f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; of a bigger module name one with prefix'
-    )
+    parts = "of a bigger module name its parts in order, as in prefix=['lstm', 'last']"
+    return InputError(f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; {parts}')

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
-from rnnlab.errors import InputError, known, positive
+from rnnlab.errors import InputError, first_line, known, positive
 from rnnlab.recurrence.gated import gated
 from rnnlab.recurrence.linear import associative, linear
 from rnnlab.recurrence.masking import Inputs, cuts, holding, masked, masks, within, zeroed
@@ -75,9 +75,11 @@ def unroll(
         engine: a name of ENGINES; None takes the first of `engines`. Forward mode has 'scan' alone.
 
     Raises:
-        InputError: a carry, lengths, reset, noise or zoneout that do not fit xs, an unknown engine, one that cannot run this cell,
-            bptt or remat that are no whole number above zero.
+        InputError: params, a carry, lengths, reset, noise or zoneout that do not fit xs, an unknown engine, one that cannot run this
+            cell, bptt or remat that are no whole number above zero.
     """
+    if not isinstance(cell, Cell):
+        raise InputError(f'unroll takes a cell such as rnnlab.lstm(128), not {type(cell).__name__}')
     for name, number in (('bptt', bptt), ('remat', remat)):
         if number is not None:
             positive(name, number)
@@ -89,6 +91,8 @@ def unroll(
         lengths = jnp.asarray(lengths)
         if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise InputError(f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}')
+        if not isinstance(lengths, jax.core.Tracer) and lengths.size and not 0 <= lengths.min() <= lengths.max() <= time_steps:
+            raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {lengths.min()} to {lengths.max()}')
     if reset is not None:
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
@@ -111,6 +115,12 @@ def unroll(
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
+    try:
+        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), noise)
+    except (KeyError, TypeError, ValueError) as error:
+        there = {jax.tree_util.keystr(path): list(jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+        raise InputError(f'the cell takes no step over xs {list(xs.shape)} with params {there}: {first_line(error)}') from error
+
     held = None if not zoneout else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
 
     possible = engines(cell)
@@ -126,7 +136,6 @@ def unroll(
     if at_once:  # only the last h is read
         over_time = over_time._replace(read=lambda *_: ())
     elif last:
-        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), noise)
         state, over_time = (carry, jnp.zeros(y.shape, y.dtype)), holding(over_time)
 
     def run(state, inputs):
