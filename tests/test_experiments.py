@@ -15,10 +15,11 @@ import pytest
 
 from experiments.budget import largest
 from experiments.flags import CORES
+from rnnlab import laws
 from rnnlab.cells import CELLS
 from rnnlab.describe import count
 from rnnlab.models import network
-from rnnlab.recurrence import recurrent
+from rnnlab.recurrence import engines, recurrent
 from tests.conftest import ROOT, command, forked, launch, refused, same
 
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
@@ -61,25 +62,13 @@ def whole(tmp_path_factory):
     return flags, folder, result.stdout
 
 
-OWN = """
-import jax
-import jax.numpy as jnp
-from rnnlab.cells import Cell, Hidden
+def readme(section):
+    """The blocks of Python in a section of the README."""
+    (text,) = (text for text in re.split(r'\n##+ ', (ROOT / 'README.md').read_text()) if text.startswith(f'{section}\n'))
+    return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
 
 
-def mycell(hidden_size):
-    def init(key, inputs, dtype=float):
-        return {'kernel': jax.random.normal(key, (inputs, hidden_size), dtype) / inputs**0.5, 'u': jnp.ones(hidden_size, dtype)}
-
-    def carry(params, batch_shape):
-        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['u'].dtype))
-
-    def step(params, carry, x):
-        h = jnp.tanh(x @ params['kernel'] + carry.h * params['u'])
-        return Hidden(h), h
-
-    return Cell(init, carry, step)
-
+NARROW = """
 
 def narrow(hidden_size):
     return mycell(hidden_size)._replace(step=lambda params, carry, x: (Hidden(carry.h[..., :1]), carry.h))
@@ -88,7 +77,7 @@ def narrow(hidden_size):
 
 @pytest.mark.slow
 def test_a_cell_of_ones_own_trains_sweeps_and_is_explained(tmp_path):
-    (tmp_path / 'mymodule.py').write_text(OWN)
+    (tmp_path / 'mymodule.py').write_text(readme('A cell of your own')[0] + NARROW)
     flags = ['--sweep=cell=mymodule:mycell,elman', '--sweep=seed=0,1', '--steps=3', '--zoneout=0.1', '--trainable_carry', '--out=both']
     result = launch('mnist', *SMALL, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -343,12 +332,30 @@ def test_launch_lists_what_there_is():
     assert "no experiment 'mnsit'" in result.stderr
 
 
+@pytest.mark.slow
+def test_the_readmes_cells_keep_every_law():
+    _, faster = readme('A cell of your own')
+    made: dict = {}
+    exec(faster, made)
+    for name, engine in (('forgetting', 'gated'), ('forgetting_inputs', 'linear')):
+        assert engines(made[name](5))[0] == engine
+        laws.check(name, made[name])
+
+
+@pytest.mark.slow
+def test_the_readme_reads_a_runs_parameters(tmp_path):
+    launch('mnist', '--dataset=digits', '--steps=20', '--out=runs/first', cwd=tmp_path)
+    (block,) = readme('What a run shows and keeps')
+    result = subprocess.run([sys.executable, '-c', block], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / 'runs' / 'first' / 'summary.json').read_text())
+    assert float(result.stdout) == pytest.approx(summary['test_accuracy'])
+
+
 def test_the_readmes_code_runs():
-    readme = (ROOT / 'README.md').read_text()
-    sections = {section.partition('\n')[0]: re.findall(r'```python\n(.*?)```', section, re.DOTALL) for section in readme.split('\n## ')}
-    cells, alone, lanes, generated = sections['In your own research']
+    cells, alone, lanes, generated = readme('In your own research')
     printed = []
-    for block in (cells, alone + lanes, generated, ''.join(sections['Inside Flax'])):
+    for block in (cells, alone + lanes, generated, ''.join(readme('Inside Flax'))):
         result = subprocess.run([sys.executable, '-W', 'error', '-c', block], capture_output=True, text=True, cwd=ROOT, timeout=300)
         assert result.returncode == 0, result.stderr
         printed.append(result.stdout)

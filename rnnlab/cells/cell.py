@@ -152,7 +152,10 @@ def plain(init, carry, whole, gates, form=None) -> Cell:
 
 
 def gated(init, carry, affine, pointwise, gates, ready=None, takes_noise=True) -> Cell:
-    """A cell of one affine map and elementwise work; the step follows from the two. Without recurrent products it takes no noise."""
+    """A cell of one affine map and elementwise work; the step follows from the two. Without recurrent products it takes no noise.
+
+    init and carry as in Cell, affine, pointwise and ready as in Gated; gates names what pointwise gives last.
+    """
 
     def whole(params, carry, x, noise=None):
         return pointwise(params, carry, named(affine(params, dropped(carry, noise), x)))
@@ -163,7 +166,10 @@ def gated(init, carry, affine, pointwise, gates, ready=None, takes_noise=True) -
 
 
 def linear(init, carry, drive, read, gates) -> Cell:
-    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no noise."""
+    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no noise.
+
+    init and carry (Hidden) as in Cell, drive and read as in Linear; gates names what drive gives last.
+    """
 
     def step(params, carry, x):
         a, b, _ = drive(params, x)
