@@ -299,7 +299,7 @@ def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(name, re
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize('name', ['mingru', 'lru'])
 def test_however_long_the_parts_of_a_linear_cell_are_the_gradient_is_the_same(name, reverse, monkeypatch):
-    monkeypatch.setattr(sys.modules['rnnlab.recurrence.linear'], 'PART', 4)  # leaves some over
+    monkeypatch.setattr(sys.modules['rnnlab.recurrence.linear'], 'STEPS', 4)  # leaves some over
     cell, params, xs, carry = case(name)
     options = {'lengths': LENGTHS, 'reset': RESET, 'reverse': reverse, 'bptt': 3}
 

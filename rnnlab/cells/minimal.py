@@ -1,7 +1,8 @@
 """The minimal GRU and LSTM: gates that see the input alone, so that all steps can be computed at once."""
 
 import jax.numpy as jnp
-from jax.nn import log_sigmoid, sigmoid
+from jax import lax
+from jax.nn import sigmoid
 
 from rnnlab.cells.cell import Cell, Hidden, biased, linear, named
 from rnnlab.errors import positive
@@ -40,8 +41,10 @@ def minlstm(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """
 
     def of(i, f, g):
-        share = log_sigmoid(f) - log_sigmoid(i)  # the quotients themselves would be 0 / 0 where both gates are shut
-        i, f = sigmoid(-share), sigmoid(share)
+        least = lax.stop_gradient(jnp.minimum(jnp.minimum(i, f), 0))  # nothing overflows, nor is it 0 / 0 where both gates are shut
+        one, of_i, of_f = jnp.exp(least), jnp.exp(least - i), jnp.exp(least - f)
+        both = 2 * one + of_i + of_f
+        i, f = (one + of_f) / both, (one + of_i) / both
         return f, i * g, (i, f, g)
 
     return minimal(hidden_size, ('i', 'f', 'g'), of, init)
