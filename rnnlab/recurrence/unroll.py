@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
@@ -91,8 +92,10 @@ def unroll(
         lengths = jnp.asarray(lengths)
         if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise InputError(f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}')
-        if not isinstance(lengths, jax.core.Tracer) and lengths.size and not 0 <= lengths.min() <= lengths.max() <= time_steps:
-            raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {lengths.min()} to {lengths.max()}')
+        if not isinstance(lengths, jax.core.Tracer) and lengths.size:
+            least, greatest = np.min(np.asarray(lengths)), np.max(np.asarray(lengths))
+            if not 0 <= least <= greatest <= time_steps:
+                raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {least} to {greatest}')
     if reset is not None:
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
