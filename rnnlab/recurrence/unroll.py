@@ -93,9 +93,9 @@ def unroll(
         if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise InputError(f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}')
         if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-            least, greatest = np.min(np.asarray(lengths)), np.max(np.asarray(lengths))
-            if not 0 <= least <= greatest <= time_steps:
-                raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {least} to {greatest}')
+            given = np.asarray(lengths)  # whose extremes no trace around takes part in
+            if not 0 <= given.min() <= given.max() <= time_steps:
+                raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {given.min()} to {given.max()}')
     if reset is not None:
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
