@@ -28,7 +28,6 @@ from experiments.contenders import CONTENDERS, SHAPES, WHATS
 from experiments.display import console
 from experiments.flags import FLAGS
 from rnnlab import plots, runs
-from rnnlab.cells import find
 from rnnlab.errors import InputError, known
 from rnnlab.tables import markdown
 
@@ -43,7 +42,7 @@ experiments.flags.pictures()
 flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.')
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE_list('cells', list(BENCH_CELLS), f'Any cells; peers have {", ".join(BENCH_CELLS)}.')
+flags.DEFINE(experiments.flags.CellsParser(), 'cells', list(BENCH_CELLS), f'Any cells; peers have {", ".join(BENCH_CELLS)}.')
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
 flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
 
@@ -84,7 +83,7 @@ def main() -> None:
         }  # fmt: skip
         if 'length' in FLAGS.what:
             experiments.flags.set_defaults({'cells': list(LENGTH_CELLS)})
-        for flag in ('what', 'shapes', 'cells'):
+        for flag in ('what', 'shapes'):
             if not FLAGS[flag].value:
                 raise InputError(f'--{flag} names nothing to time')
         for what in FLAGS.what:
@@ -103,8 +102,6 @@ def time_shapes() -> None:
     """Every library does every piece of work, in a process of its own that lives as long as the benchmark, by turns."""
     for shape in FLAGS.shapes:
         known('shape', shape, SHAPES)
-    for cell in FLAGS.cells:
-        find(cell)
     costs.installed(FLAGS.peers)
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError, known
 from rnnlab.tables import markdown, new_table, render
 
-flags.DEFINE_list('cell', list(CELLS), 'Cells, by default all; mymodule:mycell, of a file of yours, is held against the laws.')
+CELL = 'Cells, by default all; mymodule:mycell, of a file of yours, is held against the laws.'
+flags.DEFINE(experiments.flags.CellsParser(), 'cell', list(CELLS), CELL)
 flags.DEFINE_list('peers', list(PEERS), f'Libraries: {", ".join(PEERS)}; those that are not installed are left out.')
 flags.DEFINE_boolean('laws', False, 'Hold all these cells against the laws too, some eight seconds each.')
 flags.DEFINE_string('out', '.', 'Folder of conformance.md and conformance.json.')
@@ -50,10 +51,6 @@ Table = dict[str, dict[str, Figures | None]]  # by row and column; None: the lib
 def main() -> None:
     jax.config.update('jax_enable_x64', True)
     os.environ['KERAS_BACKEND'] = 'jax'
-    if not FLAGS.cell:
-        raise InputError('--cell names nothing to check')
-    for name in FLAGS.cell:
-        find(name)
     for peer in FLAGS.peers:
         known('peer', peer, PEERS)
     own, registered = ([name for name in FLAGS.cell if (name in CELLS) == there] for there in (False, True))

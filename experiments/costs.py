@@ -211,8 +211,6 @@ def compiled(apply: Callable, params: Any, inputs: Any) -> Callable[[], Any]:
 
 def time_lengths() -> None:
     """The gradient over ever longer sequences, for each cell in every engine that runs it, by turns."""
-    for cell in FLAGS.cells:
-        find(cell)
     folder, unit = Path(FLAGS.out), f'batch {LENGTH_BATCH}, {LENGTH_INPUTS} inputs, {LENGTH_UNITS} units, float32'
     seconds: dict[str, dict[int, list[float]]] = {}
     for time_steps in LENGTHS:

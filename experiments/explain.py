@@ -102,7 +102,6 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     def letters(columns):
         return 'H' if columns == hidden else f'{columns // hidden}H' if columns % hidden == 0 else str(columns)
 
-    every_gate = f'{len(cell.gates)}H' if len(cell.gates) > 1 else 'H'
     table = new_table('what', 'shape', 'letters')
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
     table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
@@ -111,7 +110,8 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
         rows = '+'.join(
             letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D' for source, size in sources.items()
         )
-        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, every_gate if owned else ''])))
+        columns = f'{len(owned)}H' if len(owned) > 1 else 'H' if owned else ''
+        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, columns])))
     if isinstance(cell.form, Gated):
         sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
         for number, leaf in enumerate(sums, 1):

@@ -95,6 +95,16 @@ class CellParser(flags.ArgumentParser):
         return argument
 
 
+class CellsParser(flags.ListParser):
+    """One or more of these, with commas between."""
+
+    def parse(self, argument: str | list[str]) -> list[str]:
+        names = super().parse(argument)
+        if not names:
+            raise ValueError('names no cell')
+        return [CellParser().parse(name) for name in names]
+
+
 def labelled() -> None:
     flags.DEFINE_string('npz', None, 'Labelled sequences as arrays of NumPy: x, y, and lengths where these differ.')
     flags.DEFINE_string('csv', None, 'Labelled sequences as a table, .csv, .xlsx or .parquet: a row a time step, in order of time.')
@@ -111,9 +121,7 @@ def labelled() -> None:
 def cell() -> None:
     flags.DEFINE(CellParser(), 'cell', 'lstm', 'Recurrent cell: one of ' + ', '.join(CELLS) + '; or mymodule:mycell, of a file of yours.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
-    flags.DEFINE_enum(
-        'init', None, list(PRESETS), 'Whose start of the parameters; by default keras, for irnn identity. Some cells have their own.'
-    )
+    flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, of irnn identity; some have their own')
     flags.DEFINE_float('forget_bias', None, 'What the forget gate starts with; by default as --init has it: 1, torch 0.')
     flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates start with; by default no such start.')
     flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
@@ -124,13 +132,8 @@ def cell() -> None:
 
 def layers() -> None:
     cell()
-    flags.DEFINE_integer(
-        'parameters',
-        None,
-        'Choose the hidden size with which all parameters of the model come nearest below so many.',
-        lower_bound=1,
-        upper_bound=10**10,
-    )
+    budget = 'Choose the hidden size with which all parameters of the model come nearest below so many.'
+    flags.DEFINE_integer('parameters', None, budget, lower_bound=1, upper_bound=10**10)
     flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean, max or attention: none.', lower_bound=0)
     flags.DEFINE_integer('bptt', None, 'Steps that a gradient goes back at most; by default all that a sequence has.', lower_bound=1)
     flags.DEFINE_integer(

@@ -24,7 +24,7 @@ from rnnlab.tables import new_table, render
 
 experiments.flags.seed()
 flags.adopt_module_key_flags(experiments.flags)
-flags.DEFINE_list('cells', ['elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'], 'Recurrent cells.')
+flags.DEFINE(experiments.flags.CellsParser(), 'cells', ['elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'], 'Recurrent cells.')
 flags.DEFINE_integer('hidden_size', 128, 'Units.', lower_bound=1)
 flags.DEFINE_integer('inputs', 28, 'Values of a time step.', lower_bound=1)
 flags.DEFINE_integer('draws', 10, 'Starts that are drawn.', lower_bound=2)
@@ -32,15 +32,14 @@ flags.DEFINE_float('chrono', 100.0, 'Longest memory, in steps, of the chrono sta
 
 
 def main() -> None:
-    makers = {name: find(name) for name in FLAGS.cells}
     table = new_table('cell', 'start', 'spectral radius', 'bias of a gate: mean, least, greatest')
     keys = jax.random.split(jax.random.key(FLAGS.seed), FLAGS.draws)
-    for name, make in makers.items():
-        for number, (start, cell) in enumerate(starts(make)):
+    for name in FLAGS.cells:
+        for number, (start, cell) in enumerate(starts(find(name))):
             drawn = [cell.init(key, FLAGS.inputs) for key in keys]
             radii = [spectral_radii(cell, params, FLAGS.inputs) for params in drawn]
             shown = '  '.join(f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0])
-            table.add_row('' if number else name, start, shown, '  '.join(biases(cell, drawn)))
+            table.add_row('' if number else name, start, shown or '—', '  '.join(biases(cell, drawn)) or '—')
         table.add_section()
     console.print(f'{FLAGS.draws} draws, hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs: mean ± standard deviation\n')
     console.print(render(table))

@@ -59,7 +59,8 @@ def owners(cell: Cell, params, inputs: int):
     wider = jax.eval_shape(lambda key: cell.init(key, inputs + 1), jax.random.key(0))
     without_h = used(cell.form.drive, params, x) if isinstance(cell.form, Linear) else set()
     for parameter, leaf in by_rank(params):
-        gates = widths if leaf.shape[-1] == sum(widths.values()) else {}
+        of_its_layer = {gate: size for gate, size in widths.items() if gate.endswith(parameter[parameter.rfind('_') :])}
+        gates = next((some for some in (widths, of_its_layer) if leaf.shape[-1] == sum(some.values())), {})
         sources = {}
         if leaf.ndim == 2:
             of_x = inputs * (wider[parameter].shape[0] - leaf.shape[0])  # one input more is one row more, or one of each step it sees

@@ -52,9 +52,14 @@ def test_reach_is_the_norm_of_the_whole_jacobian(name):
 
 
 def test_spectral_radii_are_those_of_each_gate():
+    def radii(names, matrix):
+        blocks = np.split(np.asarray(matrix), len(names), axis=1)
+        return {name: float(np.abs(np.linalg.eigvals(block)).max()) for name, block in zip(names, blocks, strict=True)}
+
     params = CELLS['lstm'](H).init(jax.random.key(0), 3)
-    recurrent = np.split(np.asarray(params['kernel'])[3:], 4, axis=1)
-    expected = {gate: np.abs(np.linalg.eigvals(block)).max() for gate, block in zip('ifgo', recurrent, strict=True)}
-    close(spectral_radii(CELLS['lstm'](H), params, 3), {gate: float(radius) for gate, radius in expected.items()})
+    close(spectral_radii(CELLS['lstm'](H), params, 3), radii('ifgo', params['kernel'][3:]))
+    params = CELLS['rhn'](H).init(jax.random.key(0), 3)
+    layers = [radii((f'n_{layer}', f't_{layer}'), params[f'recurrent_kernel_{layer}']) for layer in (1, 2, 3)]
+    close(spectral_radii(CELLS['rhn'](H), params, 3), layers[0] | layers[1] | layers[2])
     params = CELLS['lru'](H).init(jax.random.key(0), 3)
     close(spectral_radii(CELLS['lru'](H), params, 3), {'a': float(np.exp(-np.exp(params['nu_log'])).max())})

@@ -153,7 +153,7 @@ def test_compare_says_what_is_no_run(tmp_path, folders, words):
 def test_bench_names_what_it_does_not_know(tmp_path):
     cases = [
         (['--cells=lsmt'], ["unknown cell 'lsmt'", 'mymodule:mycell']),
-        (['--cells='], ['--cells names nothing']),
+        (['--cells='], ['--cells', 'names no cell']),
         (['--what=length', '--cells=irnn,lsmt'], ["unknown cell 'lsmt'", 'irnn']),
         (['--peers=theano'], ["unknown peer 'theano'", 'torch']),
         (['--shapes=cube'], ["unknown shape 'cube'", 'rows64']),
