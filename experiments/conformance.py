@@ -16,7 +16,7 @@ from absl import flags
 
 import experiments.flags
 from experiments import costs
-from experiments.counterparts import IMAGES, OF_DIFFERENCES, TOLERANCE, Image, Peer, claims, numpy
+from experiments.counterparts import IMAGES, TOLERANCE, Image, Peer, claims, numpy
 from experiments.display import console
 from experiments.flags import FLAGS
 from experiments.libraries import PEERS
@@ -109,9 +109,8 @@ def path(name: str, peer: str, above: list[str]) -> Figures | None:
 
 
 def difference(where: str, what: str, mine, theirs, above: list[str]) -> float:
-    tolerance = OF_DIFFERENCES if what == 'derivatives' else TOLERANCE
     try:
-        return laws.compare(tolerance, what, mine, theirs)
+        return laws.compare(TOLERANCE, what, mine, theirs)
     except AssertionError as error:
         above.append(f'{where}: {error}')
         return laws.compare(np.inf, what, mine, theirs)
