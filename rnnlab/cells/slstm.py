@@ -31,8 +31,7 @@ def slstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono:
         y = h'                              [B, H]
 
     W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's start). forget_bias and chrono as in lstm. A
-    sequence starts from m = -1e30, a state that weighs
-    nothing: with trainable_carry only its h learns.
+    sequence starts from m = -1e30, a state that weighs nothing: with trainable_carry only its h learns.
     """
     positive('hidden_size', hidden_size)
     start = preset(init)
