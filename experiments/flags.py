@@ -121,7 +121,7 @@ def labelled() -> None:
 def cell() -> None:
     flags.DEFINE(CellParser(), 'cell', 'lstm', 'Recurrent cell: one of ' + ', '.join(CELLS) + '; or mymodule:mycell, of a file of yours.')
     flags.DEFINE_integer('hidden_size', 128, 'Units of a recurrent layer (of each direction).', lower_bound=1)
-    flags.DEFINE_enum('init', None, list(PRESETS), 'Whose start of the parameters; by default keras, of irnn identity; some have their own')
+    flags.DEFINE_enum('init', None, list(PRESETS), 'How parameters start; by default keras, for irnn identity; some cells have their own.')
     flags.DEFINE_float('forget_bias', None, 'What the forget gate starts with; by default as --init has it: 1, torch 0.')
     flags.DEFINE_float('chrono', None, 'Longest memory, in steps, that the gates start with; by default no such start.')
     flags.DEFINE_float('init_scale', None, 'What the matrices of the recurrent layers start multiplied by.')
