@@ -152,7 +152,8 @@ def probabilities(net: Model, params: Any, inputs: Any, lengths: Any) -> np.ndar
 
 def predict() -> None:
     """Prints the probability of the likeliest label, and the label, for each sequence."""
-    folder, path = recall_run('classify', '--predict=FILE'), FLAGS.predict
+    folder = recall_run('classify', '--predict=FILE', but='id' if FLAGS['id'].present else None)  # another table may call it otherwise
+    path = FLAGS.predict
     names, standard = runs.read_json(folder / runs.LABELS, list), runs.read_json(folder / runs.STANDARD)
     net = network(len(standard), len(names), make_hyper())
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))

@@ -229,7 +229,8 @@ def sweep_report(folder: Path) -> None:
         chosen = ' '.join(f'{name}={shown(value)}' for name, value in winner['settings'].items())
         figures = ', '.join(f'{words} {figure(winner[name])}' for name, words in figures_of(goal).items() if winner.get(name) is not None)
         console.print(f'best trial: {winner["trial"]}, {chosen}: {figures}; its run is {folder / trials.BEST}')
-    console.print(f'{folder / trials.TRIALS} has every trial; drawn: {", ".join(draw_sweep(folder, record, results, rows))}')
+    pictures = draw_sweep(folder, record, results, rows)
+    console.print(f'{folder / trials.TRIALS} has every trial' + f'; drawn: {", ".join(pictures)}' * bool(pictures))
 
 
 def draw_sweep(folder: Path, record: dict[str, Any], results: list[dict], rows: list[dict]) -> list[str]:

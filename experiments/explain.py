@@ -7,6 +7,7 @@ python -m experiments.explain --cell=gru --plot
 import inspect
 import math
 import re
+import textwrap
 from collections.abc import Iterator
 from itertools import dropwhile, product, takewhile
 from pathlib import Path
@@ -62,7 +63,7 @@ def main() -> None:
     console.print('\n'.join(equations(FLAGS.cell)))
     first, *others = engines(cell)
     also = f'; {", ".join(others)} can run it too' if others else ''
-    console.print(f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, it has no recurrent product"}.')
+    console.print(f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, its step takes no noise"}.')
     console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, gates, ys)}')
     console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")
     other = 'the NumPy loop in float64 (rnnlab/reference.py)' if compare is by_reference else 'a loop over its own step in float64'
@@ -75,17 +76,23 @@ def main() -> None:
 
 
 def equations(name: str) -> Iterator[str]:
-    """The first indented lines of the docstring of the cell, the letters in their shapes replaced by numbers."""
+    """The first indented lines of the docstring of the cell, the letters in their shapes replaced by numbers.
+
+    Of a docstring that ends with them nothing is left indented; then they are its second paragraph.
+    """
     sizes = {'B': FLAGS.batch_size, 'D': FLAGS.inputs, 'H': FLAGS.hidden_size}
+
+    def indented(line):
+        return line.startswith('    ')
 
     def number(match):
         times, letter = match.groups()
         return f'{times} x {sizes[letter]}' if times else str(sizes[letter])
 
-    lines = (inspect.getdoc(find(name)) or '').splitlines()
-    block = takewhile(lambda line: line.startswith('    '), dropwhile(lambda line: not line.startswith('    '), lines))
-    for line in block:
-        yield re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line.removeprefix('  '))
+    text = inspect.getdoc(find(name)) or ''
+    block = [*takewhile(indented, dropwhile(lambda line: not indented(line), text.splitlines()))]
+    for line in textwrap.dedent('\n'.join(block) or text.partition('\n\n')[2].partition('\n\n')[0]).splitlines():
+        yield '  ' + re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line)
 
 
 def by_width(parts: dict[str, np.ndarray]) -> dict[int, list[str]]:

@@ -136,9 +136,7 @@ def layers() -> None:
     flags.DEFINE_integer('parameters', None, budget, lower_bound=1, upper_bound=10**10)
     flags.DEFINE_integer('layers', 1, 'Recurrent layers, one above the other; 0 with --pool=mean, max or attention: none.', lower_bound=0)
     flags.DEFINE_integer('bptt', None, 'Steps that a gradient goes back at most; by default all that a sequence has.', lower_bound=1)
-    flags.DEFINE_integer(
-        'remat', None, 'Keep only every N-th carry for the gradient, compute the rest again: less memory, the same result.', lower_bound=1
-    )
+    flags.DEFINE_integer('remat', None, 'Keep only every N-th carry for the gradient: less memory, the same result.', lower_bound=1)
     flags.DEFINE_float('dropout', None, "Share of each layer's and the readout's inputs left out in training, the same ones at every step.")
     flags.DEFINE_float('recurrent_dropout', None, 'Share of the units left out of the recurrent products in training, likewise.')
     flags.DEFINE_float('zoneout', None, 'Share of the units that keep their h at a step of training, others at every step.')
@@ -386,6 +384,9 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
             fail(str(error))
         except MemoryError as error:
             fail(f'this takes more memory than there is: {first_line(error)}')
+        except BrokenPipeError:  # whoever reads what is printed has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         except OSError as error:
             fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
         except KeyboardInterrupt:

@@ -67,7 +67,7 @@ def layers(hyper: Hyper) -> list[Layer]:
         if FLAGS.trainable_carry:
             own = trainable_carry(own)
         if FLAGS.recurrent_dropout is not None and not takes_noise(own):
-            raise InputError(f'--recurrent_dropout goes with a cell that has recurrent products, not {FLAGS.cell}')
+            raise InputError(f'--recurrent_dropout goes with a cell whose step takes noise for its recurrent products, not {FLAGS.cell}')
         fields = jax.eval_shape(partial(start, own))._fields if FLAGS.zoneout_cell is not None else ('c',)
         if 'c' not in fields or 'm' in fields:
             raise InputError(f'--zoneout_cell goes with a cell that has a memory c beside h, and no more, not {FLAGS.cell}')

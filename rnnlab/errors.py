@@ -17,6 +17,12 @@ def positive(what: str, value) -> None:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
 
 
+def share(what: str, value) -> None:
+    """Raises InputError for a number that is not at least 0 and below 1; arrays, which a trace may hold, are taken as they are."""
+    if isinstance(value, int | float) and not 0 <= value < 1:
+        raise InputError(f'{what} must be at least 0 and below 1, not {value!r}')
+
+
 def first_line(error: BaseException) -> str:
     """What an error of some library says, as far as it fits into a line of ours; what stands before a colon alone says nothing."""
     first, second, *_ = [line.strip() for line in str(error).splitlines() if line.strip()] + [type(error).__name__, '']

@@ -91,6 +91,9 @@ def structure(name: str, make: Callable[[int], Cell], inputs: int = D, hidden_si
         if type(stepped) is not tuple or len(stepped) != 2:
             raise LawBroken(f'{name}: step must give a pair, the carry and the output, not {type(stepped).__name__}')
         after, y = stepped
+        values = jax.eval_shape(cell.values, params, before, x) if cell.values else ()
+        if cell.values and len(values) != len(cell.gates):
+            raise LawBroken(f'{name}: gates names {len(cell.gates)}, {", ".join(cell.gates)}, and there are the values of {len(values)}')
     except LawBroken:
         raise
     except Exception as error:  # whatever somebody's own cell raises
@@ -300,11 +303,10 @@ def finite_differences(case: Case) -> Iterator[Claim]:
     yield 'derivative', np.float64(along(f(*at, lengths, reset, case.noise)[1])), np.float64((high - low) / (2 * EPSILON))
 
 
-def gates_have_names(case: Case) -> Iterator[Claim]:
+def gates_are_finite(case: Case) -> Iterator[Claim]:
     if case.cell.values is None:
         return
     values = jax.jit(case.cell.values)(case.params, case.carry, case.xs[0])
-    yield 'number of gates', np.int64(len(values)), np.int64(len(case.cell.gates))
     yield 'entries of gates that are not finite', np.int64(sum(np.sum(~np.isfinite(value)) for value in values)), np.int64(0)
 
 
@@ -334,6 +336,6 @@ LAWS: dict[str, Callable[[Case], Iterator[Claim]]] = {
     'a lane is a run alone': a_lane_is_a_run_alone,
     'forward mode is reverse mode': forward_mode,
     'gradients are finite differences': finite_differences,
-    'gates have names': gates_have_names,
+    'gates are finite': gates_are_finite,
     'noise scales what recurrent products read': noise_scales_the_rows,
 }

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from rnnlab.errors import InputError
+
 
 class Loss(NamedTuple):
     """figures: the names and types of what is summed; 'loss' is what training makes small.
@@ -28,6 +30,7 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
     """
 
     def sums(logits, labels, asked):
+        alike('a label', logits.shape[:-1], labels)
         asked = asked & (labels >= 0)
         labels = jnp.maximum(labels, 0)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -52,8 +55,15 @@ def squared_error() -> Loss:
     """
 
     def sums(outputs, labels, asked):
+        alike('a number', outputs.shape, labels)
         asked = jnp.expand_dims(asked, -1) & ~jnp.isnan(labels)
         error = jnp.where(asked, outputs - jnp.where(asked, labels, 0).astype(outputs.dtype), 0)
         return {'loss': jnp.sum(error**2), 'mae': jnp.sum(jnp.abs(error))}, jnp.sum(asked, dtype=jnp.int32)
 
     return Loss({'loss': float, 'mae': float}, sums)
+
+
+def alike(what: str, shape: tuple[int, ...], labels: Array) -> None:
+    """Raises InputError for labels that would be spread over outputs of another shape."""
+    if labels.shape != shape:
+        raise InputError(f'there should be {what} for each of the outputs, {list(shape)}, and the labels are {list(labels.shape)}')

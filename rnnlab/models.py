@@ -1,6 +1,6 @@
 """Models: an embedding or a dense map of the inputs, recurrent layers, and a dense readout at every step or of what is pooled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnlab.cells.cell import biased
-from rnnlab.errors import InputError, known, positive
+from rnnlab.errors import InputError, known, positive, share
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 from rnnlab.recurrence import Layer, dropout_mask
@@ -97,6 +97,7 @@ def network(
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
+    share('dropout', dropout)
     if pool is not None:
         known('pool', pool, POOLS)
     for layer in layers:
@@ -127,6 +128,9 @@ def network(
         return params
 
     def run(params, inputs, lengths=None, keys=None, carry=None):
+        there = [*params] if isinstance(params, Mapping) else type(params).__name__
+        if missing := [name for name in (*named, 'readout') if name not in there]:
+            raise InputError(f'params must be what init of this network gives, with {missing[0]!r} among them; these are {there}')
         if vocabulary is None and (inputs.ndim != 3 or inputs.shape[-1] != features):
             raise InputError(f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for')
         inputs = jnp.moveaxis(inputs, 0, 1)  # time first

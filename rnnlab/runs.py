@@ -23,7 +23,7 @@ def check_folder(folder: Path, config: dict[str, Any], resume: bool | None, name
     path, kind = folder / name, 'run' if name == CONFIG else 'sweep'
     if not path.exists():
         if resume:
-            raise InputError(f'{folder} holds no {kind} to resume; leave resume out to start one there')
+            raise InputError(f'{folder} holds no {kind} to resume; leave --resume out to start one there')
         # A file of that name may be about to be there, or a writer of it was killed.
         if folder.exists() and (not folder.is_dir() or not all(other.name.startswith(name) for other in folder.iterdir())):
             raise InputError(f'{folder} holds something that is no {kind}; name a new folder')

@@ -166,7 +166,7 @@ MISSES_OF_TABLES = [
     ({'id': [1], 'label': [1]}, [], ['columns of numbers beside']),
     ({'id': [], 'label': [], 'x': []}, [], ['no rows']),
     (ROWS, ['x', 'y'], ["no column 'y'"]),
-    (ROWS, ['x', 'label'], ['beside']),
+    (ROWS, ['x', 'label'], ["--inputs names 'label'", 'the --label column']),
     (ROWS, [], ["label 'run' has 1 sequence(s)"]),
 ]
 
@@ -186,6 +186,11 @@ def refuses(path, words, inputs=()):
         dataset(path, inputs)
     assert [word for word in words if word not in str(error.value)] == [], error.value
     assert '\n' not in str(error.value)
+
+
+def test_a_column_has_one_use(tmp_path):
+    with pytest.raises(InputError, match="--id and --label both name 'id'"):
+        read_rows(write_csv(tmp_path / 'x.csv', ROWS), 'id', 'id')
 
 
 def test_files_that_are_no_npz_are_refused(tmp_path):
@@ -252,8 +257,9 @@ def test_predicting_is_what_the_test_showed(runs, tmp_path):
     arrays = write(tmp_path / 'new.npz', {'x': np.concatenate(own), 'lengths': [len(values) for values in own]})
     unlabelled = columns(own, np.full(len(own), 'x'))
     del unlabelled['label']
+    unlabelled['who'] = unlabelled.pop('id')
     for run, path in ((folder / 'arrays', arrays), (folder / 'sweep' / 'best', write_csv(tmp_path / 'new.csv', unlabelled))):
-        result = launch('classify', f'--predict={path}', f'--out={run}')
+        result = launch('classify', f'--predict={path}', '--id=who', f'--out={run}')
         assert result.returncode == 0, result.stderr
         for line, row in zip(result.stdout.splitlines(), rows, strict=True):
             probability, label = line.split(' ', 1)

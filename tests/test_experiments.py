@@ -86,6 +86,7 @@ def test_a_cell_of_ones_own_trains_sweeps_and_is_explained(tmp_path):
     (code, out, _), (wrong, _, message) = results
     assert (code, wrong) == (0, 1)
     assert float(re.search(r'all units: (\S+)', out)[1]) < 2e-6
+    assert "\n  h' = tanh(x W + u h)" in out
     for words in ('breaks the law', "a step keeps the carry's structure, shapes and types", 'float32 [3, 4]', 'float32 [3, 1]'):
         assert words in message
     assert message.count('\n') == 1

@@ -82,7 +82,8 @@ def wrong_form(hidden_size):
         (leaky(step=mixed), ['a step takes any leading axes']),
         (leaky(step=counting), ['gradients are finite differences', 'derivative', 'differs by']),
         (wrong_form, ['unroll is the loop over its steps', 'engine gated', '[3, 5] differs by', '1e-10 is allowed']),
-        (leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)), ['gates have names']),  # it keeps all laws before
+        (leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)), ['gates names 2, a, b', 'the values of 1']),
+        (leaky(gates=('a',), values=lambda params, carry, x: (1 / (0 * carry.h),)), ['gates are finite']),  # it keeps all laws before
     ],
 )
 def test_a_broken_law_is_named_with_the_shapes_and_the_difference(make, words):

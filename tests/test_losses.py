@@ -9,6 +9,7 @@ import pytest
 from rnnlab.batches import Batch, in_order
 from rnnlab.cells import lstm
 from rnnlab.data import Split
+from rnnlab.errors import InputError
 from rnnlab.losses import cross_entropy, squared_error
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
@@ -85,3 +86,9 @@ def test_the_loss_is_a_mean_over_tokens_that_padding_does_not_change(kind):
     expected = jax.value_and_grad(alone)(params)
     for width, filler in ((6, 0), (9, 2)):
         close(jax.value_and_grad(lambda params, width=width, filler=filler: together(params, width, filler))(params), expected)
+
+
+@pytest.mark.parametrize('loss', [cross_entropy(), squared_error()], ids=['classes', 'numbers'])
+def test_labels_of_another_shape_are_refused(loss):
+    with pytest.raises(InputError, match=r'for each of the outputs, \[3, 5.* the labels are \[3, 1\]'):
+        loss.sums(jnp.asarray(LOGITS), jnp.zeros((3, 1), int), jnp.asarray(ASKED))

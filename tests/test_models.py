@@ -189,6 +189,9 @@ def test_params_and_inputs_of_another_network_are_refused():
     params, xs = net.init(jax.random.key(0)), jnp.ones((2, 5, 3))
     with pytest.raises(InputError, match=r'inputs \[2, 5, 7\] should be \[B, T, 3\]'):
         net.apply(params, jnp.ones((2, 5, 7)))
+    for wrong, words in ((None, 'NoneType'), (params['layer_1'], "'cell'"), ([params], 'list')):
+        with pytest.raises(InputError, match=f"with 'layer_1' among them; these are .*{words}"):
+            net.apply(wrong, xs)
     with pytest.raises(InputError, match=r'kernel \[4, 1\], the network \[4, 7\]'):
         classifier([recurrent(lstm(4))], inputs=3, classes=7).apply(params, xs)
     both = network([recurrent(lstm(4))], inputs=3, outputs=2, pool='last').init(jax.random.key(0))

@@ -116,7 +116,7 @@ def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine,
 @pytest.mark.parametrize('name', ['mingru', 'sru'])
 def test_a_cell_without_recurrent_products_takes_no_noise(name):
     cell, params, xs, _ = case(name)
-    with pytest.raises(InputError, match='has none'):
+    with pytest.raises(InputError, match='takes none'):
         unroll(cell, params, xs, noise=jnp.ones((B, H)))
 
 
@@ -183,7 +183,7 @@ def test_zoneout_is_drawn_in_training_and_mixes_otherwise():
     close(layer.apply(params, xs[:, :1], keys=keys[:1], lengths=LENGTHS[:1])[1], jnp.asarray(ys[:, :1]))  # of its sequence alone
     shares = ({'h': 0.5}, {'h': 0.5})
     close(layer.apply(params, xs), unroll(stack(lstm(H), gru(H)), params['cell'], xs, zoneout=shares))
-    still = recurrent(lstm(H), zoneout={'h': 1.0, 'c': 1.0})
+    still = recurrent(lstm(H), zoneout={'h': jnp.ones(()), 'c': jnp.ones(())})
     close(still.apply({'cell': params['cell'][0]}, xs, keys=keys)[1], jnp.zeros((T, B, H)))
 
 
@@ -246,6 +246,22 @@ def test_a_recurrent_layer_is_unroll():
     close(layer.apply({'cell': params}, xs, carry, lengths=LENGTHS), unroll(cell, params, xs, carry, lengths=LENGTHS))
 
 
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'dropout': 1.5}, 'dropout must be at least 0 and below 1, not 1.5'),
+        ({'dropout': 1}, 'below 1, not 1'),
+        ({'recurrent_dropout': -0.1}, 'recurrent_dropout must be'),
+        ({'zoneout': {'h': 2.0}}, 'zoneout of h must be'),
+        ({'zoneout': 0.1}, 'fields of the carry.*not 0.1'),
+    ],
+)
+def test_shares_that_are_none_are_refused(options, words):
+    for make in (recurrent, partial(bidirectional, gru(H))):
+        with pytest.raises(InputError, match=words):
+            make(gru(H), **options)
+
+
 def test_a_layer_of_both_directions_cannot_go_on():
     layer = bidirectional(lstm(H), lstm(H))
     params = layer.init(jax.random.key(0), D)
@@ -262,8 +278,10 @@ def test_a_layer_of_both_directions_cannot_go_on():
         ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
         ({'lengths': [1, T + 1, 3]}, rf'from 0 to the {T} steps of xs, not from 1 to {T + 1}'),
         ({'lengths': [1, -1, 3]}, 'not from -1 to 3'),
-        ({'xs': np.ones((T, B, D + 1))}, rf'no step over xs \[{T}, {B}, {D + 1}\] with params'),
-        ({'params': case('lstm')[1]}, 'takes no step'),
+        ({'xs': np.ones((T, B, D + 1))}, rf'the params of this cell should be .*\[{D + 1}, 12\].* not .*\[{D}, 12\]'),
+        ({'params': case('lstm')[1]}, r"should be {.*'recurrent_kernel'.*, and not {.*'kernel'"),
+        ({'params': None}, 'should be {.*, and not {}'),
+        ({'params': [np.ones(3)]}, r'should be {.*, and not {.*\[3\]'),
         ({'cell': lstm}, 'a cell such as rnnlab.lstm'),
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
         ({'reset': np.zeros((T, B))}, 'reset must be bool'),

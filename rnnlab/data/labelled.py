@@ -66,7 +66,7 @@ def load(path: Path, names: list[str]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f'there is no file {path}')
     if not zipfile.is_zipfile(path):
-        raise InputError(f'{path} is no .npz file, as np.savez writes one')
+        raise InputError(f'{path} is no .npz file, as np.savez writes one; a table goes with --csv')
     arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -152,8 +152,13 @@ def read_rows(path: str | Path, name: str, label: str | None, inputs: Sequence[s
     if not ids:
         raise InputError(f'{path} has no rows')
     given = None if label is None else column(path, table, label, '; --label=NAME says which one has the label')
+    if name == label:
+        raise InputError(f'--id and --label both name {name!r}; the sequences need a column, and their labels another')
+    for flag, taken in (('id', name), ('label', label)):
+        if taken in inputs:
+            raise InputError(f'--inputs names {taken!r}, which is the --{flag} column; leave it out')
     columns = tuple(dict.fromkeys(inputs or [other for other in table if other not in (name, label)]))
-    if not columns or {name, label} & {*columns}:
+    if not columns:
         raise InputError(f'{path} has {", ".join(table)}: there should be columns of numbers beside {name!r} and {label!r}')
     try:
         values = np.stack([numbers(path, other, column(path, table, other)) for other in columns], axis=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from rnnlab.cells.cell import Cell
-from rnnlab.errors import InputError, known
+from rnnlab.errors import InputError, known, share
 from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_noise, zoneout_shares
 from rnnlab.recurrence.unroll import unroll
 
@@ -115,6 +115,11 @@ MERGES = {'concat': side_by_side, 'sum': added}
 
 def with_dropout(dropout: Rate, recurrent_dropout: Rate, zoneout: dict[str, float | Array] | None, **always: Any) -> Callable:
     """unroll that also takes keys [*batch], and with them leaves out these shares; without keys (None) nothing."""
+    if zoneout is not None and not isinstance(zoneout, dict):
+        raise InputError(f"zoneout names the fields of the carry, such as {{'h': 0.1}}, and is not {zoneout!r}")
+    shares = {f'zoneout of {field}': rate for field, rate in (zoneout or {}).items()}
+    for what, rate in {'dropout': dropout, 'recurrent_dropout': recurrent_dropout, **shares}.items():
+        share(what, rate)
 
     def run(cell: Cell, params, xs: Array, carry, keys: Array | None, **options):
         noise = None

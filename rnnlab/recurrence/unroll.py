@@ -100,7 +100,10 @@ def unroll(
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
             raise InputError(f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}')
-    fresh = cell.carry(params, tuple(batch))
+    try:
+        fresh = cell.carry(params, tuple(batch))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise unfit(cell, params, xs, error) from error
     if carry is None:
         carry = fresh
     elif jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, fresh):
@@ -114,15 +117,14 @@ def unroll(
             raise InputError(f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
         return climb(cell.form, params, xs, carry, noise, zoneout, last, options)
     if noise is not None and not takes_noise(cell):
-        raise InputError('noise multiplies what recurrent products read, and this cell has none: leave it out')
+        raise InputError('noise multiplies what recurrent products read, and the step of this cell takes none: leave it out')
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
         raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
 
     try:
         y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), noise)
     except (KeyError, TypeError, ValueError) as error:
-        there = {jax.tree_util.keystr(path): list(jnp.shape(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-        raise InputError(f'the cell takes no step over xs {list(xs.shape)} with params {there}: {first_line(error)}') from error
+        raise unfit(cell, params, xs, error) from error
 
     held = None if not zoneout else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
 
@@ -153,6 +155,19 @@ def unroll(
         x = zeroed(asked, final(xs, lengths, reverse))
         return state, zeroed(asked, cell.form.read(params, state.h, x))
     return state if last else (state, ys)
+
+
+def unfit(cell: Cell, params: Any, xs: Array, error: Exception) -> InputError:
+    """What is wrong with params that a cell takes no step with."""
+
+    def by_name(tree):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)] for path, leaf in leaves}
+
+    wanted = by_name(jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0)))
+    if wanted == by_name(params):
+        return InputError(f'the cell takes no step over xs {xs.dtype} {list(xs.shape)}: {first_line(error)}')
+    return InputError(f'for xs {list(xs.shape)} the params of this cell should be {wanted}, and not {by_name(params)}')
 
 
 def shares(field: str, value: Any, carry: Carry, xs: Array) -> Array:
