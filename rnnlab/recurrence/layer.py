@@ -44,7 +44,7 @@ def recurrent(
     dropout is the share of the inputs, recurrent_dropout that of the carry's h as the recurrent products read it, that are
     left out of a sequence, the same ones at every step; None is off. zoneout is the share of the units of a field of the carry (h; an
     LSTM has c too) that stay as they were, others at every step (Krueger et al. 2017); without keys old and new are mixed by it.
-    bptt and remat are those of `unroll`.
+    bptt and remat are those of `unroll`. Raises InputError for a share that is not at least 0 and below 1.
     """
 
     run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
