@@ -138,13 +138,11 @@ def by_numpy(name: str, step: Callable) -> Callable:
 
     def results(*at):
         ys, after = apply(*at)
-        derivatives = []
-        for direction in directions(at):
 
-            def moved(size, direction=direction):
-                return half_squares(apply(*jax.tree.map(lambda x, t: x + size * t, at, direction)))
+        def moved(direction, size):
+            return half_squares(apply(*jax.tree.map(lambda x, t: x + size * t, at, direction)))
 
-            derivatives.append(derivative(moved))
+        derivatives = [derivative(partial(moved, direction)) for direction in directions(at)]
         return {'outputs': ys, 'carry': after, 'derivatives': np.array(derivatives)}
 
     return results

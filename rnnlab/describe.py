@@ -59,6 +59,7 @@ def owners(cell: Cell, params, inputs: int):
     wider = jax.eval_shape(lambda key: cell.init(key, inputs + 1), jax.random.key(0))
     without_h = used(cell.form.drive, params, x) if isinstance(cell.form, Linear) else set()
     for parameter, leaf in by_rank(params):
+        # An RHN has layers in a step: recurrent_kernel_2 makes n_2 and t_2.
         of_its_layer = {gate: size for gate, size in widths.items() if gate.endswith(parameter[parameter.rfind('_') :])}
         gates = next((some for some in (widths, of_its_layer) if leaf.shape[-1] == sum(some.values())), {})
         sources = {}

@@ -30,7 +30,7 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
     """
 
     def sums(logits, labels, asked):
-        alike('a label', logits.shape[:-1], labels)
+        one_each(labels, logits.shape[:-1])
         asked = asked & (labels >= 0)
         labels = jnp.maximum(labels, 0)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -55,7 +55,7 @@ def squared_error() -> Loss:
     """
 
     def sums(outputs, labels, asked):
-        alike('a number', outputs.shape, labels)
+        one_each(labels, outputs.shape)
         asked = jnp.expand_dims(asked, -1) & ~jnp.isnan(labels)
         error = jnp.where(asked, outputs - jnp.where(asked, labels, 0).astype(outputs.dtype), 0)
         return {'loss': jnp.sum(error**2), 'mae': jnp.sum(jnp.abs(error))}, jnp.sum(asked, dtype=jnp.int32)
@@ -63,7 +63,7 @@ def squared_error() -> Loss:
     return Loss({'loss': float, 'mae': float}, sums)
 
 
-def alike(what: str, shape: tuple[int, ...], labels: Array) -> None:
+def one_each(labels: Array, shape: tuple[int, ...]) -> None:
     """Raises InputError for labels that would be spread over outputs of another shape."""
     if labels.shape != shape:
-        raise InputError(f'there should be {what} for each of the outputs, {list(shape)}, and the labels are {list(labels.shape)}')
+        raise InputError(f'labels should be {list(shape)}, one for each of the outputs, not {list(labels.shape)}')

@@ -129,8 +129,9 @@ def network(
 
     def run(params, inputs, lengths=None, keys=None, carry=None):
         there = [*params] if isinstance(params, Mapping) else type(params).__name__
-        if missing := [name for name in (*named, 'readout') if name not in there]:
-            raise InputError(f'params must be what init of this network gives, with {missing[0]!r} among them; these are {there}')
+        for name in (*named, 'readout'):
+            if name not in there:
+                raise InputError(f'params must be what init of this network gives, with {name!r} among them; these are {there}')
         if vocabulary is None and (inputs.ndim != 3 or inputs.shape[-1] != features):
             raise InputError(f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for')
         inputs = jnp.moveaxis(inputs, 0, 1)  # time first
@@ -142,9 +143,9 @@ def network(
             options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
             after[name], ys = layer.apply(params[name], ys, None if carry is None else carry[name], lengths=lengths, **options)
         y = ys if pool is None else POOLS[pool](params.get(pool), ys, lengths)
-        if (there := params['readout']['kernel'].shape) != (y.shape[-1], outputs):
-            two = '; of two classes a classifier has one logit, and network(..., outputs=2) both' if (there[-1], outputs) == (2, 1) else ''
-            raise InputError(f'the params of the readout have a kernel {list(there)}, the network {[y.shape[-1], outputs]}{two}')
+        if (kernel := params['readout']['kernel'].shape) != (y.shape[-1], outputs):
+            two = '; of two classes a classifier has one logit, and network(..., outputs=2) both' if (kernel[-1], outputs) == (2, 1) else ''
+            raise InputError(f'the params of the readout have a kernel {list(kernel)}, the network {[y.shape[-1], outputs]}{two}')
         if keys is not None and dropout is not None:
             mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)

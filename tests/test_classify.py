@@ -166,7 +166,7 @@ MISSES_OF_TABLES = [
     ({'id': [1], 'label': [1]}, [], ['columns of numbers beside']),
     ({'id': [], 'label': [], 'x': []}, [], ['no rows']),
     (ROWS, ['x', 'y'], ["no column 'y'"]),
-    (ROWS, ['x', 'label'], ["--inputs names 'label'", 'the --label column']),
+    (ROWS, ['x', 'label'], ["--label and --inputs both name 'label'"]),
     (ROWS, [], ["label 'run' has 1 sequence(s)"]),
 ]
 

@@ -90,5 +90,5 @@ def test_the_loss_is_a_mean_over_tokens_that_padding_does_not_change(kind):
 
 @pytest.mark.parametrize('loss', [cross_entropy(), squared_error()], ids=['classes', 'numbers'])
 def test_labels_of_another_shape_are_refused(loss):
-    with pytest.raises(InputError, match=r'for each of the outputs, \[3, 5.* the labels are \[3, 1\]'):
+    with pytest.raises(InputError, match=r'labels should be \[3, 5.*, one for each of the outputs, not \[3, 1\]'):
         loss.sums(jnp.asarray(LOGITS), jnp.zeros((3, 1), int), jnp.asarray(ASKED))

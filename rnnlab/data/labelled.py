@@ -152,11 +152,11 @@ def read_rows(path: str | Path, name: str, label: str | None, inputs: Sequence[s
     if not ids:
         raise InputError(f'{path} has no rows')
     given = None if label is None else column(path, table, label, '; --label=NAME says which one has the label')
-    if name == label:
-        raise InputError(f'--id and --label both name {name!r}; the sequences need a column, and their labels another')
-    for flag, taken in (('id', name), ('label', label)):
-        if taken in inputs:
-            raise InputError(f'--inputs names {taken!r}, which is the --{flag} column; leave it out')
+    uses: dict[str | None, str] = {}
+    for flag, of in (('id', name), ('label', label), *(('inputs', of) for of in dict.fromkeys(inputs))):
+        if of in uses:
+            raise InputError(f'--{uses[of]} and --{flag} both name {of!r}; a column has one use')
+        uses[of] = flag
     columns = tuple(dict.fromkeys(inputs or [other for other in table if other not in (name, label)]))
     if not columns:
         raise InputError(f'{path} has {", ".join(table)}: there should be columns of numbers beside {name!r} and {label!r}')
