@@ -22,29 +22,47 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments import costs
-from experiments.contenders import CONTENDERS, SHAPES, WHATS
-from experiments.display import console
-from experiments.flags import FLAGS
-from rnnlab import plots, runs
+import experiments.runner.cli
+from experiments.benchmark import costs
+from experiments.benchmark.peers import CONTENDERS, SHAPES, WHATS
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console
 from rnnlab.errors import InputError, known
-from rnnlab.tables import markdown
+from rnnlab.results import plots, runs
+from rnnlab.results.tables import markdown
 
 BENCH_CELLS = ('elman', 'lstm', 'gru')
 LENGTH_CELLS = (*BENCH_CELLS, 'mingru', 'lru')
-PEERS = {'torch': ('torch, 1 thread', 'torch, 2 threads'), 'keras': ('keras',), 'flax': ('flax',), 'haiku': ('haiku',)}
+PEERS = {
+    'torch': ('torch, 1 thread', 'torch, 2 threads'),
+    'keras': ('keras',),
+    'flax': ('flax',),
+    'haiku': ('haiku',),
+}
 OURS = 'rnnlab'
 AGREE = 'forward', 'gradient'  # torch's two biases move twice as far as one, in training
 WIDE = 64  # units from which a share of the chip's rate says something
 
-experiments.flags.pictures()
-flags.DEFINE_list('what', ['gradient', 'train_step'], f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.')
+experiments.runner.cli.pictures()
+flags.DEFINE_list(
+    'what',
+    ['gradient', 'train_step'],
+    f'What is timed, of {", ".join(WHATS)}; or one of sweep, memory, length, start.',
+)
 flags.DEFINE_list('peers', list(PEERS), f'Libraries beside rnnlab: {", ".join(PEERS)}.')
 flags.DEFINE_list('shapes', list(SHAPES), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE(experiments.flags.CellsParser(), 'cells', list(BENCH_CELLS), f'Any cells; peers have {", ".join(BENCH_CELLS)}.')
+flags.DEFINE(
+    experiments.runner.cli.CellsParser(),
+    'cells',
+    list(BENCH_CELLS),
+    f'Any cells; peers have {", ".join(BENCH_CELLS)}.',
+)
 flags.DEFINE_integer('repeats', 5, 'Times each, by turns.', lower_bound=1)
-flags.DEFINE_string('worker', None, 'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.')
+flags.DEFINE_string(
+    'worker',
+    None,
+    'What a child of this process does: a contender, sweep, or memory:LIBRARY:STEPS:REMAT.',
+)
 
 
 class Row(NamedTuple):
@@ -82,7 +100,7 @@ def main() -> None:
             'sweep': costs.time_sweeps, 'memory': costs.compare_memory, 'length': costs.time_lengths, 'start': costs.time_starts,
         }  # fmt: skip
         if 'length' in FLAGS.what:
-            experiments.flags.set_defaults({'cells': list(LENGTH_CELLS)})
+            experiments.runner.cli.set_defaults({'cells': list(LENGTH_CELLS)})
         for flag in ('what', 'shapes'):
             if not FLAGS[flag].value:
                 raise InputError(f'--{flag} names nothing to time')
@@ -105,25 +123,43 @@ def time_shapes() -> None:
     costs.installed(FLAGS.peers)
     folder = Path(FLAGS.out)
     folder.mkdir(parents=True, exist_ok=True)
-    workers = {name: start(name) for name in [OURS, *(name for peer in FLAGS.peers for name in PEERS[peer])]}
+    workers = {
+        name: start(name)
+        for name in [OURS, *(name for peer in FLAGS.peers for name in PEERS[peer])]
+    }
     rows, rate, text = [], 0.0, ''
     for row in race(workers):
         rows.append(row)
         rate = max(rate, matmul_rate())
         text = write(folder, rows, list(workers), rate)
         ratio = f'{row.ratio:.2f} times as fast as {row.best_peer}' if row.ratio else ''
-        console.print(f'{row.what} {row.shape} {row.cell}: {1e3 * row.median(OURS):.4g} ms   {ratio}')
+        console.print(
+            f'{row.what} {row.shape} {row.cell}: {1e3 * row.median(OURS):.4g} ms   {ratio}'
+        )
     for worker in workers.values():
         worker.communicate()
-    console.print(f'\n{text}\nwritten: {folder / "bench.md"}, {folder / "bench.json"}; drawn: {folder / "bench.png"}')
+    console.print(
+        f'\n{text}\nwritten: {folder / "bench.md"}, {folder / "bench.json"}; drawn: {folder / "bench.png"}'
+    )
 
 
 def write(folder: Path, rows: list[Row], names: list[str], rate: float) -> str:
     """All files anew after every row, so that an interrupted race keeps what it has; the result is the text of bench.md."""
-    text = '\n\n'.join([machine(rate), short_table(rows, rate), *summary(rows, rate), table(rows, names, rate)]) + '\n'
+    text = (
+        '\n\n'.join(
+            [machine(rate), short_table(rows, rate), *summary(rows, rate), table(rows, names, rate)]
+        )
+        + '\n'
+    )
     runs.write_text(folder / 'bench.md', text)
-    runs.write_json(folder / 'bench.json', {'machine': machine(rate), 'matmul_rate': rate, 'rows': [row._asdict() for row in rows]})
-    medians = [(f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds}) for row in rows]
+    runs.write_json(
+        folder / 'bench.json',
+        {'machine': machine(rate), 'matmul_rate': rate, 'rows': [row._asdict() for row in rows]},
+    )
+    medians = [
+        (f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds})
+        for row in rows
+    ]
     plots.bench(medians, OURS, folder / 'bench.png')
     return text
 
@@ -131,19 +167,31 @@ def write(folder: Path, rows: list[Row], names: list[str], rate: float) -> str:
 def start(name: str) -> Any:
     argv = [sys.executable, '-m', 'experiments.bench', f'--worker={name}']
     if name == OURS:
-        argv.append(f'--jax_num_cpu_devices={experiments.flags.CORES}')
-    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=costs.environment())
+        argv.append(f'--jax_num_cpu_devices={experiments.runner.cli.CORES}')
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+        env=costs.environment(),
+    )
 
 
 def race(workers: dict[str, Any]) -> Iterator[Row]:
     for what in FLAGS.what:
         for name in FLAGS.shapes:
             for cell in FLAGS.cells:
-                numbers = {who: ask(who, worker, {'what': what, 'shape': name, 'cell': cell}) for who, worker in workers.items()}
+                numbers = {
+                    who: ask(who, worker, {'what': what, 'shape': name, 'cell': cell})
+                    for who, worker in workers.items()
+                }
                 ready = {who: workers[who] for who, found in numbers.items() if found is not None}
                 for who in ready:
                     if what in AGREE and not np.allclose(numbers[who], numbers[OURS], rtol=1e-4):
-                        raise InputError(f'{who} does other work: {what} {name} {cell} gives {numbers[who]} and not {numbers[OURS]}')
+                        raise InputError(
+                            f'{who} does other work: {what} {name} {cell} gives {numbers[who]} and not {numbers[OURS]}'
+                        )
                 seconds: dict[str, list[float]] = {who: [] for who in ready}
                 for _ in range(FLAGS.repeats):
                     for who, worker in ready.items():
@@ -204,7 +252,11 @@ def short_table(rows: list[Row], rate: float) -> str:
     """A line for each shape and cell: our median, how many times that the best peer takes, and the share where it says something."""
     heads = ['shape (T, batch, inputs, units)', 'cell']
     for what in FLAGS.what:
-        heads += [f'{what}, ms', 'best peer takes', *(['share of the matmul rate'] if what == 'gradient' else [])]
+        heads += [
+            f'{what}, ms',
+            'best peer takes',
+            *(['share of the matmul rate'] if what == 'gradient' else []),
+        ]
     found = {(row.shape, row.cell, row.what): row for row in rows}
     lines = []
     for shape, cell in dict.fromkeys((row.shape, row.cell) for row in rows):
@@ -214,7 +266,9 @@ def short_table(rows: list[Row], rate: float) -> str:
             line.append(f'{1e3 * row.median(OURS):.3g}' if row else '')
             line.append(f'{row.ratio:.2f} times ({row.best_peer})' if row and row.ratio else '')
             if what == 'gradient':
-                line.append(f'{share(row, rate):.0%}' if row and SHAPES[shape].hidden >= WIDE else '')
+                line.append(
+                    f'{share(row, rate):.0%}' if row and SHAPES[shape].hidden >= WIDE else ''
+                )
         lines.append(line)
     return markdown(heads, lines)
 
@@ -226,11 +280,15 @@ def table(rows: list[Row], names: list[str], rate: float) -> str:
         times = [milliseconds(row.seconds[name]) if name in row.seconds else '' for name in names]
         ratio = f'{row.ratio:.2f} times as long' if row.ratio else ''
         lines.append([row.what, row.shape, row.cell, *times, ratio, f'{share(row, rate):.0%}'])
-    return markdown(['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate'], lines)
+    return markdown(
+        ['what', 'shape', 'cell', *names, 'best peer takes', 'share of the matmul rate'], lines
+    )
 
 
 def milliseconds(seconds: list[float]) -> str:
-    return '{:.3g} ({:.3g} to {:.3g})'.format(*(1e3 * figure for figure in (statistics.median(seconds), min(seconds), max(seconds))))
+    return '{:.3g} ({:.3g} to {:.3g})'.format(
+        *(1e3 * figure for figure in (statistics.median(seconds), min(seconds), max(seconds)))
+    )
 
 
 def share(row: Row, rate: float) -> float:
@@ -249,4 +307,4 @@ def summary(rows: list[Row], rate: float) -> Iterator[str]:
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

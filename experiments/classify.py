@@ -14,30 +14,44 @@ import jax
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments import model
-from experiments.display import console, figure
-from experiments.experiment import Experiment, Plan, checksum, examples_in_order, make_hyper, shares, shuffled_examples
-from experiments.flags import FLAGS
-from experiments.sweep import sweep
-from experiments.trained import recall_run, restore_params
-from experiments.training import train
-from rnnlab import runs
-from rnnlab.batches import Batches
+import experiments.runner.cli
+from experiments.runner import model
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console, figure
+from experiments.runner.restore import recall_run, restore_params
+from experiments.runner.run import train
+from experiments.runner.sweep import sweep
+from experiments.runner.task import (
+    Experiment,
+    Plan,
+    checksum,
+    examples_in_order,
+    make_hyper,
+    shares,
+    shuffled_examples,
+)
 from rnnlab.data import Dataset, Split
 from rnnlab.data.labelled import Labelled, labelled_sequences, read_npz, read_rows, standardised
 from rnnlab.errors import InputError
 from rnnlab.models import Model, classifier
-from rnnlab.optim import Hyper
-from rnnlab.tables import new_table, render
+from rnnlab.results import runs
+from rnnlab.results.tables import new_table, render
+from rnnlab.training.batches import Batches
+from rnnlab.training.optim import Hyper
 
-experiments.flags.labelled()
-experiments.flags.classifier()
-experiments.flags.training()
-flags.DEFINE_string('predict', None, 'File of sequences, as --npz or --csv has them but for labels, to be named by the run in --out.')
+experiments.runner.cli.labelled()
+experiments.runner.cli.classifier()
+experiments.runner.cli.training()
+flags.DEFINE_string(
+    'predict',
+    None,
+    'File of sequences, as --npz or --csv has them but for labels, to be named by the run in --out.',
+)
 flags.register_validator('predict', lambda path: path != '', 'is empty; name a file')
-experiments.flags.set_defaults({'hidden_size': 64, 'batch_size': 32, 'epochs': 30, 'keep': 'best'})
-flags.adopt_module_key_flags(experiments.flags)
+experiments.runner.cli.set_defaults(
+    {'hidden_size': 64, 'batch_size': 32, 'epochs': 30, 'keep': 'best'}
+)
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 PREDICTIONS = 'predictions.csv'
 CHUNK = 500  # sequences that are judged at once
@@ -48,14 +62,25 @@ def main() -> None:
     if FLAGS.predict is not None:
         predict()
     else:
-        experiment = Experiment('classify', settle, load, build, batches=batches, rounds=rounds, finish=show_labels, source=source)
+        experiment = Experiment(
+            'classify',
+            settle,
+            load,
+            build,
+            batches=batches,
+            rounds=rounds,
+            finish=show_labels,
+            source=source,
+        )
         (sweep if FLAGS.sweep else train)(experiment)
 
 
 def settle() -> None:
     model.check()
     if (FLAGS.npz is None) == (FLAGS.csv is None):
-        raise InputError('classify takes --npz=FILE or --csv=FILE, one of them: the labelled sequences')
+        raise InputError(
+            'classify takes --npz=FILE or --csv=FILE, one of them: the labelled sequences'
+        )
     for name in ('id', 'label', 'inputs'):
         if FLAGS[name].present and not FLAGS.csv:
             raise InputError(f'--{name} goes with --csv=FILE, whose columns have names')
@@ -74,7 +99,14 @@ def prepared() -> Labelled:
 
 
 @lru_cache(maxsize=1)  # the groups of a sweep share it
-def prepare(npz: str | None, table: str | None, name: str, label: str, inputs: tuple[str, ...], split: tuple[float, ...]) -> Labelled:
+def prepare(
+    npz: str | None,
+    table: str | None,
+    name: str,
+    label: str,
+    inputs: tuple[str, ...],
+    split: tuple[float, ...],
+) -> Labelled:
     whole, test = (read_rows(table, name, label, inputs), None) if table else read_npz(npz or '')
     return labelled_sequences(whole, test, split=split)
 
@@ -100,13 +132,26 @@ def show_labels(plan: Plan, params: Any, folder: Path) -> None:
     test, names = plan.data.test, plan.data.classes
     assert test
     assert names
-    labels, likely = np.asarray(test.labels), probabilities(plan.model, params, test.inputs, test.lengths)
+    labels, likely = (
+        np.asarray(test.labels),
+        probabilities(plan.model, params, test.inputs, test.lengths),
+    )
     often = int(np.bincount(plan.data.train.labels).argmax())
     named = confusion(labels, likely.argmax(axis=-1), len(names))
     same = confusion(labels, np.full_like(labels, often), len(names))
-    table = new_table(f'{len(labels)} test sequences', 'accuracy', 'balanced accuracy', right=('accuracy', 'balanced accuracy'))
-    for title, counts in (('net', named), (f'always {names[often]}, the most frequent label', same)):
-        table.add_row(title, figure(np.trace(counts) / len(labels)), figure(np.nanmean(recall(counts))))
+    table = new_table(
+        f'{len(labels)} test sequences',
+        'accuracy',
+        'balanced accuracy',
+        right=('accuracy', 'balanced accuracy'),
+    )
+    for title, counts in (
+        ('net', named),
+        (f'always {names[often]}, the most frequent label', same),
+    ):
+        table.add_row(
+            title, figure(np.trace(counts) / len(labels)), figure(np.nanmean(recall(counts)))
+        )
     console.print(f'\n{render(table)}\n\n{labels_table(names, named)}')
 
     with (folder / PREDICTIONS).open('w', newline='') as file:
@@ -146,23 +191,36 @@ def probabilities(net: Model, params: Any, inputs: Any, lengths: Any) -> np.ndar
     made = []
     for begin in range(0, len(inputs), size):
         rows = np.arange(begin, begin + size) % len(inputs)  # the last chunk is filled up
-        made.append(jax.nn.softmax(apply(params, inputs[rows], None if lengths is None else lengths[rows])))
+        made.append(
+            jax.nn.softmax(apply(params, inputs[rows], None if lengths is None else lengths[rows]))
+        )
     return np.concatenate(made)[: len(inputs)]
 
 
 def predict() -> None:
     """Prints the probability of the likeliest label, and the label, for each sequence."""
-    folder = recall_run('classify', '--predict=FILE', but='id' if FLAGS['id'].present else None)  # another table may call it otherwise
+    folder = recall_run(
+        'classify', '--predict=FILE', but='id' if FLAGS['id'].present else None
+    )  # another table may call it otherwise
     path = FLAGS.predict
-    names, standard = runs.read_json(folder / runs.LABELS, list), runs.read_json(folder / runs.STANDARD)
+    names, standard = (
+        runs.read_json(folder / runs.LABELS, list),
+        runs.read_json(folder / runs.STANDARD),
+    )
     net = network(len(standard), len(names), make_hyper())
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
-    sequences = read_npz(path, labelled=False)[0] if path.endswith('.npz') else read_rows(path, FLAGS.id, None, tuple(standard))
+    sequences = (
+        read_npz(path, labelled=False)[0]
+        if path.endswith('.npz')
+        else read_rows(path, FLAGS.id, None, tuple(standard))
+    )
     if len(sequences.columns) != len(standard):
-        raise InputError(f'{path} has {len(sequences.columns)} numbers a step, and the run in {folder} reads {", ".join(standard)}')
+        raise InputError(
+            f'{path} has {len(sequences.columns)} numbers a step, and the run in {folder} reads {", ".join(standard)}'
+        )
     for own in probabilities(net, params, *standardised(sequences, standard)):
         print(f'{own.max():.4f} {names[own.argmax()]}')
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

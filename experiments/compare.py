@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from absl import flags
 
-import experiments.flags
-from experiments.display import console, figure, mean_and_deviation, noise
-from experiments.flags import FLAGS
-from rnnlab import plots, runs
+import experiments.runner.cli
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console, figure, mean_and_deviation, noise
 from rnnlab.errors import InputError
-from rnnlab.tables import new_table, render
-from rnnlab.trials import score
+from rnnlab.results import plots, runs
+from rnnlab.results.tables import new_table, render
+from rnnlab.results.trials import score
 
-experiments.flags.pictures()
-flags.adopt_module_key_flags(experiments.flags)
+experiments.runner.cli.pictures()
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 PICTURE = 'compare.png'
 
@@ -38,7 +38,9 @@ class Result(NamedTuple):
     epoch_seconds: float | None  # evaluation and checkpoints with it
 
 
-COLUMNS: dict[str, tuple[str, Callable[..., str]]] = {  # heading: (field of a Result, how it is shown)
+COLUMNS: dict[
+    str, tuple[str, Callable[..., str]]
+] = {  # heading: (field of a Result, how it is shown)
     'validation: best': ('best', figure),
     'last': ('last', figure),
     'test': ('test', figure),
@@ -56,12 +58,21 @@ def main(folders: list[str]) -> None:
     different = runs.differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
-    finished = {label: [result for result in group if result.parameters is not None] for label, group in groups.items()}
+    finished = {
+        label: [result for result in group if result.parameters is not None]
+        for label, group in groups.items()
+    }
     if several := {label: group for label, group in finished.items() if len(group) > 1}:
-        console.print(f'\nmean ± standard deviation of finished runs that differ in their seed alone\n\n{groups_table(several)}')
+        console.print(
+            f'\nmean ± standard deviation of finished runs that differ in their seed alone\n\n{groups_table(several)}'
+        )
         if certainty := differences(several):
             console.print(f'\n{certainty}')
-    if curves := {label: rows for label, group in groups.items() if (rows := [result.rows for result in group if result.rows])}:
+    if curves := {
+        label: rows
+        for label, group in groups.items()
+        if (rows := [result.rows for result in group if result.rows])
+    }:
         plots.compare(curves, path)
         console.print(f'\ndrawn: {path}')
 
@@ -89,7 +100,12 @@ def epoch_seconds(rows: list[dict[str, Any]]) -> float | None:
     if not rows or not rows[-1]['epoch']:
         return None
     last, first = rows[-1], rows[0] if len(rows) > 1 else {'step': 0, 'seconds': 0.0}
-    return (last['seconds'] - first['seconds']) / (last['step'] - first['step']) * last['step'] / last['epoch']
+    return (
+        (last['seconds'] - first['seconds'])
+        / (last['step'] - first['step'])
+        * last['step']
+        / last['epoch']
+    )
 
 
 def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Result]]:
@@ -98,7 +114,9 @@ def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Resul
     for result in results:
         label = ' '.join(f'{name}={setting(result, name)}' for name in names) or 'all'
         group = groups.setdefault(label, [])
-        if result.config.get('seed') in [other.config.get('seed') for other in group]:  # the same run again: by its own name
+        if result.config.get('seed') in [
+            other.config.get('seed') for other in group
+        ]:  # the same run again: by its own name
             group = groups.setdefault(result.name, [])
         group.append(result)
     return groups
@@ -139,8 +157,15 @@ def differences(groups: dict[str, list[Result]]) -> str:
         name, field = 'best', f'best_validation_{goal}'
     if others or any(getattr(result, name) is None for result in together):
         return ''
-    figures = [([label], {result.config.get('seed'): getattr(result, name) for result in group}) for label, group in groups.items()]
-    return noise(['settings'], sorted(figures, key=lambda group: -score(field, statistics.fmean(group[1].values()))), field)
+    figures = [
+        ([label], {result.config.get('seed'): getattr(result, name) for result in group})
+        for label, group in groups.items()
+    ]
+    return noise(
+        ['settings'],
+        sorted(figures, key=lambda group: -score(field, statistics.fmean(group[1].values()))),
+        field,
+    )
 
 
 def shown(value: float | None, show: Callable[[float], str]) -> str:
@@ -148,4 +173,4 @@ def shown(value: float | None, show: Callable[[float], str]) -> str:
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main, takes_arguments=True)
+    experiments.runner.cli.run(main, takes_arguments=True)

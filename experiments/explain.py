@@ -16,28 +16,30 @@ import jax
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments import model
-from experiments.display import console
-from experiments.flags import FLAGS
-from rnnlab import plots, reference
-from rnnlab.cells import CELLS, Cell, Chain, Gated, find, takes_noise
-from rnnlab.describe import count, owners, spans
-from rnnlab.diagnostics import gradient_reach, trace
+import experiments.runner.cli
+from experiments.runner import model
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console
+from rnnlab.analysis.describe import count, owners, spans
+from rnnlab.analysis.diagnostics import gradient_reach, trace
+from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference, takes_noise
 from rnnlab.errors import InputError
-from rnnlab.optim import Hyper
 from rnnlab.recurrence import engines
-from rnnlab.tables import new_table, render
+from rnnlab.results import plots
+from rnnlab.results.tables import new_table, render
+from rnnlab.training.optim import Hyper
 
-experiments.flags.cell()
-experiments.flags.seed()
-experiments.flags.pictures()
+experiments.runner.cli.cell()
+experiments.runner.cli.seed()
+experiments.runner.cli.pictures()
 flags.DEFINE_integer('inputs', 3, 'Values of a time step.', lower_bound=1)
 flags.DEFINE_integer('time_steps', 5, 'Time steps of a sequence.', lower_bound=1)
 flags.DEFINE_integer('batch_size', 1, 'Sequences.', lower_bound=1)
-flags.DEFINE_boolean('plot', False, 'Draw the gates over time, and how far a gradient reaches back.')
-experiments.flags.set_defaults({'hidden_size': 4})
-flags.adopt_module_key_flags(experiments.flags)
+flags.DEFINE_boolean(
+    'plot', False, 'Draw the gates over time, and how far a gradient reaches back.'
+)
+experiments.runner.cli.set_defaults({'hidden_size': 4})
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
@@ -50,27 +52,44 @@ def main() -> None:
     hyper = Hyper(forget_bias=FLAGS.forget_bias, init_scale=FLAGS.init_scale)
     cell = model.cell(hyper)
     if isinstance(cell.form, Chain):
-        raise InputError(f'explain shows one cell, and {FLAGS.cell} is made of several: name one of them')
+        raise InputError(
+            f'explain shows one cell, and {FLAGS.cell} is made of several: name one of them'
+        )
     key = jax.random.key(FLAGS.seed)
     params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
-    xs = jax.random.normal(jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs))
+    xs = jax.random.normal(
+        jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs)
+    )
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
     compare = by_reference if FLAGS.cell in reference.REFERENCES else by_step
-    values, expected = (by_name(cell, carries._fields, *these) for these in ((carries, gates, ys), compare(cell, params, xs)))
+    values, expected = (
+        by_name(cell, carries._fields, *these)
+        for these in ((carries, gates, ys), compare(cell, params, xs))
+    )
 
     sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
-    console.print(f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n")
+    console.print(
+        f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n"
+    )
     console.print('\n'.join(equations(FLAGS.cell)))
     first, *others = engines(cell)
     also = f'; {", ".join(others)} can run it too' if others else ''
-    console.print(f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, its step takes no noise"}.')
+    console.print(
+        f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, its step takes no noise"}.'
+    )
     console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, gates, ys)}')
     console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")
-    other = 'the NumPy loop in float64 (rnnlab/reference.py)' if compare is by_reference else 'a loop over its own step in float64'
+    other = (
+        'the NumPy loop in float64 (rnnlab/cells/reference.py)'
+        if compare is by_reference
+        else 'a loop over its own step in float64'
+    )
     console.print(f'\nValues in {xs.dtype}, and how far {other} is from them')
     console.print(f'\n{values_table(values, expected)}')
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
-    console.print(f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}')
+    console.print(
+        f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}'
+    )
     if FLAGS.plot:
         draw(folder, hyper, key, values)
 
@@ -91,8 +110,12 @@ def equations(name: str) -> Iterator[str]:
 
     text = inspect.getdoc(find(name)) or ''
     block = [*takewhile(indented, dropwhile(lambda line: not indented(line), text.splitlines()))]
-    for line in textwrap.dedent('\n'.join(block) or text.partition('\n\n')[2].partition('\n\n')[0]).splitlines():
-        yield '  ' + re.sub(r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line)
+    for line in textwrap.dedent(
+        '\n'.join(block) or text.partition('\n\n')[2].partition('\n\n')[0]
+    ).splitlines():
+        yield '  ' + re.sub(
+            r'\[[^]]*\]', lambda shape: re.sub(r'(\d*)([BDH])', number, shape[0]), line
+        )
 
 
 def by_width(parts: dict[str, np.ndarray]) -> dict[int, list[str]]:
@@ -107,7 +130,13 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     hidden = FLAGS.hidden_size
 
     def letters(columns):
-        return 'H' if columns == hidden else f'{columns // hidden}H' if columns % hidden == 0 else str(columns)
+        return (
+            'H'
+            if columns == hidden
+            else f'{columns // hidden}H'
+            if columns % hidden == 0
+            else str(columns)
+        )
 
     table = new_table('what', 'shape', 'letters')
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
@@ -115,30 +144,59 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     table.add_row('x of one step', str([batch, inputs]), 'B, D')
     for name, leaf, sources, owned in owners(cell, params, FLAGS.inputs):
         rows = '+'.join(
-            letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D' for source, size in sources.items()
+            letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D'
+            for source, size in sources.items()
         )
         columns = f'{len(owned)}H' if len(owned) > 1 else 'H' if owned else ''
-        table.add_row(f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, columns])))
+        table.add_row(
+            f'parameter {name}', str([*leaf.shape]), ', '.join(filter(None, [rows, columns]))
+        )
     if isinstance(cell.form, Gated):
-        sums = jax.tree.leaves(jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0]))
+        sums = jax.tree.leaves(
+            jax.eval_shape(cell.form.affine, params, cell.carry(params, (batch,)), xs[0])
+        )
         for number, leaf in enumerate(sums, 1):
-            what = 'all gates of one step' if len(sums) == 1 else f'gates of one step ({number} of {len(sums)})'
-            table.add_row(f'{what}, before activation', str([*leaf.shape]), f'B, {letters(leaf.shape[-1])}')
-    for what, parts in (('gate of one step', dict(zip(cell.gates, gates, strict=True))), ('part of the carry', carries._asdict())):
+            what = (
+                'all gates of one step'
+                if len(sums) == 1
+                else f'gates of one step ({number} of {len(sums)})'
+            )
+            table.add_row(
+                f'{what}, before activation', str([*leaf.shape]), f'B, {letters(leaf.shape[-1])}'
+            )
+    for what, parts in (
+        ('gate of one step', dict(zip(cell.gates, gates, strict=True))),
+        ('part of the carry', carries._asdict()),
+    ):
         for width, names in by_width(parts).items():
-            table.add_row(f'each {what}: {", ".join(names)}', str([batch, width]), f'B, {letters(width)}')
-    table.add_row('ys, the outputs of all steps', str([*ys.shape]), f'T, B, {letters(ys.shape[-1])}')
-    table.add_row('outputs, a sequence a row', str([batch, time_steps, ys.shape[-1]]), f'B, T, {letters(ys.shape[-1])}')
+            table.add_row(
+                f'each {what}: {", ".join(names)}', str([batch, width]), f'B, {letters(width)}'
+            )
+    table.add_row(
+        'ys, the outputs of all steps', str([*ys.shape]), f'T, B, {letters(ys.shape[-1])}'
+    )
+    table.add_row(
+        'outputs, a sequence a row',
+        str([batch, time_steps, ys.shape[-1]]),
+        f'B, T, {letters(ys.shape[-1])}',
+    )
     return render(table)
 
 
 def parameters_table(cell: Cell, params) -> str:
-    headings, footer = ('reads', 'gate', 'slice', 'shape', 'count'), {'reads': 'total', 'count': f'{count(params):,}'}
+    headings, footer = (
+        ('reads', 'gate', 'slice', 'shape', 'count'),
+        {'reads': 'total', 'count': f'{count(params):,}'},
+    )
     table = new_table(*headings, right=('count',), footer=footer)
     for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
-        rows: list[tuple[str, list[tuple[int, int]]]] = [(source, [row]) for source, row in spans(sources)]
+        rows: list[tuple[str, list[tuple[int, int]]]] = [
+            (source, [row]) for source, row in spans(sources)
+        ]
         whole = [(0, size) for size in leaf.shape]
-        for (source, row), (gate, column) in product(rows or [('', whole[:-1])], spans(gates) or [('', whole[-1])]):
+        for (source, row), (gate, column) in product(
+            rows or [('', whole[:-1])], spans(gates) or [('', whole[-1])]
+        ):
             ends = [*row, column]
             shape = [end - begin for begin, end in ends]
             where = ', '.join(f'{begin}:{end}' for begin, end in ends)
@@ -148,7 +206,9 @@ def parameters_table(cell: Cell, params) -> str:
 
 def by_reference(cell: Cell, params, xs) -> tuple:
     """Carries, gates and ys, each [T, B, H], by the NumPy loop in float64."""
-    start = [np.asarray(leaf, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())]
+    start = [
+        np.asarray(leaf, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())
+    ]
     params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
     sequences = [reference.unroll(FLAGS.cell, params, xs[:, b], *start) for b in range(xs.shape[1])]
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
@@ -176,7 +236,11 @@ def by_name(cell: Cell, fields: tuple[str, ...], carries, gates, ys) -> dict[str
     shown: dict[str, np.ndarray] = {}
     for name, value in named.items():
         value = np.asarray(value)
-        shown |= {f'Re {name}': value.real, f'Im {name}': value.imag} if np.iscomplexobj(value) else {name: value}
+        shown |= (
+            {f'Re {name}': value.real, f'Im {name}': value.imag}
+            if np.iscomplexobj(value)
+            else {name: value}
+        )
     return shown
 
 
@@ -190,25 +254,40 @@ def values_table(values, expected) -> str:
             shown = [f'{value:+.4f}' for value in np.asarray(values[name][t, 0, :units])]
             shown += [''] * (units - len(shown))
             difference = np.max(np.abs(values[name][t] - expected[name][t]))
-            table.add_row(str(t) if number == 0 else '', name, *shown, f'{difference:.0e}', end_section=number == len(values) - 1)
+            table.add_row(
+                str(t) if number == 0 else '',
+                name,
+                *shown,
+                f'{difference:.0e}',
+                end_section=number == len(values) - 1,
+            )
     if (units, steps, FLAGS.batch_size) != (widest, FLAGS.time_steps, 1):
         sizes = f'{steps} of {FLAGS.time_steps} steps, {units} of {widest} units, 1 of {FLAGS.batch_size} sequences'
-        table.caption = f'shown: {sizes}; the differences are the greatest of all units and sequences'
+        table.caption = (
+            f'shown: {sizes}; the differences are the greatest of all units and sequences'
+        )
     return render(table)
 
 
 def draw(folder: Path, hyper: Hyper, key, values) -> None:
     """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
-    gates, reach = folder / f'gates_{FLAGS.cell.replace(":", "_")}.png', folder / 'gradient_reach.png'
+    gates, reach = (
+        folder / f'gates_{FLAGS.cell.replace(":", "_")}.png',
+        folder / 'gradient_reach.png',
+    )
     title = f'{FLAGS.cell}: hidden size {FLAGS.hidden_size}, random inputs'
     plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
 
-    cells = {name: CELLS[name](FLAGS.hidden_size) for name in ('elman', 'lstm', 'gru')} | {label(): model.cell(hyper)}
+    cells = {name: CELLS[name](FLAGS.hidden_size) for name in ('elman', 'lstm', 'gru')} | {
+        label(): model.cell(hyper)
+    }
     xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, FLAGS.inputs))
     norms = {}
     for name, cell in cells.items():
         params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
-        norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(params, xs)
+        norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(
+            params, xs
+        )
     sizes = f'hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs, mean of {SEQUENCES} random sequences'
     plots.reach(norms, reach, f'How far a gradient reaches before training\n{sizes}')
     console.print(f'drawn: {gates} and {reach}')
@@ -216,9 +295,13 @@ def draw(folder: Path, hyper: Hyper, key, values) -> None:
 
 def label() -> str:
     """The cell, with what the flags say of its start."""
-    said = [f'{name}={FLAGS[name].value}' for name in ('init', 'forget_bias', 'chrono') if FLAGS[name].value is not None]
+    said = [
+        f'{name}={FLAGS[name].value}'
+        for name in ('init', 'forget_bias', 'chrono')
+        if FLAGS[name].value is not None
+    ]
     return ' '.join([FLAGS.cell, *said])
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

@@ -12,27 +12,27 @@ import jax
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments import model
-from experiments.display import console
-from experiments.experiment import Experiment, Plan
-from experiments.flags import FLAGS
-from experiments.sweep import sweep
-from experiments.training import train
-from rnnlab.batches import Batches, generated
+import experiments.runner.cli
+from experiments.runner import model
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console
+from experiments.runner.run import train
+from experiments.runner.sweep import sweep
+from experiments.runner.task import Experiment, Plan
 from rnnlab.data import TASKS, Dataset, Task, memory_sequences
 from rnnlab.errors import InputError
-from rnnlab.losses import Loss, squared_error
 from rnnlab.models import Model, network
-from rnnlab.optim import Hyper
-from rnnlab.tables import new_table, render
-from rnnlab.train import classification
+from rnnlab.results.tables import new_table, render
+from rnnlab.training.batches import Batches, generated
+from rnnlab.training.losses import Loss, squared_error
+from rnnlab.training.optim import Hyper
+from rnnlab.training.train import classification
 
-experiments.flags.tasks()
-experiments.flags.layers()
-experiments.flags.training()
-experiments.flags.set_defaults({'batch_size': 50, 'epochs': 50, 'keep': 'best'})
-flags.adopt_module_key_flags(experiments.flags)
+experiments.runner.cli.tasks()
+experiments.runner.cli.layers()
+experiments.runner.cli.training()
+experiments.runner.cli.set_defaults({'batch_size': 50, 'epochs': 50, 'keep': 'best'})
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 LENGTHS = {'adding': 200, 'copy': 100, 'parity': 40, 'recall': 11}
 EPOCH = 100  # steps, where there is no end of examples
@@ -40,14 +40,18 @@ SHOWN = 10
 
 
 def main() -> None:
-    (sweep if FLAGS.sweep else train)(Experiment('memory', settle, load, build, 'loss', loss, batches, finish=show_answers))
+    (sweep if FLAGS.sweep else train)(
+        Experiment('memory', settle, load, build, 'loss', loss, batches, finish=show_answers)
+    )
 
 
 def settle() -> None:
     model.check()
-    experiments.flags.set_defaults({'length': LENGTHS[FLAGS.task]})
+    experiments.runner.cli.set_defaults({'length': LENGTHS[FLAGS.task]})
     if task().numbers and FLAGS.label_smoothing is not None:
-        raise InputError(f'--label_smoothing goes with tasks whose answers are classes, not {FLAGS.task}')
+        raise InputError(
+            f'--label_smoothing goes with tasks whose answers are classes, not {FLAGS.task}'
+        )
 
 
 def task() -> Task:
@@ -65,7 +69,11 @@ def sequences(name: str, length: int, validation: int) -> Dataset:
 
 def build(data: Dataset, hyper: Hyper) -> Model:
     kind = task()
-    options: dict[str, Any] = {'pool': 'last' if kind.numbers else None, 'dropout': hyper.dropout, 'init': FLAGS.init or 'keras'}
+    options: dict[str, Any] = {
+        'pool': 'last' if kind.numbers else None,
+        'dropout': hyper.dropout,
+        'init': FLAGS.init or 'keras',
+    }
     return network(model.layers(hyper), inputs=kind.inputs, outputs=kind.outputs, **options)
 
 
@@ -98,4 +106,4 @@ def show_answers(plan: Plan, params: Any, folder: Path) -> None:
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

@@ -8,22 +8,22 @@ from functools import lru_cache
 
 from absl import flags
 
-import experiments.flags
-from experiments import model
-from experiments.experiment import Experiment
-from experiments.flags import FLAGS
-from experiments.sweep import sweep
-from experiments.training import train
+import experiments.runner.cli
+from experiments.runner import model
+from experiments.runner.cli import FLAGS
+from experiments.runner.run import train
+from experiments.runner.sweep import sweep
+from experiments.runner.task import Experiment
 from rnnlab.data import IMAGES, Dataset, image_sequences
 from rnnlab.models import Model, classifier
-from rnnlab.optim import Hyper
+from rnnlab.training.optim import Hyper
 
-experiments.flags.images()
-experiments.flags.classifier()
-experiments.flags.validation()
-experiments.flags.data_dir()
-experiments.flags.training()
-flags.adopt_module_key_flags(experiments.flags)
+experiments.runner.cli.images()
+experiments.runner.cli.classifier()
+experiments.runner.cli.validation()
+experiments.runner.cli.data_dir()
+experiments.runner.cli.training()
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 DEFAULTS = {'mnist': {}, 'digits': {'batch_size': 32, 'epochs': 30, 'lr': 5e-3}}
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def settle() -> None:
-    experiments.flags.set_defaults(DEFAULTS[FLAGS.dataset])
+    experiments.runner.cli.set_defaults(DEFAULTS[FLAGS.dataset])
     model.check()
 
 
@@ -48,8 +48,14 @@ def sequences(dataset: str, data_dir: str | None, view: str, validation: int | N
 
 def build(data: Dataset, hyper: Hyper) -> Model:
     inputs = data.train.inputs.shape[-1]
-    return classifier(model.layers(hyper), inputs=inputs, classes=data.outputs, scale=data.scale, **model.readout(hyper))
+    return classifier(
+        model.layers(hyper),
+        inputs=inputs,
+        classes=data.outputs,
+        scale=data.scale,
+        **model.readout(hyper),
+    )
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

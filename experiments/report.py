@@ -7,9 +7,9 @@ from pathlib import Path
 
 from absl import flags
 
-import experiments.flags
-from experiments.display import sweep_report
-from experiments.flags import FLAGS
+import experiments.runner.cli
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import sweep_report
 from rnnlab.errors import InputError
 
 flags.DEFINE_string('out', None, 'Folder of the sweep.')
@@ -22,4 +22,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

@@ -13,18 +13,23 @@ import jax
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments.display import console
-from experiments.flags import FLAGS
+import experiments.runner.cli
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console
+from rnnlab.analysis.describe import owners, spans
+from rnnlab.analysis.diagnostics import spectral_radii
 from rnnlab.cells import Cell, find
-from rnnlab.describe import owners, spans
-from rnnlab.diagnostics import spectral_radii
 from rnnlab.initializers import PRESETS
-from rnnlab.tables import new_table, render
+from rnnlab.results.tables import new_table, render
 
-experiments.flags.seed()
-flags.adopt_module_key_flags(experiments.flags)
-flags.DEFINE(experiments.flags.CellsParser(), 'cells', ['elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'], 'Recurrent cells.')
+experiments.runner.cli.seed()
+flags.adopt_module_key_flags(experiments.runner.cli)
+flags.DEFINE(
+    experiments.runner.cli.CellsParser(),
+    'cells',
+    ['elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'],
+    'Recurrent cells.',
+)
 flags.DEFINE_integer('hidden_size', 128, 'Units.', lower_bound=1)
 flags.DEFINE_integer('inputs', 28, 'Values of a time step.', lower_bound=1)
 flags.DEFINE_integer('draws', 10, 'Starts that are drawn.', lower_bound=2)
@@ -38,10 +43,16 @@ def main() -> None:
         for number, (start, cell) in enumerate(starts(find(name))):
             drawn = [cell.init(key, FLAGS.inputs) for key in keys]
             radii = [spectral_radii(cell, params, FLAGS.inputs) for params in drawn]
-            shown = '  '.join(f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0])
-            table.add_row('' if number else name, start, shown or '—', '  '.join(biases(cell, drawn)) or '—')
+            shown = '  '.join(
+                f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0]
+            )
+            table.add_row(
+                '' if number else name, start, shown or '—', '  '.join(biases(cell, drawn)) or '—'
+            )
         table.add_section()
-    console.print(f'{FLAGS.draws} draws, hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs: mean ± standard deviation\n')
+    console.print(
+        f'{FLAGS.draws} draws, hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs: mean ± standard deviation\n'
+    )
     console.print(render(table))
 
 
@@ -67,11 +78,13 @@ def biases(cell: Cell, drawn: list) -> Iterator[str]:
     for name, _, _, gates in owners(cell, drawn[0], FLAGS.inputs):
         if 'bias' in name:
             for gate, (begin, end) in spans(gates):
-                parts[gate] = parts.get(gate, np.float32(0)) + np.array([params[name][begin:end] for params in drawn])
+                parts[gate] = parts.get(gate, np.float32(0)) + np.array(
+                    [params[name][begin:end] for params in drawn]
+                )
     for gate, values in parts.items():
         if values.any():
             yield f'{gate} {values.mean():+.2f}, {values.min():+.2f}, {values.max():+.2f}'
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

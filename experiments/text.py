@@ -15,32 +15,43 @@ import jax
 import numpy as np
 from absl import flags
 
-import experiments.flags
-from experiments import model
-from experiments.display import console
-from experiments.experiment import Experiment, Plan, make_hyper
-from experiments.flags import FLAGS
-from experiments.sweep import sweep
-from experiments.trained import recall_run, restore_params
-from experiments.training import train
-from rnnlab import generate, runs
-from rnnlab.batches import Batches, streams
+import experiments.runner.cli
+from experiments.runner import model
+from experiments.runner.cli import FLAGS
+from experiments.runner.console import console
+from experiments.runner.restore import recall_run, restore_params
+from experiments.runner.run import train
+from experiments.runner.sweep import sweep
+from experiments.runner.task import Experiment, Plan, make_hyper
 from rnnlab.data import Dataset, Split
 from rnnlab.data.language import TOKENIZERS, UNKNOWN, encode, language, read_text
 from rnnlab.errors import InputError
-from rnnlab.losses import Loss, cross_entropy
 from rnnlab.models import Model, network
-from rnnlab.optim import Hyper
+from rnnlab.results import runs
+from rnnlab.training import generate
+from rnnlab.training.batches import Batches, streams
+from rnnlab.training.losses import Loss, cross_entropy
+from rnnlab.training.optim import Hyper
 
-experiments.flags.language()
-experiments.flags.layers()
-experiments.flags.training()
-flags.DEFINE_integer('sample', None, 'Tokens to write with the run in --out, which is not trained then.', lower_bound=1)
-flags.DEFINE_float('temperature', 1.0, 'What the logits are divided by before one draws; 0: always the likeliest.', lower_bound=0)
+experiments.runner.cli.language()
+experiments.runner.cli.layers()
+experiments.runner.cli.training()
+flags.DEFINE_integer(
+    'sample',
+    None,
+    'Tokens to write with the run in --out, which is not trained then.',
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    'temperature',
+    1.0,
+    'What the logits are divided by before one draws; 0: always the likeliest.',
+    lower_bound=0,
+)
 flags.register_validator('temperature', math.isfinite, 'must be a finite number')
 flags.DEFINE_string('prompt', None, 'What the sample goes on from; by default a new line.')
-experiments.flags.set_defaults({'batch_size': 64, 'lr': 2e-3, 'epochs': 3, 'keep': 'best'})
-flags.adopt_module_key_flags(experiments.flags)
+experiments.runner.cli.set_defaults({'batch_size': 64, 'lr': 2e-3, 'epochs': 3, 'keep': 'best'})
+flags.adopt_module_key_flags(experiments.runner.cli)
 
 SHOWN = 200  # tokens at the end of a run
 SHOWN_TEMPERATURE = 0.8
@@ -52,8 +63,12 @@ def main() -> None:
         return
     for name in ('temperature', 'prompt'):
         if FLAGS[name].present:
-            raise InputError(f'--{name} goes with --sample=N, which writes text with a run that has been trained')
-    experiment = Experiment('text', settle, load, build, 'loss', loss, batches, rounds, show_sample, source)
+            raise InputError(
+                f'--{name} goes with --sample=N, which writes text with a run that has been trained'
+            )
+    experiment = Experiment(
+        'text', settle, load, build, 'loss', loss, batches, rounds, show_sample, source
+    )
     (sweep if FLAGS.sweep else train)(experiment)
 
 
@@ -63,7 +78,9 @@ def settle() -> None:
         raise InputError(f'--vocab_size goes with --tokens=words, not {FLAGS.tokens}')
     for name in ('eval_examples', 'eval_next'):
         if FLAGS[name].present:
-            raise InputError(f'--{name} has no use here: the last tenth of the text is evaluated whole')
+            raise InputError(
+                f'--{name} has no use here: the last tenth of the text is evaluated whole'
+            )
 
 
 def source() -> dict[str, Any]:
@@ -82,7 +99,9 @@ def load() -> Dataset:
 @lru_cache(maxsize=1)  # the groups of a sweep share it
 def corpus(path: str | None, tokens: str, batch_size: int, window: int, vocab_size: int) -> Dataset:
     size = vocab_size if tokens == 'words' else None
-    return language(read_text(path), tokens=tokens, streams=batch_size, window=window, vocab_size=size)
+    return language(
+        read_text(path), tokens=tokens, streams=batch_size, window=window, vocab_size=size
+    )
 
 
 def build(data: Dataset, hyper: Hyper) -> Model:
@@ -91,7 +110,9 @@ def build(data: Dataset, hyper: Hyper) -> Model:
 
 def net(size: int, hyper: Hyper) -> Model:
     options: dict[str, Any] = {'dropout': hyper.dropout, 'init': FLAGS.init or 'keras'}
-    return network(model.layers(hyper), inputs=FLAGS.embedding, outputs=size, vocabulary=size, **options)
+    return network(
+        model.layers(hyper), inputs=FLAGS.embedding, outputs=size, vocabulary=size, **options
+    )
 
 
 def loss(hyper: Hyper) -> Loss:
@@ -109,9 +130,13 @@ def rounds(data: Split, size: int, whole: bool) -> Batches:
 
 def show_sample(plan: Plan, params: Any, folder: Path) -> None:
     """What the loss says, and how the model writes."""
-    loss = runs.read_json(folder / runs.SUMMARY)['best_validation_loss' if FLAGS.keep == 'best' else 'validation_loss']
+    loss = runs.read_json(folder / runs.SUMMARY)[
+        'best_validation_loss' if FLAGS.keep == 'best' else 'validation_loss'
+    ]
     if FLAGS.tokens == 'characters':
-        console.print(f'\nvalidation: {loss:.4f} nats a character, {loss / np.log(2):.4f} bits a character')
+        console.print(
+            f'\nvalidation: {loss:.4f} nats a character, {loss / np.log(2):.4f} bits a character'
+        )
     else:
         console.print(f'\nvalidation: {loss:.4f} nats a word, perplexity {np.exp(loss):.2f}')
     assert plan.data.vocabulary
@@ -127,7 +152,14 @@ def sample() -> None:
     write(own, params, vocabulary, FLAGS.prompt, FLAGS.sample, FLAGS.temperature)
 
 
-def write(own: Model, params: Any, vocabulary: tuple[str, ...], prompt: str | None, number: int, temperature: float) -> None:
+def write(
+    own: Model,
+    params: Any,
+    vocabulary: tuple[str, ...],
+    prompt: str | None,
+    number: int,
+    temperature: float,
+) -> None:
     """Prints the prompt and what comes after it, as it comes."""
     if prompt == '':
         raise InputError('--prompt is empty; leave it out, or give it some text')
@@ -135,14 +167,21 @@ def write(own: Model, params: Any, vocabulary: tuple[str, ...], prompt: str | No
         prompt = '\n' if '\n' in vocabulary else vocabulary[-1]
     tokens = TOKENIZERS[FLAGS.tokens](prompt)
     if strange := [token for token in tokens if token not in vocabulary]:
-        raise InputError(f'--prompt has {strange[0]!r}, which is not among the {len(vocabulary)} {FLAGS.tokens} that were learned')
+        raise InputError(
+            f'--prompt has {strange[0]!r}, which is not among the {len(vocabulary)} {FLAGS.tokens} that were learned'
+        )
     show = partial(print, end='', flush=True)
     show(prompt.lstrip('\n'))
     never = (vocabulary.index(UNKNOWN),) if FLAGS.tokens == 'words' else ()
-    for token in islice(generate.tokens(own, params, encode(tokens, vocabulary), jax.random.key(FLAGS.seed), temperature, never), number):
+    for token in islice(
+        generate.tokens(
+            own, params, encode(tokens, vocabulary), jax.random.key(FLAGS.seed), temperature, never
+        ),
+        number,
+    ):
         show(vocabulary[token])
     print()
 
 
 if __name__ == '__main__':
-    experiments.flags.run(main)
+    experiments.runner.cli.run(main)

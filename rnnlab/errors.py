@@ -25,5 +25,8 @@ def share(what: str, value) -> None:
 
 def first_line(error: BaseException) -> str:
     """What an error of some library says, as far as it fits into a line of ours; what stands before a colon alone says nothing."""
-    first, second, *_ = [line.strip() for line in str(error).splitlines() if line.strip()] + [type(error).__name__, '']
+    first, second, *_ = [line.strip() for line in str(error).splitlines() if line.strip()] + [
+        type(error).__name__,
+        '',
+    ]
     return f'{first} {second}' if first.endswith(':') else first

@@ -11,7 +11,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.nn.initializers import glorot_uniform, lecun_normal, normal, orthogonal, truncated_normal, variance_scaling
+from jax.nn.initializers import (
+    glorot_uniform,
+    lecun_normal,
+    normal,
+    orthogonal,
+    truncated_normal,
+    variance_scaling,
+)
 
 from rnnlab.errors import InputError, known
 
@@ -40,7 +47,11 @@ class Preset(NamedTuple):
 
     def biases(self, pair):
         """The params for biases [2, N] of a cell that needs their sum."""
-        return {'bias': pair[0], 'recurrent_bias': pair[1]} if self.two_biases else {'bias': pair.sum(axis=0)}
+        return (
+            {'bias': pair[0], 'recurrent_bias': pair[1]}
+            if self.two_biases
+            else {'bias': pair.sum(axis=0)}
+        )
 
 
 def symmetric(key, shape, limit, dtype):
@@ -79,7 +90,9 @@ def torch_dense(key, inputs, outputs, dtype):
     """Kernel and bias uniform within 1/sqrt(D) (torch.nn.Linear.reset_parameters)."""
     kernel, bias = jax.random.split(key)
     limit = 1 / math.sqrt(inputs)
-    return symmetric(kernel, (inputs, outputs), limit, dtype), symmetric(bias, (outputs,), limit, dtype)
+    return symmetric(kernel, (inputs, outputs), limit, dtype), symmetric(
+        bias, (outputs,), limit, dtype
+    )
 
 
 def tf1_recurrent(key, inputs, hidden, blocks, dtype):
@@ -95,7 +108,11 @@ def tf1_recurrent(key, inputs, hidden, blocks, dtype):
 def flax_recurrent(key, inputs, hidden, blocks, dtype):
     """Lecun-normal kernel, an orthogonal recurrent matrix for each gate, zero biases (flax.linen.LSTMCell)."""
     _, recurrent, biases = orthogonal_recurrent(key, inputs, hidden, blocks, dtype)
-    return lecun_normal()(jax.random.fold_in(key, 0), (inputs, recurrent.shape[1]), dtype), recurrent, biases
+    return (
+        lecun_normal()(jax.random.fold_in(key, 0), (inputs, recurrent.shape[1]), dtype),
+        recurrent,
+        biases,
+    )
 
 
 def flax_dense(key, inputs, outputs, dtype):
@@ -113,14 +130,18 @@ def haiku_recurrent(key, inputs, hidden, blocks, dtype):
         if len(blocks) > 1:
             return lecun_normal()(key, (rows, columns), dtype)
         fan_in = rows if blocks == (1,) else inputs + hidden
-        return truncated_normal(1 / math.sqrt(fan_in), lower=-2.0, upper=2.0)(key, (rows, columns), dtype)
+        return truncated_normal(1 / math.sqrt(fan_in), lower=-2.0, upper=2.0)(
+            key, (rows, columns), dtype
+        )
 
     return draw(kernel_key, inputs), draw(recurrent_key, hidden), jnp.zeros((2, columns), dtype)
 
 
 def haiku_dense(key, inputs, outputs, dtype):
     """Truncated normal kernel, deviation 1/sqrt(D) before the cut, zero bias (hk.Linear)."""
-    return truncated_normal(1 / math.sqrt(inputs), lower=-2.0, upper=2.0)(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+    return truncated_normal(1 / math.sqrt(inputs), lower=-2.0, upper=2.0)(
+        key, (inputs, outputs), dtype
+    ), jnp.zeros(outputs, dtype)
 
 
 def identity_recurrent(key, inputs, hidden, blocks, dtype):
@@ -135,7 +156,11 @@ def orthogonal_recurrent(key, inputs, hidden, blocks, dtype):
     Shah, Bengio 2016)."""
     kernel, *keys = jax.random.split(key, 1 + sum(blocks))
     square = jnp.concatenate([orthogonal()(gate, (hidden, hidden), dtype) for gate in keys], axis=1)
-    return glorot_uniform()(kernel, (inputs, square.shape[1]), dtype), square, jnp.zeros((2, square.shape[1]), dtype)
+    return (
+        glorot_uniform()(kernel, (inputs, square.shape[1]), dtype),
+        square,
+        jnp.zeros((2, square.shape[1]), dtype),
+    )
 
 
 def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
@@ -161,21 +186,31 @@ def uniform_gate_bias(key: Array, hidden: int, dtype) -> Array:
     return jnp.log(share) - jnp.log1p(-share)
 
 
-def keeping(start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=None, usual=None) -> tuple[Array, Array]:
+def keeping(
+    start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=None, usual=None
+) -> tuple[Array, Array]:
     """What the biases of the gates that keep and that write [H] start with on top: of a chrono or uniform-gate start opposite numbers,
     else a forget bias, by default that of the preset (`usual`, if the cell has another), and 0.
 
     Raises InputError for chrono and forget_bias together.
     """
     if chrono is not None and forget_bias is not None:
-        raise InputError('chrono is a start of the forget gate, and so is forget_bias: give one of them')
+        raise InputError(
+            'chrono is a start of the forget gate, and so is forget_bias: give one of them'
+        )
     gates_key = other(key)
     if chrono is not None:
         keep = chrono_bias(gates_key, hidden, chrono, dtype)
     elif start.gates is not None and forget_bias is None:
         keep = start.gates(gates_key, hidden, dtype)
     else:
-        bias = forget_bias if forget_bias is not None else start.forget_bias if usual is None else usual
+        bias = (
+            forget_bias
+            if forget_bias is not None
+            else start.forget_bias
+            if usual is None
+            else usual
+        )
         return jnp.broadcast_to(jnp.asarray(bias, dtype), (hidden,)), jnp.zeros(hidden, dtype)
     return keep, -keep
 
@@ -213,13 +248,26 @@ def glorot_table(key, vocabulary, features, dtype):
 
 PRESETS = {
     'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
-    'torch': Preset(torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True),
+    'torch': Preset(
+        torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True
+    ),
     'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
     'flax': Preset(flax_recurrent, flax_dense, feature_normal, forget_bias=0.0, gate_bias=0.0),
     'haiku': Preset(haiku_recurrent, haiku_dense, cut_normal, forget_bias=1.0, gate_bias=0.0),
-    'orthogonal': Preset(orthogonal_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
-    'identity': Preset(identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0),
-    'uniform_gate': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0, gates=uniform_gate_bias),
+    'orthogonal': Preset(
+        orthogonal_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0
+    ),
+    'identity': Preset(
+        identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0
+    ),
+    'uniform_gate': Preset(
+        keras_recurrent,
+        keras_dense,
+        small_uniform,
+        forget_bias=0.0,
+        gate_bias=0.0,
+        gates=uniform_gate_bias,
+    ),
 }
 
 

@@ -14,7 +14,7 @@ from flax.linen.recurrent import flip_sequences
 from jax import Array
 
 from rnnlab import cells
-from rnnlab.cells.cell import Carry, Params
+from rnnlab.cells.base import Carry, Params
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 
@@ -44,7 +44,11 @@ class Cell(nn.RNNCellBase):
         rng is not used. A module by itself has no params yet: it gives the start of new ones, drawn from rng.
         """
         *batch, inputs = input_shape
-        params = self.cell.init(rng, inputs, self.param_dtype) if self.scope is None else self.parameters(inputs)
+        params = (
+            self.cell.init(rng, inputs, self.param_dtype)
+            if self.scope is None
+            else self.parameters(inputs)
+        )
         return self.cell.carry(params, tuple(batch))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
@@ -89,15 +93,30 @@ class RNN(nn.Module):
         used. None takes the attribute. Raises InputError as `unroll` does, and for a cell that is no rnnlab.linen.Cell.
         """
         own(self.cell, Cell)
-        given = {'return_carry': return_carry, 'time_major': time_major, 'reverse': reverse, 'keep_order': keep_order}
-        return over_time(self, self.cell.parameters(inputs.shape[-1]), inputs, initial_carry, seq_lengths, reset, given)
+        given = {
+            'return_carry': return_carry,
+            'time_major': time_major,
+            'reverse': reverse,
+            'keep_order': keep_order,
+        }
+        return over_time(
+            self,
+            self.cell.parameters(inputs.shape[-1]),
+            inputs,
+            initial_carry,
+            seq_lengths,
+            reset,
+            given,
+        )
 
 
 def own(cell: Any, kind: type) -> None:
     """Raises InputError unless the cell is of our kind."""
     if not isinstance(cell, kind):
         ours, given = kind.__module__, f'{type(cell).__module__}.{type(cell).__name__}'
-        raise InputError(f'RNN takes {ours}.Cell(...), not a {given}; the cells of Flax go into {ours.replace("rnnlab", "flax")}.RNN')
+        raise InputError(
+            f'RNN takes {ours}.Cell(...), not a {given}; the cells of Flax go into {ours.replace("rnnlab", "flax")}.RNN'
+        )
 
 
 def over_time(
@@ -110,11 +129,15 @@ def over_time(
     given: dict[str, bool | None],
 ) -> Any:
     """What an RNN, of linen or nnx, does in a call with these params; an option that was not given (None) is its attribute."""
-    option = {name: getattr(layer, name) if value is None else value for name, value in given.items()}
+    option = {
+        name: getattr(layer, name) if value is None else value for name, value in given.items()
+    }
     time = 0 if option['time_major'] else max(inputs.ndim - 2, 0)
     reset = None if reset is None else jnp.moveaxis(reset, time, 0)
     xs, reverse = jnp.moveaxis(inputs, time, 0), option['reverse']
-    carry, ys = unroll(layer.cell.cell, params, xs, carry, lengths=lengths, reset=reset, reverse=reverse)
+    carry, ys = unroll(
+        layer.cell.cell, params, xs, carry, lengths=lengths, reset=reset, reverse=reverse
+    )
     if reverse and not option['keep_order']:
         ys = flip_sequences(ys, lengths, ys.ndim - 2, time_major=True)
     ys = jnp.moveaxis(ys, 0, time)

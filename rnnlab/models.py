@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.cell import biased
+from rnnlab.cells.base import biased
 from rnnlab.errors import InputError, known, positive, share
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -56,9 +56,17 @@ def classifier(
     positive('classes', classes)
     known('pool', pool, POOLS)
     if not layers and pool == 'last':
-        raise InputError('without a recurrent layer the last output is that of the last input alone; pool mean or max')
+        raise InputError(
+            'without a recurrent layer the last output is that of the last input alone; pool mean or max'
+        )
     outputs = 1 if classes == 2 else classes
-    options: dict = {'vocabulary': vocabulary, 'scale': scale, 'pool': pool, 'dropout': dropout, 'init': init}
+    options: dict = {
+        'vocabulary': vocabulary,
+        'scale': scale,
+        'pool': pool,
+        'dropout': dropout,
+        'init': init,
+    }
     net = network(layers, inputs=inputs, outputs=outputs, **options)
 
     def run(params, inputs, lengths=None, keys=None, carry=None):
@@ -102,7 +110,9 @@ def network(
         known('pool', pool, POOLS)
     for layer in layers:
         if not isinstance(layer, Layer):
-            raise InputError(f'layers are a list of what recurrent(cell) and bidirectional(cell, cell) give, not of {type(layer).__name__}')
+            raise InputError(
+                f'layers are a list of what recurrent(cell) and bidirectional(cell, cell) give, not of {type(layer).__name__}'
+            )
     start, features = preset(init), inputs
     named = {f'layer_{number}': layer for number, layer in enumerate(layers, 1)}
 
@@ -111,7 +121,9 @@ def network(
         dense_key = jax.random.fold_in(embedding_key, 0)
         params = {}
         if vocabulary is not None:
-            params['embedding'] = {'table': start.embedding(embedding_key, vocabulary, inputs, dtype)}
+            params['embedding'] = {
+                'table': start.embedding(embedding_key, vocabulary, inputs, dtype)
+            }
         width = inputs
         if dense is not None:
             kernel, bias = start.dense(dense_key, width, dense, dtype)
@@ -122,7 +134,11 @@ def network(
         if pool == 'attention':
             attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
             kernel, bias = start.dense(attention_key, width, width, dtype)
-            params['attention'] = {'kernel': kernel, 'bias': bias, 'query': start.dense(query_key, width, 1, dtype)[0][:, 0]}
+            params['attention'] = {
+                'kernel': kernel,
+                'bias': bias,
+                'query': start.dense(query_key, width, 1, dtype)[0][:, 0],
+            }
         kernel, bias = start.dense(readout_key, width, outputs, dtype)
         params['readout'] = {'kernel': kernel, 'bias': bias}
         return params
@@ -131,21 +147,40 @@ def network(
         there = [*params] if isinstance(params, Mapping) else type(params).__name__
         for name in (*named, 'readout'):
             if name not in there:
-                raise InputError(f'params must be what init of this network gives, with {name!r} among them; these are {there}')
+                raise InputError(
+                    f'params must be what init of this network gives, with {name!r} among them; these are {there}'
+                )
         if vocabulary is None and (inputs.ndim != 3 or inputs.shape[-1] != features):
-            raise InputError(f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for')
+            raise InputError(
+                f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for'
+            )
         inputs = jnp.moveaxis(inputs, 0, 1)  # time first
-        ys = params['embedding']['table'][inputs] if vocabulary is not None else inputs.astype(dtype_of(params)) * scale
+        ys = (
+            params['embedding']['table'][inputs]
+            if vocabulary is not None
+            else inputs.astype(dtype_of(params)) * scale
+        )
         if dense is not None:
             ys = affine(params['dense'], ys)
         after = {}
         for number, (name, layer) in enumerate(named.items(), 1):
-            options = {'last': pool == 'last' and number == len(named), 'keys': None if keys is None else fold(keys, number)}
-            after[name], ys = layer.apply(params[name], ys, None if carry is None else carry[name], lengths=lengths, **options)
+            options = {
+                'last': pool == 'last' and number == len(named),
+                'keys': None if keys is None else fold(keys, number),
+            }
+            after[name], ys = layer.apply(
+                params[name], ys, None if carry is None else carry[name], lengths=lengths, **options
+            )
         y = ys if pool is None else POOLS[pool](params.get(pool), ys, lengths)
         if (kernel := params['readout']['kernel'].shape) != (y.shape[-1], outputs):
-            two = '; of two classes a classifier has one logit, and network(..., outputs=2) both' if (kernel[-1], outputs) == (2, 1) else ''
-            raise InputError(f'the params of the readout have a kernel {list(kernel)}, the network {[y.shape[-1], outputs]}{two}')
+            two = (
+                '; of two classes a classifier has one logit, and network(..., outputs=2) both'
+                if (kernel[-1], outputs) == (2, 1)
+                else ''
+            )
+            raise InputError(
+                f'the params of the readout have a kernel {list(kernel)}, the network {[y.shape[-1], outputs]}{two}'
+            )
         if keys is not None and dropout is not None:
             mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
@@ -183,16 +218,25 @@ def attend(params, ys: Array, lengths: Array | None) -> Array:
     2016, equations 5 to 7); zero for length 0. W is params['kernel'] [H, H], b bias, q query [H]."""
     scores = jnp.tanh(affine(params, ys)) @ params['query']
     valid = jnp.ones(scores.shape, bool) if lengths is None else within(len(ys), lengths)
-    weights = zeroed(valid, jax.nn.softmax(choose(valid, scores, jnp.full_like(scores, -1e30)), axis=0))
+    weights = zeroed(
+        valid, jax.nn.softmax(choose(valid, scores, jnp.full_like(scores, -1e30)), axis=0)
+    )
     return jnp.sum(jnp.expand_dims(weights, -1) * ys, axis=0)
 
 
-POOLS = {'last': lambda _, y, lengths: y, 'mean': mean, 'max': greatest, 'attention': attend}  # the layer itself gives its last output
+POOLS = {
+    'last': lambda _, y, lengths: y,
+    'mean': mean,
+    'max': greatest,
+    'attention': attend,
+}  # the layer itself gives its last output
 
 
 def output_size(layer: Layer, params, inputs: int) -> int:
     """The outputs of a layer at each step, for params of it and its number of inputs."""
-    return jax.eval_shape(layer.apply, params, jax.ShapeDtypeStruct((1, 1, inputs), dtype_of(params)))[1].shape[-1]
+    return jax.eval_shape(
+        layer.apply, params, jax.ShapeDtypeStruct((1, 1, inputs), dtype_of(params))
+    )[1].shape[-1]
 
 
 def dtype_of(params):

@@ -14,7 +14,7 @@ from flax import nnx
 from jax import Array
 
 from rnnlab import cells
-from rnnlab.cells.cell import Carry, Params
+from rnnlab.cells.base import Carry, Params
 from rnnlab.linen import over_time, own
 
 
@@ -25,13 +25,21 @@ class Cell(nnx.RNNCellBase):
     with `module.params = jax.tree.map(nnx.Param, params)`. There is no dropout: nnx's RNN hands a cell no noise.
     """
 
-    def __init__(self, cell: cells.Cell, in_features: int, *, param_dtype: Any = float, rngs: nnx.Rngs):
+    def __init__(
+        self, cell: cells.Cell, in_features: int, *, param_dtype: Any = float, rngs: nnx.Rngs
+    ):
         self.cell = cell
-        self.params = nnx.data(jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features, param_dtype)))
+        self.params = nnx.data(
+            jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features, param_dtype))
+        )
 
     def parameters(self) -> Params:
         """The params as `cell.init` gives them."""
-        return jax.tree.map(lambda param: param[...], self.params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+        return jax.tree.map(
+            lambda param: param[...],
+            self.params,
+            is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
+        )
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:  # type: ignore[override]
         """The carry [*batch, ...] that sequences start from, for input_shape (*batch, D): that of the module's own params, so that
@@ -56,11 +64,22 @@ class RNN(nnx.Module):
     """
 
     def __init__(
-        self, cell: Cell, *, time_major: bool = False, return_carry: bool = False, reverse: bool = False, keep_order: bool = False
+        self,
+        cell: Cell,
+        *,
+        time_major: bool = False,
+        return_carry: bool = False,
+        reverse: bool = False,
+        keep_order: bool = False,
     ):
         own(cell, Cell)
         self.cell = cell
-        self.time_major, self.return_carry, self.reverse, self.keep_order = time_major, return_carry, reverse, keep_order
+        self.time_major, self.return_carry, self.reverse, self.keep_order = (
+            time_major,
+            return_carry,
+            reverse,
+            keep_order,
+        )
 
     def __call__(
         self,
@@ -76,5 +95,12 @@ class RNN(nnx.Module):
         keep_order: bool | None = None,
     ) -> Any:
         """As the call of rnnlab.linen.RNN. rngs is there for Bidirectional, and not used."""
-        given = {'return_carry': return_carry, 'time_major': time_major, 'reverse': reverse, 'keep_order': keep_order}
-        return over_time(self, self.cell.parameters(), inputs, initial_carry, seq_lengths, reset, given)
+        given = {
+            'return_carry': return_carry,
+            'time_major': time_major,
+            'reverse': reverse,
+            'keep_order': keep_order,
+        }
+        return over_time(
+            self, self.cell.parameters(), inputs, initial_carry, seq_lengths, reset, given
+        )

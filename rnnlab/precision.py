@@ -29,7 +29,13 @@ def lowered() -> bool:
 def halved(tree: Any) -> Any:
     """What is kept for the gradient, in bfloat16 where that is set; as whole numbers, since XLA's CPU would widen all that a scan has
     put away so far, at every step."""
-    return jax.tree.map(lambda leaf: jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16), tree) if lowered() else tree
+    return (
+        jax.tree.map(
+            lambda leaf: jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16), tree
+        )
+        if lowered()
+        else tree
+    )
 
 
 def restored(tree: Any, like: Any) -> Any:
@@ -37,14 +43,20 @@ def restored(tree: Any, like: Any) -> Any:
     dtype = jax.tree.leaves(like)[0].dtype
 
     def whole(leaf):
-        return jax.lax.bitcast_convert_type(leaf, jnp.bfloat16).astype(dtype) if leaf.dtype == jnp.uint16 else leaf
+        return (
+            jax.lax.bitcast_convert_type(leaf, jnp.bfloat16).astype(dtype)
+            if leaf.dtype == jnp.uint16
+            else leaf
+        )
 
     return jax.tree.map(whole, tree)
 
 
 @jax.custom_vjp
 def rounded(x, w):
-    return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=x.dtype)
+    return jnp.matmul(
+        x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=x.dtype
+    )
 
 
 def forward(x, w):

@@ -14,7 +14,10 @@ warnings.simplefilter('ignore')  # JAX warns of any fork; here it has no threads
 
 
 def main() -> None:
-    module, flags = importlib.import_module(f'experiments.{sys.argv[1]}'), importlib.import_module('experiments.flags')
+    module, flags = (
+        importlib.import_module(f'experiments.{sys.argv[1]}'),
+        importlib.import_module('experiments.runner.cli'),
+    )
     results = []
     for argv in json.load(sys.stdin):
         with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:

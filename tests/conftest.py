@@ -6,11 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/flags.py
+os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/runner/cli.py
 
 import jax
 
-if jax.__version_info__[:2] == (0, 10):  # two fifths of the time; later versions do not know the flag
+if jax.__version_info__[:2] == (
+    0,
+    10,
+):  # two fifths of the time; later versions do not know the flag
     os.environ['XLA_FLAGS'] = '--xla_cpu_use_fusion_emitters=false'
 
 import jax.numpy as jnp
@@ -21,7 +24,9 @@ jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
-jax.config.update('jax_disable_most_optimizations', True)  # most of the time here is compilation; whole processes are optimised
+jax.config.update(
+    'jax_disable_most_optimizations', True
+)  # most of the time here is compilation; whole processes are optimised
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
@@ -70,7 +75,9 @@ def forked(experiment, flags, folder):
     """[exit code, stdout, stderr] of the experiment in that folder with each list of flags, all forks of one process."""
     options = {'capture_output': True, 'text': True, 'timeout': 600, 'cwd': folder}
     stdin = json.dumps([list(map(str, each)) for each in flags])
-    result = subprocess.run([sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options)
+    result = subprocess.run(
+        [sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -80,7 +87,11 @@ def refused(experiment, cases, folder):
     and nothing else said or written."""
     results = forked(experiment, [flags for flags, _ in cases], folder)
     for (flags, words), (code, out, err) in zip(cases, results, strict=True):
-        assert (code, out, err.startswith('error: '), err.count('\n')) == (1, '', True, 1), (flags, out, err)
+        assert (code, out, err.startswith('error: '), err.count('\n')) == (1, '', True, 1), (
+            flags,
+            out,
+            err,
+        )
         assert [word for word in words if word not in err] == [], (flags, err)
     assert not list(folder.iterdir())
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlab.axes import Drawn, Grid, draws, parse, product
 from rnnlab.errors import InputError
+from rnnlab.sweeps.axes import Drawn, Grid, draws, parse, product
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,9 @@ def test_a_grid_takes_every_value(spec, values):
 
 @given(st.floats(1e-6, 1e3), st.floats(1.01, 1e4), st.integers(2, 50))
 def test_log_has_equal_ratios_and_both_ends(low, factor, count):
-    values = np.array([float(value) for value in parse(f'lr=log({low!r},{low * factor!r},{count})').values])
+    values = np.array(
+        [float(value) for value in parse(f'lr=log({low!r},{low * factor!r},{count})').values]
+    )
     assert len(values) == count
     np.testing.assert_allclose(values, low * factor ** (np.arange(count) / (count - 1)), rtol=1e-5)
 
@@ -41,7 +43,9 @@ def test_a_share_of_a_range_is_a_value_in_it(share):
     assert float(parse('lr~lin(-2,3)').at(share)) == pytest.approx(-2 + 5 * share, abs=1e-5)
     assert int(parse('seed~3..5').at(share)) == 3 + int(3 * share)
     assert parse('cell~a,b').at(share) == ('a' if share < 0.5 else 'b')
-    assert int(parse('hidden_size~log(1,100)', whole=['hidden_size']).at(share)) == round(100**share)
+    assert int(parse('hidden_size~log(1,100)', whole=['hidden_size']).at(share)) == round(
+        100**share
+    )
 
 
 def test_draws_depend_on_the_seed_and_the_axis_alone():
@@ -55,7 +59,12 @@ def test_draws_depend_on_the_seed_and_the_axis_alone():
 
 def test_a_product_is_every_combination_in_order():
     axes = [Grid('cell', ('a', 'b')), Grid('seed', ('0', '1'))]
-    assert [tuple(settings.values()) for settings in product(axes)] == [('a', '0'), ('a', '1'), ('b', '0'), ('b', '1')]
+    assert [tuple(settings.values()) for settings in product(axes)] == [
+        ('a', '0'),
+        ('a', '1'),
+        ('b', '0'),
+        ('b', '1'),
+    ]
     assert list(product([])) == [{}]
 
 

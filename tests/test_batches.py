@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnnlab.batches import epoch_order, epoch_steps, length_buckets, one_bucket
 from rnnlab.errors import InputError
+from rnnlab.training.batches import epoch_order, epoch_steps, length_buckets, one_bucket
 
-CASES = st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 7))
+CASES = st.tuples(
+    st.lists(st.integers(0, 30), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 7)
+)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -28,7 +30,9 @@ def test_an_epoch_takes_each_example_once_and_within_its_bucket(case, seed):
         members = batch[batch >= 0]
         assert (buckets.of_example[members] == bucket).all()
         assert (lengths[members] <= buckets.time_steps[bucket]).all()
-    longest = [max(1, *lengths[buckets.of_example == bucket]) for bucket in range(len(buckets.time_steps))]
+    longest = [
+        max(1, *lengths[buckets.of_example == bucket]) for bucket in range(len(buckets.time_steps))
+    ]
     assert longest == list(buckets.time_steps)
 
 
@@ -45,7 +49,9 @@ def test_buckets_follow_from_the_lengths_and_who_is_where_from_the_key():
 
 def test_one_bucket_is_a_plain_shuffle():
     order = np.asarray(epoch_order(jax.random.key(3), one_bucket(22, 4, 8), 8))
-    np.testing.assert_array_equal(order.ravel()[:22], np.asarray(jax.random.permutation(jax.random.key(3), 22)))
+    np.testing.assert_array_equal(
+        order.ravel()[:22], np.asarray(jax.random.permutation(jax.random.key(3), 22))
+    )
 
 
 def test_no_buckets_are_refused():

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab import reference
-from rnnlab.cells import CELLS, Cell, lstm, residual, stack
+from rnnlab.cells import CELLS, Cell, lstm, reference, residual, stack
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 from tests.conftest import close, noisy
@@ -37,7 +36,9 @@ def test_blank_inputs_at_the_beginning_do_not_make_the_gradient_explode(name):
 
     @jax.jit
     def size(params, xs):
-        grads = jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, last=True)[1] ** 2))(params)
+        grads = jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, last=True)[1] ** 2))(
+            params
+        )
         return jnp.sqrt(sum(jnp.sum(leaf * leaf) for leaf in grads.values()))
 
     assert size(params, xs.at[: 4 * T].set(0.0)) < 10 * size(params, xs)
@@ -71,7 +72,10 @@ def test_stack_and_residual_are_their_parts(name):
     lower, hidden = run(first, params[0], xs, lengths=lengths)
     upper, ys = run(second, params[1][0], hidden, lengths=lengths)
     close(run(cell, params, xs, lengths=lengths), ((lower, (upper,)), hidden + ys))
-    close(run(cell, params, xs, lengths=lengths, last=True)[1], jnp.stack([(hidden + ys)[T - 1, 0], (hidden + ys)[1, 1]]))
+    close(
+        run(cell, params, xs, lengths=lengths, last=True)[1],
+        jnp.stack([(hidden + ys)[T - 1, 0], (hidden + ys)[1, 1]]),
+    )
 
 
 def test_residual_passes_no_padding_on():
@@ -89,7 +93,10 @@ def test_a_cell_written_without_noise_unrolls_and_stacks():
     close(unroll(own, params, xs, carry), unroll(made, params, xs, carry))
     pair, twin = stack(own, own), stack(made, made)
     params = pair.init(jax.random.key(0), D)
-    close(pair.step(params, pair.carry(params, ()), xs[0]), twin.step(params, twin.carry(params, ()), xs[0]))
+    close(
+        pair.step(params, pair.carry(params, ()), xs[0]),
+        twin.step(params, twin.carry(params, ()), xs[0]),
+    )
 
 
 @pytest.mark.parametrize('noise', [jnp.ones((B, D)), (jnp.ones((B, D)),)])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from experiments.display import figure
+from experiments.runner.console import figure
 from rnnlab.data.labelled import Sequences, labelled_sequences, read_npz, read_rows, stratified
 from rnnlab.errors import InputError
 from tests.conftest import close, launch, refused, same
@@ -19,7 +19,10 @@ from tests.test_series import table
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(2, 7, 40)
 LABELS = RNG.permutation(['walk'] * 19 + ['run'] * 14 + ['a seat, [still]'] * 7)
-VALUES = [RNG.normal([3, 3 + (LABELS[number] == 'run')], 2, (length, 2)).round(6) for number, length in enumerate(LENGTHS)]
+VALUES = [
+    RNG.normal([3, 3 + (LABELS[number] == 'run')], 2, (length, 2)).round(6)
+    for number, length in enumerate(LENGTHS)
+]
 
 
 def ragged(**changes):
@@ -28,7 +31,12 @@ def ragged(**changes):
 
 def padded(values=VALUES, filler=np.nan, more=0):
     """[N, T, D] with anything behind the end of a sequence."""
-    return np.stack([np.pad(own, ((0, max(LENGTHS) + more - len(own)), (0, 0)), constant_values=filler) for own in values])
+    return np.stack(
+        [
+            np.pad(own, ((0, max(LENGTHS) + more - len(own)), (0, 0)), constant_values=filler)
+            for own in values
+        ]
+    )
 
 
 def write(path, arrays):
@@ -41,7 +49,10 @@ def columns(values=VALUES, labels=LABELS, interleaved=True):
     order = [(number, step) for number, own in enumerate(values) for step in range(len(own))]
     if interleaved:
         order.sort(key=lambda place: (max(place[0], 1), place[1]))
-    rows = [(f's{number}', *values[number][step].tolist(), labels[number].item()) for number, step in order]
+    rows = [
+        (f's{number}', *values[number][step].tolist(), labels[number].item())
+        for number, step in order
+    ]
     return dict(zip(('id', 'x0', 'x1', 'label'), map(list, zip(*rows, strict=True)), strict=True))
 
 
@@ -52,13 +63,19 @@ def write_csv(path, columns):
 
 
 def dataset(path, inputs=()):
-    whole, test = read_npz(path) if path.suffix == '.npz' else (read_rows(path, 'id', 'label', inputs), None)
+    whole, test = (
+        read_npz(path) if path.suffix == '.npz' else (read_rows(path, 'id', 'label', inputs), None)
+    )
     return labelled_sequences(whole, test)
 
 
 def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
     own, names = dataset(write(tmp_path / 'ragged.npz', ragged()))
-    assert (own.classes, own.outputs, list(own.standard)) == (('a seat, [still]', 'run', 'walk'), 3, ['x0', 'x1'])
+    assert (own.classes, own.outputs, list(own.standard)) == (
+        ('a seat, [still]', 'run', 'walk'),
+        3,
+        ['x0', 'x1'],
+    )
     assert own.train.inputs.shape == (32, max(LENGTHS), 2)
     files = [
         write(tmp_path / 'padded.npz', ragged(x=padded())),
@@ -71,9 +88,14 @@ def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
         other, other_names = dataset(path)
         same(other[:3], own[:3])
         assert other[3:] == own[3:]
-        assert [str(name).removeprefix('s') for name in other_names] == [str(name) for name in names]
+        assert [str(name).removeprefix('s') for name in other_names] == [
+            str(name) for name in names
+        ]
     for number, name in enumerate(names):
-        mean, deviation = (np.array([figures[kind] for figures in own.standard.values()]) for kind in ('mean', 'deviation'))
+        mean, deviation = (
+            np.array([figures[kind] for figures in own.standard.values()])
+            for kind in ('mean', 'deviation')
+        )
         length = own.test.lengths[number]
         close(own.test.inputs[number, :length] * deviation + mean, VALUES[name])
         assert not own.test.inputs[number, length:].any()
@@ -82,17 +104,27 @@ def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
 
 def test_sequences_of_one_length_and_of_single_numbers(tmp_path):
     x, y = RNG.normal(size=(12, 5)), np.repeat([7, -1, 30], 4)
-    forms = [{'x': x}, {'x': x[..., None]}, {'x': x, 'lengths': np.full(12, 5)}, {'x': x.ravel(), 'lengths': np.full(12, 5, np.uint8)}]
+    forms = [
+        {'x': x},
+        {'x': x[..., None]},
+        {'x': x, 'lengths': np.full(12, 5)},
+        {'x': x.ravel(), 'lengths': np.full(12, 5, np.uint8)},
+    ]
     own = dataset(write(tmp_path / 'x.npz', forms[0] | {'y': y}))[0]
     assert (own.classes, own.train.lengths, own.test.inputs.shape) == ((-1, 7, 30), None, (3, 5, 1))
     for form in forms[1:]:
         same(dataset(write(tmp_path / 'x.npz', form | {'y': y}))[0][:3], own[:3])
-    whole, _ = read_npz(write(tmp_path / 'x.npz', {'x': x, 'y': y, 'lengths': np.ones(12, int)}))  # each row a sequence of one step
+    whole, _ = read_npz(
+        write(tmp_path / 'x.npz', {'x': x, 'y': y, 'lengths': np.ones(12, int)})
+    )  # each row a sequence of one step
     assert whole.values.shape == (12, 5)
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(st.lists(st.integers(3, 30), min_size=1, max_size=4), st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
+@given(
+    st.lists(st.integers(3, 30), min_size=1, max_size=4),
+    st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
+)
 def test_the_split_is_a_partition_that_every_class_is_in_by_its_share(counts, shares):
     labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
     parts = stratified(labels, shares)
@@ -129,7 +161,10 @@ def test_a_test_part_of_its_own(tmp_path):
 
 ALIKE = np.repeat([[1.0, 2.0]], LENGTHS.sum(), axis=0)
 MISSES = [
-    (ragged(x=np.where(np.arange(LENGTHS.sum())[:, None] == LENGTHS[:3].sum() + 1, np.inf, 1.0)), ['inf in sequence 3, step 1, column 0']),
+    (
+        ragged(x=np.where(np.arange(LENGTHS.sum())[:, None] == LENGTHS[:3].sum() + 1, np.inf, 1.0)),
+        ['inf in sequence 3, step 1, column 0'],
+    ),
     ({'y': LABELS}, ['no array x;', 'lengths']),
     (ragged(length=LENGTHS), ["an array 'length'", 'x, y, lengths', '_test']),
     ({'x': padded(filler=0)}, ['no array y']),
@@ -144,17 +179,30 @@ MISSES = [
     (ragged(lengths=LENGTHS + 1), ['40 lengths', f'{LENGTHS.sum() + 40} steps']),
     (ragged(lengths=LENGTHS / 1), ['lengths [40] of float64']),
     (ragged(lengths=np.where(np.arange(40) == 4, 0, LENGTHS)), ['sequence 4', 'length 0']),
-    (ragged(x=padded(filler=0), lengths=np.where(np.arange(40) == 4, 99, LENGTHS)), ['sequence 4', 'length 99']),
+    (
+        ragged(x=padded(filler=0), lengths=np.where(np.arange(40) == 4, 99, LENGTHS)),
+        ['sequence 4', 'length 99'],
+    ),
     (ragged(y=np.full(40, 'x')), ["every sequence has the label 'x'"]),
-    (ragged(y=np.where(np.arange(40) < 2, 'rare', LABELS)), ["'rare' has 2 sequence(s)", '3 parts']),
+    (
+        ragged(y=np.where(np.arange(40) < 2, 'rare', LABELS)),
+        ["'rare' has 2 sequence(s)", '3 parts'],
+    ),
     (ragged(x=ALIKE), ["'x0' is constant"]),
     (ragged(x_test=np.zeros((3, 4, 2))), ['no array y_test']),
-    (ragged(x_test=np.zeros((3, 4, 5)), y_test=LABELS[:3]), ['x has 2 numbers a step, and x_test 5']),
+    (
+        ragged(x_test=np.zeros((3, 4, 5)), y_test=LABELS[:3]),
+        ['x has 2 numbers a step, and x_test 5'],
+    ),
     (ragged(x_test=np.zeros((3, 4, 2)), y_test=np.array(['swim'] * 3)), ["the label 'swim'"]),
 ]
 ROWS = {'id': ['a', 'a', 'b'], 'x': [1.5, 2.5, 3.5], 'label': ['run', 'run', 'walk']}
 MISSES_OF_TABLES = [
-    (ROWS | {'label': ['run', 'walk', 'walk']}, [], ["sequence 'a'", "'run' in line 2 and 'walk' in line 3"]),
+    (
+        ROWS | {'label': ['run', 'walk', 'walk']},
+        [],
+        ["sequence 'a'", "'run' in line 2 and 'walk' in line 3"],
+    ),
     (ROWS | {'x': [1.5, 'much', 3.5]}, [], ["'much' in column 'x', line 3", '--inputs']),
     (ROWS | {'x': [1.5, 'inf', 3.5]}, [], ["'inf' in column 'x', line 3"]),
     (ROWS | {'x': [1.5, None, 3.5]}, [], ["no value in column 'x', line 3"]),
@@ -196,14 +244,27 @@ def test_a_column_has_one_use(tmp_path):
 def test_files_that_are_no_npz_are_refused(tmp_path):
     whole = write(tmp_path / 'whole.npz', ragged()).read_bytes()
     damaged = whole[:300] + bytes([whole[300] ^ 255]) + whole[301:]
-    files = [('text', b'x,y', 'is no .npz file'), ('cut', whole[:400], 'is no .npz file'), ('bits', damaged, 'is damaged')]
+    files = [
+        ('text', b'x,y', 'is no .npz file'),
+        ('cut', whole[:400], 'is no .npz file'),
+        ('bits', damaged, 'is damaged'),
+    ]
     for name, content, words in files:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_npz(tmp_path / name)
 
 
-TINY = ['--cell=elman', '--hidden_size=4', '--epochs=4', '--batch_size=8', '--buckets=2', '--bidirectional', '--pool=max', '--split=2,1,1']
+TINY = [
+    '--cell=elman',
+    '--hidden_size=4',
+    '--epochs=4',
+    '--batch_size=8',
+    '--buckets=2',
+    '--bidirectional',
+    '--pool=max',
+    '--split=2,1,1',
+]
 
 
 @pytest.fixture(scope='module')
@@ -213,7 +274,13 @@ def runs(shell, tmp_path_factory):
     write(folder / 'x.npz', ragged())
     write_csv(folder / 'x.csv', columns())
     arrays = launch('classify', f'--npz={folder / "x.npz"}', *TINY, f'--out={folder / "arrays"}')
-    rows = launch('classify', f'--csv={folder / "x.csv"}', *TINY, '--sweep=seed=0', f'--out={folder / "sweep"}')
+    rows = launch(
+        'classify',
+        f'--csv={folder / "x.csv"}',
+        *TINY,
+        '--sweep=seed=0',
+        f'--out={folder / "sweep"}',
+    )
     for result in (arrays, rows):
         assert result.returncode == 0, result.stderr
     return folder, arrays.stdout
@@ -238,14 +305,27 @@ def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
         rows = list(csv.DictReader(file))
     given, named = ([row[column] for row in rows] for column in ('label', 'predicted'))
     assert given == [LABELS[int(row['sequence'])] for row in rows]
-    accuracy, balanced = metrics.accuracy_score(given, named), metrics.recall_score(given, named, average='macro')
-    assert json.loads((folder / 'arrays' / 'summary.json').read_text())['test_accuracy'] == pytest.approx(accuracy)
+    accuracy, balanced = (
+        metrics.accuracy_score(given, named),
+        metrics.recall_score(given, named, average='macro'),
+    )
+    assert json.loads((folder / 'arrays' / 'summary.json').read_text())[
+        'test_accuracy'
+    ] == pytest.approx(accuracy)
     lines = [' '.join(line.split()) for line in printed.splitlines()]
     assert f'net {figure(accuracy)} {figure(balanced)}' in lines
-    assert f'always walk, the most frequent label {given.count("walk") / len(given):.4f} {1 / 3:.4f}' in lines
+    assert (
+        f'always walk, the most frequent label {given.count("walk") / len(given):.4f} {1 / 3:.4f}'
+        in lines
+    )
     names = sorted(set(LABELS.tolist()))
-    for name, counts in zip(names, metrics.confusion_matrix(given, named, labels=names), strict=True):
-        assert f'{name} {" ".join(map(str, counts))} {figure(counts[names.index(name)] / counts.sum())}' in lines
+    for name, counts in zip(
+        names, metrics.confusion_matrix(given, named, labels=names), strict=True
+    ):
+        assert (
+            f'{name} {" ".join(map(str, counts))} {figure(counts[names.index(name)] / counts.sum())}'
+            in lines
+        )
 
 
 @pytest.mark.slow
@@ -254,11 +334,16 @@ def test_predicting_is_what_the_test_showed(runs, tmp_path):
     with (folder / 'arrays' / 'predictions.csv').open() as file:
         rows = list(csv.DictReader(file))
     own = [VALUES[int(row['sequence'])] for row in rows]
-    arrays = write(tmp_path / 'new.npz', {'x': np.concatenate(own), 'lengths': [len(values) for values in own]})
+    arrays = write(
+        tmp_path / 'new.npz', {'x': np.concatenate(own), 'lengths': [len(values) for values in own]}
+    )
     unlabelled = columns(own, np.full(len(own), 'x'))
     del unlabelled['label']
     unlabelled['who'] = unlabelled.pop('id')
-    for run, path in ((folder / 'arrays', arrays), (folder / 'sweep' / 'best', write_csv(tmp_path / 'new.csv', unlabelled))):
+    for run, path in (
+        (folder / 'arrays', arrays),
+        (folder / 'sweep' / 'best', write_csv(tmp_path / 'new.csv', unlabelled)),
+    ):
         result = launch('classify', f'--predict={path}', '--id=who', f'--out={run}')
         assert result.returncode == 0, result.stderr
         for line, row in zip(result.stdout.splitlines(), rows, strict=True):
@@ -270,7 +355,11 @@ def test_predicting_is_what_the_test_showed(runs, tmp_path):
 @pytest.mark.slow
 def test_bad_flags_and_what_cannot_be_predicted_are_one_line(runs, tmp_path):
     folder, _ = runs
-    whole, out, best = f'--npz={folder / "x.npz"}', f'--out={folder / "arrays"}', f'--out={folder / "sweep" / "best"}'
+    whole, out, best = (
+        f'--npz={folder / "x.npz"}',
+        f'--out={folder / "arrays"}',
+        f'--out={folder / "sweep" / "best"}',
+    )
     wide = write(tmp_path / 'wide.npz', {'x': np.ones((2, 3, 5))})
     other = write_csv(tmp_path / 'other.csv', {'id': ['a'], 'x0': [1], 'y': [1]})
     cases = [

@@ -12,10 +12,20 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from experiments.counterparts import IMAGES, TOLERANCE, by_jax, claims, derivative, normal, numpy, point, run
-from experiments.libraries import PEERS, take_keras, take_torch
-from rnnlab import laws, reference
-from rnnlab.cells import CELLS
+from experiments.parity.harness import (
+    IMAGES,
+    TOLERANCE,
+    by_jax,
+    claims,
+    derivative,
+    normal,
+    numpy,
+    point,
+    run,
+)
+from experiments.parity.libraries import PEERS, take_keras, take_torch
+from rnnlab import testing as laws
+from rnnlab.cells import CELLS, reference
 from tests.conftest import close, forked, refused
 from tests.golden import make
 
@@ -49,30 +59,48 @@ LIBRARIES = {
 
 @pytest.mark.parametrize(
     ('library', 'name', 'image'),
-    [(library, *row) for library, names in LIBRARIES.items() for row in ROWS if row[0] in names and len(row[1]) != 1],
+    [
+        (library, *row)
+        for library, names in LIBRARIES.items()
+        for row in ROWS
+        if row[0] in names and len(row[1]) != 1
+    ],
 )
 def test_libraries(library, name, image):
     for what, mine, theirs in claims(name, image, PEERS[library](name, image)):
         laws.compare(TOLERANCE if what == 'derivatives' else EXACT, what, mine, theirs)
 
 
-@pytest.mark.parametrize(('library', 'name'), [(library, name) for library, names in make.CASES.items() for name in names])
+@pytest.mark.parametrize(
+    ('library', 'name'),
+    [(library, name) for library, names in make.CASES.items() for name in names],
+)
 def test_outputs_and_gradients_are_those_that_are_kept(library, name):
     with np.load(GOLDEN / f'{library}.npz', allow_pickle=False) as arrays:
-        kept = {what.partition('.')[2]: value for what, value in arrays.items() if what.startswith(f'{name}.')}
+        kept = {
+            what.partition('.')[2]: value
+            for what, value in arrays.items()
+            if what.startswith(f'{name}.')
+        }
     shapes = json.loads(str(kept['shapes']), object_hook=dict)
-    take = partial({'torch': take_torch, 'keras': take_keras}[library], name, make.IMAGES.get(name, ()))
+    take = partial(
+        {'torch': take_torch, 'keras': take_keras}[library], name, make.IMAGES.get(name, ())
+    )
     weights, restored = ravel_pytree(normal(shapes))
     _, restored_carry = ravel_pytree(point(restored(weights), take)[2])
     run_all = by_jax(partial(run, take, name), tuple(map(int, kept['lengths'])))
-    results = run_all(restored(jnp.asarray(kept['weights'])), jnp.asarray(kept['xs']), restored_carry(jnp.asarray(kept['carry'])))
+    results = run_all(
+        restored(jnp.asarray(kept['weights'])),
+        jnp.asarray(kept['xs']),
+        restored_carry(jnp.asarray(kept['carry'])),
+    )
     results['after'] = results.pop('carry')
     for what, value in results.items():
         close(ravel_pytree(value)[0], jnp.asarray(kept[what].ravel()), EXACT)
 
 
 OWN = """
-from rnnlab import laws
+from rnnlab import testing as laws
 from rnnlab.cells import elman
 
 for law in [*laws.LAWS][2:]:  # for the time's sake
@@ -87,7 +115,8 @@ def bad(hidden_size):
 """
 WRONG = """
 from cells import mine
-from rnnlab import laws, reference
+from rnnlab import testing as laws
+from rnnlab.cells import reference
 
 laws.LAWS.clear()
 reference.REFERENCES['elman'] = reference.irnn

@@ -13,7 +13,10 @@ from rnnlab.errors import InputError
 
 
 def tree(folder):
-    return sorted((str(path.relative_to(folder)), path.read_bytes() if path.is_file() else b'') for path in folder.rglob('*'))
+    return sorted(
+        (str(path.relative_to(folder)), path.read_bytes() if path.is_file() else b'')
+        for path in folder.rglob('*')
+    )
 
 
 def offline(monkeypatch):
@@ -23,10 +26,17 @@ def offline(monkeypatch):
 def test_digits_are_split_by_class_and_always_alike():
     images = IMAGES['digits']()
     assert (len(images.train), len(images.test)) == (1433, 364)
-    counts, test_counts = np.bincount(np.concatenate([images.train_labels, images.test_labels])), np.bincount(images.test_labels)
+    counts, test_counts = (
+        np.bincount(np.concatenate([images.train_labels, images.test_labels])),
+        np.bincount(images.test_labels),
+    )
     assert (test_counts == -(-counts // 5)).all()
     assert images.train.max() == images.brightest
-    assert images.train_labels[:8].tolist() == IMAGES['digits']().train_labels[:8].tolist() == [1, 5, 1, 2, 1, 5, 1, 7]
+    assert (
+        images.train_labels[:8].tolist()
+        == IMAGES['digits']().train_labels[:8].tolist()
+        == [1, 5, 1, 2, 1, 5, 1, 7]
+    )
     everyone = np.concatenate([images.train, images.test]).reshape(-1, 64)
     assert len(np.unique(everyone, axis=0)) == 1797
 
@@ -85,9 +95,35 @@ def test_cache_serves_until_the_source_changes(tmp_path, own_cache):
 
 def test_mnist_reads_what_tfds_prepared(tfds_folder, own_cache):
     images = IMAGES['mnist'](tfds_folder)
-    assert (images.train.shape, images.test.shape, images.train.dtype) == ((60_000, 28, 28), (10_000, 28, 28), np.uint8)
-    assert np.bincount(images.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(images.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert (images.train.shape, images.test.shape, images.train.dtype) == (
+        (60_000, 28, 28),
+        (10_000, 28, 28),
+        np.uint8,
+    )
+    assert np.bincount(images.train_labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
+    assert np.bincount(images.test_labels).tolist() == [
+        980,
+        1135,
+        1032,
+        1010,
+        982,
+        892,
+        958,
+        1028,
+        974,
+        1009,
+    ]
     assert image_sequences(images, 'pixels').validation.inputs.shape == (5_000, 784, 1)
     for ours, again in zip(images, IMAGES['mnist'](tfds_folder), strict=True):  # from the cache
         np.testing.assert_array_equal(ours, again)
@@ -103,7 +139,11 @@ def test_mnist_is_prepared_from_archives(tmp_path, mnist_archives, own_cache, mo
     manual.chmod(0o755)
     images = IMAGES['mnist'](tmp_path)
     assert (tmp_path / 'mnist' / mnist.VERSION / 'dataset_info.json').exists()
-    original = np.frombuffer(gzip.decompress((mnist_archives / mnist.ARCHIVES['test'][0]).read_bytes()), np.uint8, offset=16)
+    original = np.frombuffer(
+        gzip.decompress((mnist_archives / mnist.ARCHIVES['test'][0]).read_bytes()),
+        np.uint8,
+        offset=16,
+    )
     assert sorted(map(bytes, images.test)) == sorted(map(bytes, original.reshape(-1, 28, 28)))
 
 
@@ -122,7 +162,12 @@ def test_absent_mnist_says_where_it_looked_and_the_two_ways(tmp_path, monkeypatc
     offline(monkeypatch)
     with pytest.raises(InputError) as error:
         IMAGES['mnist'](tmp_path / 'nowhere')
-    for words in (str(tmp_path / 'nowhere'), 'cannot be reached', 'copy a folder mnist/3.0.1', 'downloads/manual'):
+    for words in (
+        str(tmp_path / 'nowhere'),
+        'cannot be reached',
+        'copy a folder mnist/3.0.1',
+        'downloads/manual',
+    ):
         assert words in str(error.value)
     assert not (tmp_path / 'nowhere').exists()
 

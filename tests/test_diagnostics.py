@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab import reference
-from rnnlab.cells import CELLS
-from rnnlab.diagnostics import gradient_reach, spectral_radii, trace
+from rnnlab.analysis.diagnostics import gradient_reach, spectral_radii, trace
+from rnnlab.cells import CELLS, reference
 from tests.conftest import close, noisy
 
 D, H, T, B = 3, 4, 6, 2
@@ -24,7 +23,10 @@ def test_gates_and_carries_are_those_of_the_reference(name):
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
     assert len(gates) == len(cell.gates)
     first = [np.asarray(leaf) for leaf in cell.carry(params, ())]
-    sequences = [reference.unroll(name, jax.tree.map(np.asarray, params), np.asarray(xs[:, b]), *first) for b in range(B)]
+    sequences = [
+        reference.unroll(name, jax.tree.map(np.asarray, params), np.asarray(xs[:, b]), *first)
+        for b in range(B)
+    ]
     expected = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
     close(jax.tree.map(np.asarray, ([*carries], [*gates], ys)), expected)
 
@@ -47,19 +49,34 @@ def test_reach_is_the_norm_of_the_whole_jacobian(name):
                     carry, _ = cell.step(params, carry, x)
                 return carry.h
 
-            jacobian = np.asarray(jax.jacfwd(end, holomorphic=jnp.iscomplexobj(getattr(at, field)))(getattr(at, field)))
-            np.testing.assert_allclose(values[lag, b], np.linalg.svd(jacobian, compute_uv=False)[0], rtol=1e-10, atol=1e-14)
+            jacobian = np.asarray(
+                jax.jacfwd(end, holomorphic=jnp.iscomplexobj(getattr(at, field)))(
+                    getattr(at, field)
+                )
+            )
+            np.testing.assert_allclose(
+                values[lag, b], np.linalg.svd(jacobian, compute_uv=False)[0], rtol=1e-10, atol=1e-14
+            )
 
 
 def test_spectral_radii_are_those_of_each_gate():
     def radii(names, matrix):
         blocks = np.split(np.asarray(matrix), len(names), axis=1)
-        return {name: float(np.abs(np.linalg.eigvals(block)).max()) for name, block in zip(names, blocks, strict=True)}
+        return {
+            name: float(np.abs(np.linalg.eigvals(block)).max())
+            for name, block in zip(names, blocks, strict=True)
+        }
 
     params = CELLS['lstm'](H).init(jax.random.key(0), 3)
     close(spectral_radii(CELLS['lstm'](H), params, 3), radii('ifgo', params['kernel'][3:]))
     params = CELLS['rhn'](H).init(jax.random.key(0), 3)
-    layers = [radii((f'n_{layer}', f't_{layer}'), params[f'recurrent_kernel_{layer}']) for layer in (1, 2, 3)]
+    layers = [
+        radii((f'n_{layer}', f't_{layer}'), params[f'recurrent_kernel_{layer}'])
+        for layer in (1, 2, 3)
+    ]
     close(spectral_radii(CELLS['rhn'](H), params, 3), layers[0] | layers[1] | layers[2])
     params = CELLS['lru'](H).init(jax.random.key(0), 3)
-    close(spectral_radii(CELLS['lru'](H), params, 3), {'a': float(np.exp(-np.exp(params['nu_log'])).max())})
+    close(
+        spectral_radii(CELLS['lru'](H), params, 3),
+        {'a': float(np.exp(-np.exp(params['nu_log'])).max())},
+    )

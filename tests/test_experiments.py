@@ -13,11 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from experiments.budget import largest
-from experiments.flags import CORES
-from rnnlab import laws
+from experiments.runner.budget import largest
+from experiments.runner.cli import CORES
+from rnnlab import testing as laws
+from rnnlab.analysis.describe import count
 from rnnlab.cells import CELLS
-from rnnlab.describe import count
 from rnnlab.models import network
 from rnnlab.recurrence import engines, recurrent
 from tests.conftest import ROOT, command, forked, launch, refused, same
@@ -36,14 +36,26 @@ def final(folder, name='params'):
 
 def rows(folder):
     lines = (folder / 'metrics.jsonl').read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != 'seconds'} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key != 'seconds'}
+        for line in lines
+    ]
 
 
 def stopped(folder, number, *flags, experiment='mnist'):
     """Starts a run, sends the signal once a checkpoint and a row are there, and waits for the end."""
-    process = subprocess.Popen(command(experiment, *flags), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command(experiment, *flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+    )
     deadline = time.time() + 120
-    while not (list(folder.glob('checkpoint/*/commit_success.txt')) and (folder / 'metrics.jsonl').stat().st_size):
+    while not (
+        list(folder.glob('checkpoint/*/commit_success.txt'))
+        and (folder / 'metrics.jsonl').stat().st_size
+    ):
         assert process.poll() is None, process.communicate()[0]
         assert time.time() < deadline
         time.sleep(0.01)
@@ -55,7 +67,15 @@ def stopped(folder, number, *flags, experiment='mnist'):
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """An uninterrupted run: (its flags, its folder, what it printed)."""
-    flags = [*SMALL, '--steps=1000', '--eval_every=150', '--checkpoint_every=0', '--keep=best', '--dropout=0.1', '--recurrent_dropout=0.1']
+    flags = [
+        *SMALL,
+        '--steps=1000',
+        '--eval_every=150',
+        '--checkpoint_every=0',
+        '--keep=best',
+        '--dropout=0.1',
+        '--recurrent_dropout=0.1',
+    ]
     folder = tmp_path_factory.mktemp('runs') / 'whole'
     result = launch('mnist', *flags, f'--out={folder}')
     assert result.returncode == 0, result.stderr
@@ -64,7 +84,11 @@ def whole(tmp_path_factory):
 
 def readme(section):
     """The blocks of Python in a section of the README."""
-    (text,) = (text for text in re.split(r'\n##+ ', (ROOT / 'README.md').read_text()) if text.startswith(f'{section}\n'))
+    (text,) = (
+        text
+        for text in re.split(r'\n##+ ', (ROOT / 'README.md').read_text())
+        if text.startswith(f'{section}\n')
+    )
     return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
 
 
@@ -78,7 +102,14 @@ def narrow(hidden_size):
 @pytest.mark.slow
 def test_a_cell_of_ones_own_trains_sweeps_and_is_explained(tmp_path):
     (tmp_path / 'mymodule.py').write_text(readme('A cell of your own')[0] + NARROW)
-    flags = ['--sweep=cell=mymodule:mycell,elman', '--sweep=seed=0,1', '--steps=3', '--zoneout=0.1', '--trainable_carry', '--out=both']
+    flags = [
+        '--sweep=cell=mymodule:mycell,elman',
+        '--sweep=seed=0,1',
+        '--steps=3',
+        '--zoneout=0.1',
+        '--trainable_carry',
+        '--out=both',
+    ]
     result = launch('mnist', *SMALL, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert 'mymodule:mycell' in result.stdout
@@ -87,30 +118,69 @@ def test_a_cell_of_ones_own_trains_sweeps_and_is_explained(tmp_path):
     assert (code, wrong) == (0, 1)
     assert float(re.search(r'all units: (\S+)', out)[1]) < 2e-6
     assert "\n  h' = tanh(x W + u h)" in out
-    for words in ('breaks the law', "a step keeps the carry's structure, shapes and types", 'float32 [3, 4]', 'float32 [3, 1]'):
+    for words in (
+        'breaks the law',
+        "a step keeps the carry's structure, shapes and types",
+        'float32 [3, 4]',
+        'float32 [3, 1]',
+    ):
         assert words in message
     assert message.count('\n') == 1
 
 
 def test_a_run_writes_its_folder_and_shows_its_end(whole):
     _, folder, printed = whole
-    assert {path.name for path in folder.iterdir()} == {'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'}
-    config, summary = (json.loads((folder / name).read_text()) for name in ('config.json', 'summary.json'))
-    assert (config['experiment'], config['hidden_size'], config['devices'], config['platform']) == ('mnist', 16, 1, 'cpu')
+    assert {path.name for path in folder.iterdir()} == {
+        'config.json',
+        'metrics.jsonl',
+        'summary.json',
+        'curves.png',
+        'checkpoint',
+    }
+    config, summary = (
+        json.loads((folder / name).read_text()) for name in ('config.json', 'summary.json')
+    )
+    assert (config['experiment'], config['hidden_size'], config['devices'], config['platform']) == (
+        'mnist',
+        16,
+        1,
+        'cpu',
+    )
     assert (summary['steps'], summary['parameters']) == (1000, 24 * 64 + 64 + 16 * 10 + 10)
     assert summary['test_accuracy'] > 0.9
     assert [row['step'] for row in rows(folder)] == [150, 300, 450, 600, 750, 900, 1000]
     accuracies = [row['validation_accuracy'] for row in rows(folder)]
-    assert (summary['best_validation_accuracy'], summary['validation_accuracy']) == (max(accuracies), accuracies[-1])
-    assert summary['kept_step'] == rows(folder)[accuracies.index(max(accuracies))]['step'] == final(folder, 'best')['step']
-    assert rows(folder)[-1].keys() >= {'epoch', 'train_loss', 'train_accuracy', 'grad_norm', 'validation_loss', 'validation_accuracy'}
-    for words in ('i 0:16  f 16:32  g 32:48  o 48:64', 'test accuracy', f'{summary["test_accuracy"]:.4f}', 'predicted'):
+    assert (summary['best_validation_accuracy'], summary['validation_accuracy']) == (
+        max(accuracies),
+        accuracies[-1],
+    )
+    assert (
+        summary['kept_step']
+        == rows(folder)[accuracies.index(max(accuracies))]['step']
+        == final(folder, 'best')['step']
+    )
+    assert rows(folder)[-1].keys() >= {
+        'epoch',
+        'train_loss',
+        'train_accuracy',
+        'grad_norm',
+        'validation_loss',
+        'validation_accuracy',
+    }
+    for words in (
+        'i 0:16  f 16:32  g 32:48  o 48:64',
+        'test accuracy',
+        f'{summary["test_accuracy"]:.4f}',
+        'predicted',
+    ):
         assert words in printed
     assert len(re.search(r'label +((?:\d *){10})', printed)[1].split()) == 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    'number', [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name
+)
 def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
     flags, expected, _ = whole
     folder = tmp_path / 'run'
@@ -136,15 +206,25 @@ def test_what_is_kept_is_the_run_stopped_there(whole, tmp_path):
     stop = [f'--steps={best["step"]}', '--keep=last']
     assert launch('mnist', *flags, *stop, f'--out={tmp_path / "run"}').returncode == 0
     same(final(tmp_path / 'run'), best['params'])
-    figures = [json.loads((path / 'summary.json').read_text())['test_accuracy'] for path in (folder, tmp_path / 'run')]
+    figures = [
+        json.loads((path / 'summary.json').read_text())['test_accuracy']
+        for path in (folder, tmp_path / 'run')
+    ]
     assert figures[0] == figures[1]
 
 
 def test_resuming_a_finished_run_ends_as_it_ended(whole):
     flags, folder, _ = whole
-    before = rows(folder), final(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']
+    before = (
+        rows(folder),
+        final(folder),
+        json.loads((folder / 'summary.json').read_text())['test_accuracy'],
+    )
     assert launch('mnist', *flags, f'--out={folder}', '--resume').returncode == 0
-    assert (rows(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']) == (before[0], before[2])
+    assert (rows(folder), json.loads((folder / 'summary.json').read_text())['test_accuracy']) == (
+        before[0],
+        before[2],
+    )
     same(final(folder), before[1])
 
 
@@ -154,7 +234,9 @@ def test_the_number_of_devices_is_part_of_the_run(whole):
     result = launch('mnist', *flags, f'--out={folder}', '--resume', '--devices=2')
     assert result.returncode == 1
     assert 'devices=1 there, 2 now' in result.stderr
-    result = launch('mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2')  # as many as it began with
+    result = launch(
+        'mnist', *flags, f'--out={folder}', '--resume', '--jax_num_cpu_devices=2'
+    )  # as many as it began with
     assert result.returncode == 0, result.stderr
     assert 'on 1 cpu device(s)' in result.stdout
     before = rows(folder), (folder / 'config.json').read_bytes()
@@ -187,15 +269,42 @@ def test_a_program_that_was_compiled_is_kept(tmp_path, monkeypatch):
     assert (len(folders), bool(kept)) == (1, True)
     assert launch('mnist', *SMALL, '--steps=1', f'--out={tmp_path / "again"}').returncode == 0
     assert sorted(folders[0].iterdir()) == kept
-    assert launch('mnist', *SMALL, '--steps=1', f'--out={tmp_path / "off"}', '--jax_enable_compilation_cache=false').returncode == 0
+    assert (
+        launch(
+            'mnist',
+            *SMALL,
+            '--steps=1',
+            f'--out={tmp_path / "off"}',
+            '--jax_enable_compilation_cache=false',
+        ).returncode
+        == 0
+    )
     same(final(tmp_path / 'again'), final(tmp_path / 'off'))
 
 
 @pytest.mark.slow
 def test_layers_directions_views_and_devices_all_run(tmp_path):
-    flags = ['--cell=gru', '--layers=2', '--bidirectional', '--view=permuted', '--optimizer=sgd', '--momentum=0.9', '--clip=inf']
+    flags = [
+        '--cell=gru',
+        '--layers=2',
+        '--bidirectional',
+        '--view=permuted',
+        '--optimizer=sgd',
+        '--momentum=0.9',
+        '--clip=inf',
+    ]
     rest = '--devices=2', f'--out={tmp_path / "run"}'
-    result = launch('mnist', *SMALL, *flags, '--steps=3', '--eval_split=test', '--eval_every=2', '--eval_examples=50', '--eval_next', *rest)
+    result = launch(
+        'mnist',
+        *SMALL,
+        *flags,
+        '--steps=3',
+        '--eval_split=test',
+        '--eval_every=2',
+        '--eval_examples=50',
+        '--eval_next',
+        *rest,
+    )
     assert result.returncode == 0, result.stderr
     assert [row['step'] for row in rows(tmp_path / 'run')] == [2, 3]
     assert 'layer_2: 32 -> 32' in result.stdout
@@ -209,7 +318,11 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_try(tmp_path):
     assert result.returncode == 1
     words = r'error: the loss or gradient of step \d+ is not finite, with --lr=1e\+08 and --clip=inf: try a lower one of them.*\n'
     assert re.fullmatch(words, result.stderr)
-    assert all(np.isfinite(leaf).all() for layer in final(folder)['layer_1'].values() for leaf in layer.values())
+    assert all(
+        np.isfinite(leaf).all()
+        for layer in final(folder)['layer_1'].values()
+        for leaf in layer.values()
+    )
 
 
 BAD_FLAGS = [
@@ -244,7 +357,10 @@ BAD_FLAGS = [
     (['--parameters=0'], ['--parameters']),
     (['--parameters=500', '--hidden_size=8'], ['--parameters', '--hidden_size']),
     (['--parameters=500', '--sweep=hidden_size=8,16'], ['--parameters', '--hidden_size']),
-    (['--parameters=500', '--layers=0', '--pool=mean'], ['--parameters has no use with --layers=0']),
+    (
+        ['--parameters=500', '--layers=0', '--pool=mean'],
+        ['--parameters has no use with --layers=0'],
+    ),
     (['--sweep=parameters=500,59', '--dry_run'], ['--parameters=59', 'has 60']),
     (['--parameters=500', '--cell=gru', '--forget_bias=1'], ['--forget_bias', 'gru']),
     (['--dropout=1'], ['--dropout', 'below 1']),
@@ -259,15 +375,23 @@ BAD_FLAGS = [
     (['steps=3'], ['steps=3', '--']),
     (['--out=/dev/null/run'], ['/dev/null/run', 'Not a directory']),
     (['--out=/dev/null'], ['/dev/null', 'no run']),
-    (['--dataset=mnist', '--data_dir=nowhere'], ['mnist/3.0.1 is not in nowhere', 'downloads/manual']),
+    (
+        ['--dataset=mnist', '--data_dir=nowhere'],
+        ['mnist/3.0.1 is not in nowhere', 'downloads/manual'],
+    ),
 ]
 
 
 def test_bad_input_is_one_line(tmp_path):
-    refused('mnist', [(['--dataset=digits', *flags], words) for flags, words in BAD_FLAGS], tmp_path)
+    refused(
+        'mnist', [(['--dataset=digits', *flags], words) for flags, words in BAD_FLAGS], tmp_path
+    )
 
 
-@pytest.mark.parametrize('parameters', [lambda size: size, lambda size: 7 * size + 3, lambda size: 4 * size * (size + 9) + 10])
+@pytest.mark.parametrize(
+    'parameters',
+    [lambda size: size, lambda size: 7 * size + 3, lambda size: 4 * size * (size + 9) + 10],
+)
 def test_a_budget_takes_the_largest_size_that_stays_within(parameters):
     for budget in range(1, 700):
         size = largest(parameters, budget)
@@ -325,7 +449,9 @@ def test_help_lists_the_flags():
 
 
 def test_launch_lists_what_there_is():
-    result = subprocess.run([ROOT / 'launch.sh'], capture_output=True, text=True, check=True, cwd='/')
+    result = subprocess.run(
+        [ROOT / 'launch.sh'], capture_output=True, text=True, check=True, cwd='/'
+    )
     for words in ('mnist', 'Handwritten digits', 'test', 'experiments/recipes/mnist_lstm64.flags'):
         assert words in result.stdout
     result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], capture_output=True, text=True, cwd='/')
@@ -347,7 +473,9 @@ def test_the_readmes_cells_keep_every_law():
 def test_the_readme_reads_a_runs_parameters(tmp_path):
     launch('mnist', '--dataset=digits', '--steps=20', '--out=runs/first', cwd=tmp_path)
     (block,) = readme('What a run shows and keeps')
-    result = subprocess.run([sys.executable, '-c', block], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    result = subprocess.run(
+        [sys.executable, '-c', block], capture_output=True, text=True, cwd=tmp_path, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / 'runs' / 'first' / 'summary.json').read_text())
     assert float(result.stdout) == pytest.approx(summary['test_accuracy'])
@@ -357,10 +485,18 @@ def test_the_readmes_code_runs():
     cells, alone, lanes, generated = readme('In your own research')
     printed = []
     for block in (cells, alone + lanes, generated, ''.join(readme('Inside Flax'))):
-        result = subprocess.run([sys.executable, '-W', 'error', '-c', block], capture_output=True, text=True, cwd=ROOT, timeout=300)
+        result = subprocess.run(
+            [sys.executable, '-W', 'error', '-c', block],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=300,
+        )
         assert result.returncode == 0, result.stderr
         printed.append(result.stdout)
-    loss, accuracy = map(float, re.search(r"^{'loss': (.*), 'accuracy': (.*)}$", printed[1], re.MULTILINE).groups())
+    loss, accuracy = map(
+        float, re.search(r"^{'loss': (.*), 'accuracy': (.*)}$", printed[1], re.MULTILINE).groups()
+    )
     assert loss < 0.3
     assert accuracy > 0.93
     assert len(re.findall(r'\d\.\d+', printed[1].rpartition('[')[2])) == 8

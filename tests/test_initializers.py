@@ -30,7 +30,9 @@ def test_keras():
     params = start(lstm(H))
     is_uniform(params['kernel'][:D], np.sqrt(6 / (D + 4 * H)))
     recurrent = params['kernel'][D:]
-    close(recurrent @ recurrent.T, np.eye(H))  # orthogonal as a whole: orthonormal rows, each gate's singular values below 1
+    close(
+        recurrent @ recurrent.T, np.eye(H)
+    )  # orthogonal as a whole: orthonormal rows, each gate's singular values below 1
     close(params['bias'], np.concatenate([np.zeros(H), np.ones(H), np.zeros(2 * H)]))
     assert np.sqrt((np.linalg.svd(recurrent[:, :H])[1] ** 2).mean()) == pytest.approx(0.5, abs=0.02)
 
@@ -78,9 +80,14 @@ def test_haiku():
 
 
 def test_uniform_gates_start_anywhere():
-    i, f, *_ = np.split(np.asarray(lstm(400, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4)
+    i, f, *_ = np.split(
+        np.asarray(lstm(400, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4
+    )
     share = 1 / (1 + np.exp(-f))
-    assert (share.mean(), share.std()) == (pytest.approx(0.5, abs=0.03), pytest.approx(1 / np.sqrt(12), rel=0.05))
+    assert (share.mean(), share.std()) == (
+        pytest.approx(0.5, abs=0.03),
+        pytest.approx(1 / np.sqrt(12), rel=0.05),
+    )
     close(i, -f)
 
 
@@ -93,8 +100,12 @@ def test_identity():
 
 def test_forget_bias():
     close(start(lstm(H, forget_bias=2.5))['bias'][H : 2 * H], np.full(H, 2.5))
-    biases = jax.vmap(lambda b: lstm(H, forget_bias=b).init(jax.random.key(0), D)['bias'][H])(jnp.array([0.5, 3.0]))
-    close(np.asarray(biases), np.array([0.5, 3.0]))  # an array will do, so that a sweep can vmap over it
+    biases = jax.vmap(lambda b: lstm(H, forget_bias=b).init(jax.random.key(0), D)['bias'][H])(
+        jnp.array([0.5, 3.0])
+    )
+    close(
+        np.asarray(biases), np.array([0.5, 3.0])
+    )  # an array will do, so that a sweep can vmap over it
 
 
 def test_a_scaled_start_multiplies_the_matrices_alone():
@@ -102,11 +113,15 @@ def test_a_scaled_start_multiplies_the_matrices_alone():
         plain, twice = start(lstm(H, init=init)), start(lstm(H, init=scaled(init, 2.0)))
         close(twice.pop('kernel'), 2 * plain.pop('kernel'))
         close(twice, plain)
-    kernels = jax.vmap(lambda s: gru(H, init=scaled('keras', s)).init(jax.random.key(0), D)['recurrent_kernel'])(jnp.array([1.0, 0.5]))
+    kernels = jax.vmap(
+        lambda s: gru(H, init=scaled('keras', s)).init(jax.random.key(0), D)['recurrent_kernel']
+    )(jnp.array([1.0, 0.5]))
     close(np.asarray(kernels[1]), 0.5 * np.asarray(kernels[0]))
 
 
-@pytest.mark.parametrize(('cell', 'gates'), [(elman, 1), (lstm, 4), (gru, 3), (gru_reset_before, 3)])
+@pytest.mark.parametrize(
+    ('cell', 'gates'), [(elman, 1), (lstm, 4), (gru, 3), (gru_reset_before, 3)]
+)
 def test_orthogonal_is_so_for_each_gate(cell, gates):
     params = start(cell(H, init='orthogonal'))
     recurrent = params['recurrent_kernel'] if 'recurrent_kernel' in params else params['kernel'][D:]
@@ -125,22 +140,36 @@ def test_chrono_keeps_for_as_long_as_it_says():
     times = 1 + np.exp(f)
     assert times.min() >= 2
     assert times.max() <= longest
-    assert (times.mean(), times.std()) == (pytest.approx((2 + longest) / 2, rel=0.1), pytest.approx((longest - 2) / np.sqrt(12), rel=0.1))
+    assert (times.mean(), times.std()) == (
+        pytest.approx((2 + longest) / 2, rel=0.1),
+        pytest.approx((longest - 2) / np.sqrt(12), rel=0.1),
+    )
     close(i, -f)
     assert not g.any()
     assert not o.any()
     for make in (gru, gru_reset_before):
-        r, z, n = np.split(np.asarray(make(400, chrono=longest).init(jax.random.key(0), 1)['bias']), 3)
+        r, z, n = np.split(
+            np.asarray(make(400, chrono=longest).init(jax.random.key(0), 1)['bias']), 3
+        )
         close(z, f)
         assert not r.any()
         assert not n.any()
-        close(np.split(np.asarray(make(400, chrono=longest, init='tf1').init(jax.random.key(0), 1)['bias']), 3)[1], f)
+        close(
+            np.split(
+                np.asarray(
+                    make(400, chrono=longest, init='tf1').init(jax.random.key(0), 1)['bias']
+                ),
+                3,
+            )[1],
+            f,
+        )
     plain, chrono = (start(lstm(H, **options))['kernel'] for options in ({}, {'chrono': 50.0}))
     close(plain, chrono)
 
 
 @pytest.mark.parametrize(
-    ('options', 'words'), [({'chrono': 1.5}, '2 time steps'), ({'chrono': 9.0, 'forget_bias': 1.0}, 'give one of them')]
+    ('options', 'words'),
+    [({'chrono': 1.5}, '2 time steps'), ({'chrono': 9.0, 'forget_bias': 1.0}, 'give one of them')],
 )
 def test_a_chrono_start_that_cannot_be_is_refused(options, words):
     with pytest.raises(InputError, match=words):

@@ -10,12 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.counterparts import run
+from experiments.parity.harness import run
 from rnnlab import CELLS, InputError, bidirectional, recurrent, stack
 from rnnlab.cells import Cell, elman, gru, lstm
 from rnnlab.data import imdb, mnist
 from rnnlab.data.text import text_sequences
-from rnnlab.interop import from_flax, from_haiku, from_keras, from_tf1, from_torch, load, save, to_flax, to_keras, to_torch
+from rnnlab.interop import (
+    from_flax,
+    from_haiku,
+    from_keras,
+    from_tf1,
+    from_torch,
+    load,
+    save,
+    to_flax,
+    to_keras,
+    to_torch,
+)
 from rnnlab.models import classifier, network
 from tests.conftest import close, noisy, same, shared
 
@@ -24,8 +35,18 @@ D, H, T, B = 3, 4, 5, 2
 
 # name: (to, from, the kinds that it has, what tells it that an Elman cell is of relu)
 FRAMEWORKS = {
-    'torch': (to_torch, from_torch, ('elman', 'irnn', 'lstm', 'gru', 'lstm_projected'), 'nonlinearity'),
-    'keras': (to_keras, from_keras, ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before'), 'activation'),
+    'torch': (
+        to_torch,
+        from_torch,
+        ('elman', 'irnn', 'lstm', 'gru', 'lstm_projected'),
+        'nonlinearity',
+    ),
+    'keras': (
+        to_keras,
+        from_keras,
+        ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before'),
+        'activation',
+    ),
     'flax': (to_flax, from_flax, ('elman', 'irnn', 'lstm', 'gru', 'ugrnn'), 'activation'),
 }
 CASES = [(framework, kind) for framework, (_, _, kinds, _) in FRAMEWORKS.items() for kind in kinds]
@@ -58,12 +79,17 @@ def outputs(weights, xs, carry):
     """Of layers of one kind from a carry [h, or c and h; layer and direction; B; H]."""
     layers, params = weights
     carries = [(*fields,) for fields in jnp.moveaxis(carry, 1, 0)]
-    return jax.jit(lambda *at: run(lambda params: (layers, params), 'any', *at, (T,) * B)[0])(params, xs, carries)
+    return jax.jit(lambda *at: run(lambda params: (layers, params), 'any', *at, (T,) * B)[0])(
+        params, xs, carries
+    )
 
 
 def data(kind, directions, dtype=jnp.float64):
     rng = np.random.default_rng(3)
-    xs, carry = rng.normal(0, 1, (T, B, D)), rng.normal(0, 1, (2 if kind == 'lstm' else 1, directions, B, H))
+    xs, carry = (
+        rng.normal(0, 1, (T, B, D)),
+        rng.normal(0, 1, (2 if kind == 'lstm' else 1, directions, B, H)),
+    )
     return jnp.asarray(xs, dtype), jnp.asarray(carry, dtype)
 
 
@@ -76,11 +102,15 @@ def test_there_and_back_are_the_same_bits(framework, kind, both):
     theirs = to(layers, params)
     ours = take(theirs, **options(framework, kind))
     if (framework, kind) == ('flax', 'gru'):
-        assert jax.tree.structure(ours.params) == jax.tree.structure(params)  # r and z have one bias: the bits are those from then on
+        assert jax.tree.structure(ours.params) == jax.tree.structure(
+            params
+        )  # r and z have one bias: the bits are those from then on
         params = ours.params
     same(ours.params, params)
     same(to(*ours), theirs)
-    traced = jax.eval_shape(lambda params: take(to(layers, params), **options(framework, kind)).params, params)
+    traced = jax.eval_shape(
+        lambda params: take(to(layers, params), **options(framework, kind)).params, params
+    )
     assert jax.tree.map(jnp.shape, traced) == jax.tree.map(jnp.shape, params)
     same(jax.tree.map(jnp.shape, network(ours.layers, inputs=2, outputs=3, vocabulary=7, dense=D).init(jax.random.key(0))),
          jax.tree.map(jnp.shape, params))  # fmt: skip
@@ -91,7 +121,10 @@ def test_biases_that_have_no_room_are_folded(framework):
     to, take, _, _ = FRAMEWORKS[framework]
     for kind in ('lstm', 'gru'):
         params = params_of(stacked(kind, False, init='torch'))
-        own, cell = params['layer_1']['cell'], take(to(stacked(kind, False), params)).params['layer_1']['cell']
+        own, cell = (
+            params['layer_1']['cell'],
+            take(to(stacked(kind, False), params)).params['layer_1']['cell'],
+        )
         both = own['bias'] + own['recurrent_bias']
         if framework == 'torch' or (framework, kind) == ('keras', 'gru'):
             same(cell, own)
@@ -99,7 +132,10 @@ def test_biases_that_have_no_room_are_folded(framework):
             same(cell, {'kernel': own['kernel'], 'bias': both})
         else:  # r and z alone
             rz = slice(0, 2 * H)
-            folded = {'bias': own['bias'].at[rz].set(both[rz]), 'recurrent_bias': own['recurrent_bias'].at[rz].set(0)}
+            folded = {
+                'bias': own['bias'].at[rz].set(both[rz]),
+                'recurrent_bias': own['recurrent_bias'].at[rz].set(0),
+            }
             same(cell, own | folded)
     params = params_of(stacked('lstm', False))
     (with_zeros,) = from_torch(to_torch(stacked('lstm', False), params)).params['layer_1'].values()
@@ -108,7 +144,9 @@ def test_biases_that_have_no_room_are_folded(framework):
 
 def flax_cell(module, kind, *sizes, **more):
     if kind in ('elman', 'irnn'):
-        return module.SimpleCell(*sizes, activation_fn=jnp.tanh if kind == 'elman' else jax.nn.relu, **more)
+        return module.SimpleCell(
+            *sizes, activation_fn=jnp.tanh if kind == 'elman' else jax.nn.relu, **more
+        )
     return {'lstm': module.OptimizedLSTMCell, 'gru': module.GRUCell}[kind](*sizes, **more)
 
 
@@ -118,7 +156,9 @@ def test_outputs_are_those_of_flax_nnx(kind):
 
     xs, carry = data('lstm' if kind == 'LSTMCell' else kind, 1)
     sizes = {'dtype': jnp.float64, 'param_dtype': jnp.float64, 'rngs': nnx.Rngs(0)}
-    cell = nnx.LSTMCell(D, H, **sizes) if kind == 'LSTMCell' else flax_cell(nnx, kind, D, H, **sizes)
+    cell = (
+        nnx.LSTMCell(D, H, **sizes) if kind == 'LSTMCell' else flax_cell(nnx, kind, D, H, **sizes)
+    )
     nnx.update(cell, noisy(nnx.state(cell, nnx.Param)))
     weights = from_flax(nnx.RNN(cell), **options('flax', kind))
     start = (*carry[:, 0],) if len(carry) > 1 else carry[0, 0]
@@ -136,12 +176,18 @@ def test_parts_of_haiku():
         'memory': {'w_i': (D, 3 * H), 'w_h': (H, 3 * H), 'b': (3 * H,)},
         'last': {'w': (H, 3), 'b': (3,)},
     }
-    theirs = {name: {key: rng.normal(0, 1, shape) for key, shape in part.items()} for name, part in sizes.items()}
+    theirs = {
+        name: {key: rng.normal(0, 1, shape) for key, shape in part.items()}
+        for name, part in sizes.items()
+    }
     layers, params = from_haiku(theirs, [*theirs])
     assert len(layers) == 1
     same(
         (params['embedding'], params['readout']),
-        ({'table': theirs['words']['embeddings']}, dict(zip(('kernel', 'bias'), theirs['last'].values(), strict=True))),
+        (
+            {'table': theirs['words']['embeddings']},
+            dict(zip(('kernel', 'bias'), theirs['last'].values(), strict=True)),
+        ),
     )
 
 
@@ -158,13 +204,17 @@ def test_outputs_are_those_of_torch(kind, layers, dtype):
     torch = pytest.importorskip('torch')
     make = {'lstm': torch.nn.LSTM, 'gru': torch.nn.GRU}.get(kind, torch.nn.RNN)
     relu = {'nonlinearity': 'relu'} if kind == 'irnn' else {}
-    module = make(D, H, num_layers=layers, bidirectional=layers == 2, dtype=getattr(torch, dtype), **relu)
+    module = make(
+        D, H, num_layers=layers, bidirectional=layers == 2, dtype=getattr(torch, dtype), **relu
+    )
     weights = from_torch(module)
     xs, carry = data(kind, layers**2, dtype)
     theirs = torch.from_numpy(np.array(carry)[::-1].copy())
     with torch.no_grad():
         ys, _ = module(torch.from_numpy(np.array(xs)), (*theirs,) if kind == 'lstm' else theirs[0])
-    close(np.asarray(outputs(weights, xs, carry)), ys.numpy(), EXACT if dtype == 'float64' else 1e-6)
+    close(
+        np.asarray(outputs(weights, xs, carry)), ys.numpy(), EXACT if dtype == 'float64' else 1e-6
+    )
     (state,) = to_torch(*weights)
     assert list(state) == list(module.state_dict())
     same(state, {name: tensor.numpy() for name, tensor in module.state_dict().items()})
@@ -175,13 +225,23 @@ def test_torch_cells_parts_and_files(tmp_path):
     torch = pytest.importorskip('torch')
     from safetensors.torch import save_file
 
-    for cell in (torch.nn.RNNCell(D, H), torch.nn.LSTMCell(D, H, bias=False), torch.nn.GRUCell(D, H)):
+    for cell in (
+        torch.nn.RNNCell(D, H),
+        torch.nn.LSTMCell(D, H, bias=False),
+        torch.nn.GRUCell(D, H),
+    ):
         weights = from_torch(cell)
         (state,) = to_torch(*weights)
         bare = {name: tensor.numpy() for name, tensor in cell.state_dict().items()}
         same({name: state[f'{name}_l0'] for name in bare}, bare)
-        assert set(state) - {f'{name}_l0' for name in bare} == (set() if cell.bias else {'bias_ih_l0', 'bias_hh_l0'})
-    parts = {'words': torch.nn.Embedding(7, D), 'memory': torch.nn.GRU(D, H, 11, bias=False), 'last': torch.nn.Linear(H, 2, bias=False)}
+        assert set(state) - {f'{name}_l0' for name in bare} == (
+            set() if cell.bias else {'bias_ih_l0', 'bias_hh_l0'}
+        )
+    parts = {
+        'words': torch.nn.Embedding(7, D),
+        'memory': torch.nn.GRU(D, H, 11, bias=False),
+        'last': torch.nn.Linear(H, 2, bias=False),
+    }
     whole = torch.nn.ModuleDict(parts).to(torch.bfloat16)
     save_file(whole.state_dict(), tmp_path / 'whole.safetensors')
     direct = from_torch([*whole.values()])
@@ -189,7 +249,10 @@ def test_torch_cells_parts_and_files(tmp_path):
     assert len(direct.layers) == 11
     assert {leaf.dtype for leaf in jax.tree.leaves(direct.params)} == {jnp.dtype(jnp.bfloat16)}
     ten = direct.params['layer_11']['cell']['kernel']
-    same(np.asarray(ten), whole['memory'].weight_ih_l10.detach().float().numpy().T.astype(jnp.bfloat16))
+    same(
+        np.asarray(ten),
+        whole['memory'].weight_ih_l10.detach().float().numpy().T.astype(jnp.bfloat16),
+    )
     with pytest.raises(InputError, match='prefix'):
         from_torch(whole)
     with pytest.raises(InputError, match='max_norm'):
@@ -274,7 +337,14 @@ def test_keras_layers_that_compute_something_else_are_refused(keras):
 def other():
     """An LSTM of the same params and gates that computes something else."""
     cell = lstm(H)
-    return recurrent(Cell(cell.init, cell.carry, lambda params, carry, x: cell.step(params, carry, 2 * x), cell.gates))
+    return recurrent(
+        Cell(
+            cell.init,
+            cell.carry,
+            lambda params, carry, x: cell.step(params, carry, 2 * x),
+            cell.gates,
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -314,7 +384,9 @@ def test_every_cell_is_known_for_what_it_computes():
             if name in kinds:
                 to(layers, params)
             else:
-                with pytest.raises(InputError, match=f'(?i){framework} has no cell that computes what layer_1 does'):
+                with pytest.raises(
+                    InputError, match=f'(?i){framework} has no cell that computes what layer_1 does'
+                ):
                     to(layers, params)
 
 
@@ -323,7 +395,9 @@ def test_files_keep_params_bit_for_bit(tmp_path, dtype):
     layers = [recurrent(stack(lstm(2), gru(3))), bidirectional(elman(2), elman(2))]
     net = network(layers, inputs=D, outputs=2, vocabulary=5)
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), noisy(net.init(jax.random.key(0))))
-    params['readout']['kernel'] = params['readout']['kernel'].T  # as it lies in memory is another matter
+    params['readout']['kernel'] = params['readout'][
+        'kernel'
+    ].T  # as it lies in memory is another matter
     save(tmp_path / 'net.safetensors', params)
     for like in (None, params, jax.eval_shape(lambda: params)):
         loaded = load(tmp_path / 'net.safetensors', like)
@@ -338,8 +412,14 @@ def test_files_that_cannot_be_used_are_said(tmp_path):
     cases = [
         (lambda: load(tmp_path / 'none'), 'none is no safetensors file'),
         (lambda: load(tmp_path / 'text'), 'text is no safetensors file'),
-        (lambda: load(path, {'layer_2': {'bias': jnp.ones(3)}}), r'has no layer_2.bias; it has layer_1.bias'),
-        (lambda: load(path, {'layer_1': {'bias': jnp.ones(4)}}), r'layer_1.bias as \[3\], not \[4\]'),
+        (
+            lambda: load(path, {'layer_2': {'bias': jnp.ones(3)}}),
+            r'has no layer_2.bias; it has layer_1.bias',
+        ),
+        (
+            lambda: load(path, {'layer_1': {'bias': jnp.ones(4)}}),
+            r'layer_1.bias as \[3\], not \[4\]',
+        ),
         (lambda: save(tmp_path / 'none' / 'a', {'a': jnp.ones(3)}), 'cannot be written'),
         (lambda: save(path, {'a.b': jnp.ones(3)}), 'point'),
     ]
@@ -355,11 +435,15 @@ def test_a_classifier_trained_in_torch_on_mnist_gives_the_same_logits_here(mnist
     torch.manual_seed(0)
     torch.set_num_threads(1)  # workers of pytest share the cores
     images, labels = (
-        mnist.read_idx(mnist_archives / name, header).copy() for name, header in zip(mnist.ARCHIVES['train'], (16, 8), strict=True)
+        mnist.read_idx(mnist_archives / name, header).copy()
+        for name, header in zip(mnist.ARCHIVES['train'], (16, 8), strict=True)
     )
     test = mnist.read_idx(mnist_archives / mnist.ARCHIVES['test'][0], 16).reshape(-1, 28, 28)[:1000]
     images, labels = torch.from_numpy(images).reshape(-1, 28, 28), torch.from_numpy(labels).long()
-    recurrence, readout = torch.nn.LSTM(28, 32, 2, bidirectional=True, batch_first=True), torch.nn.Linear(64, 10)
+    recurrence, readout = (
+        torch.nn.LSTM(28, 32, 2, bidirectional=True, batch_first=True),
+        torch.nn.Linear(64, 10),
+    )
     tx = torch.optim.Adam([*recurrence.parameters(), *readout.parameters()], 1e-2)
 
     def logits(rows):
@@ -391,8 +475,13 @@ def test_a_classifier_trained_in_keras_on_reviews_gives_the_same_logits_here(ker
         keras.layers.Bidirectional({'lstm': keras.layers.LSTM, 'gru': keras.layers.GRU}[kind](16)),
         keras.layers.Dense(1),
     ])  # fmt: skip
-    model.compile(optimizer=keras.optimizers.Adam(5e-3), loss=keras.losses.BinaryCrossentropy(from_logits=True))
-    history = model.fit(reviews.train.inputs[:9600], reviews.train.labels[:9600], batch_size=64, epochs=2, verbose=0)
+    model.compile(
+        optimizer=keras.optimizers.Adam(5e-3),
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+    history = model.fit(
+        reviews.train.inputs[:9600], reviews.train.labels[:9600], batch_size=64, epochs=2, verbose=0
+    )
     assert history.history['loss'][-1] < 0.5
     layers, params = from_keras(model)
     net = classifier(layers, inputs=16, classes=2, vocabulary=2000)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnlab.intervals import DRAWS, EXHAUSTIVE, interval, paired, percentile_ends
+from rnnlab.analysis.statistics import DRAWS, EXHAUSTIVE, interval, paired, percentile_ends
 
 MANY = EXHAUSTIVE + 4
 SIZES = pytest.mark.parametrize('n', [3, 5, EXHAUSTIVE, MANY])
@@ -20,14 +20,24 @@ def values(n, seed=0):
 def test_of_few_values_every_resample_is_taken(n):
     own = values(n)
     means = [np.mean(drawn) for drawn in itertools.product(own, repeat=n)]
-    low, high = np.quantile(means, 0.025, method='inverted_cdf'), -np.quantile(np.negative(means), 0.025, method='inverted_cdf')
-    mean, wider = np.mean(own), np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975)
-    np.testing.assert_allclose(interval(own), [mean - wider * (mean - low), mean + wider * (high - mean)], rtol=1e-12)
+    low, high = (
+        np.quantile(means, 0.025, method='inverted_cdf'),
+        -np.quantile(np.negative(means), 0.025, method='inverted_cdf'),
+    )
+    mean, wider = (
+        np.mean(own),
+        np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975),
+    )
+    np.testing.assert_allclose(
+        interval(own), [mean - wider * (mean - low), mean + wider * (high - mean)], rtol=1e-12
+    )
 
 
 def test_of_more_values_draws_are_those_of_any_bootstrap():
     own = np.sort(values(MANY))
-    expected = stats.bootstrap((own,), np.mean, method='percentile', n_resamples=10 * DRAWS, rng=1).confidence_interval
+    expected = stats.bootstrap(
+        (own,), np.mean, method='percentile', n_resamples=10 * DRAWS, rng=1
+    ).confidence_interval
     np.testing.assert_allclose(percentile_ends(own), expected, atol=0.03 * np.ptp(expected))
 
 
@@ -36,7 +46,9 @@ def test_intervals_move_stretch_and_turn_with_the_values_in_any_order(n):
     own = np.array(values(n))
     low, high = interval(own.tolist())
     assert low < own.mean() < high
-    np.testing.assert_allclose(interval((3 * own + 7).tolist()), [3 * low + 7, 3 * high + 7], rtol=1e-12)
+    np.testing.assert_allclose(
+        interval((3 * own + 7).tolist()), [3 * low + 7, 3 * high + 7], rtol=1e-12
+    )
     np.testing.assert_allclose(interval((-own).tolist()), [-high, -low], rtol=1e-12)
     np.testing.assert_allclose(interval(own[::-1].tolist()), [low, high], rtol=1e-12)
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlab.batches import in_order, streams
 from rnnlab.cells import gru, lstm
 from rnnlab.data.language import TOKENIZERS, UNKNOWN, encode, language, padded_streams, read_text
 from rnnlab.errors import InputError
-from rnnlab.losses import cross_entropy
 from rnnlab.models import network
-from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.sweep import lane_mesh, one_lane, over_lanes, stacked
-from rnnlab.train import batch_mesh, everywhere, make_evaluate, make_run
+from rnnlab.training.batches import in_order, streams
+from rnnlab.training.lanes import lane_mesh, one_lane, over_lanes, stacked
+from rnnlab.training.losses import cross_entropy
+from rnnlab.training.optim import Hyper, optimizer
+from rnnlab.training.train import batch_mesh, everywhere, make_evaluate, make_run
 from tests.conftest import close, noisy, same
 
 TEXT = ''.join(np.random.default_rng(0).choice(list('abcd e\n'), 600))
@@ -34,7 +34,16 @@ def test_tokens_together_are_the_text(text):
 
 
 def test_words_have_the_space_before_them():
-    assert TOKENIZERS['words']('To be, or\nnot  to') == ['To', ' be', ',', ' or', '\n', 'not', ' ', ' to']
+    assert TOKENIZERS['words']('To be, or\nnot  to') == [
+        'To',
+        ' be',
+        ',',
+        ' or',
+        '\n',
+        'not',
+        ' ',
+        ' to',
+    ]
 
 
 def test_streams_are_the_text_and_labels_one_ahead():
@@ -50,11 +59,21 @@ def test_streams_are_the_text_and_labels_one_ahead():
     assert said(data.train.labels) == TEXT[1 : STREAMS * steps + 1]
     assert len(TEXT) * 9 // 10 - STREAMS * steps <= STREAMS * WINDOW
     held_out = data.validation
-    behind = [said(row[:length]) for row, length in zip(held_out.labels, held_out.lengths, strict=True)]
+    behind = [
+        said(row[:length]) for row, length in zip(held_out.labels, held_out.lengths, strict=True)
+    ]
     assert ''.join(behind) == TEXT[541:]
-    assert ''.join(said(row[:length]) for row, length in zip(held_out.inputs, held_out.lengths, strict=True)) == TEXT[540:-1]
+    assert (
+        ''.join(
+            said(row[:length])
+            for row, length in zip(held_out.inputs, held_out.lengths, strict=True)
+        )
+        == TEXT[540:-1]
+    )
     counts = np.array([TEXT[:540].count(token) + 1 for token in data.vocabulary])
-    expected = np.mean([-np.log(counts[data.vocabulary.index(token)] / counts.sum()) for token in TEXT[541:]])
+    expected = np.mean(
+        [-np.log(counts[data.vocabulary.index(token)] / counts.sum()) for token in TEXT[541:]]
+    )
     assert data.baseline == pytest.approx(expected, rel=1e-12)
 
 
@@ -79,7 +98,10 @@ def test_rare_words_are_unknown():
 
 
 def model(hyper, cell=lstm):
-    layers = [recurrent(cell(6), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout), recurrent(gru(5))]
+    layers = [
+        recurrent(cell(6), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout),
+        recurrent(gru(5)),
+    ]
     return network(layers, inputs=3, outputs=7, vocabulary=7, dropout=hyper.dropout)
 
 
@@ -88,7 +110,9 @@ def data():
 
 
 def run(mesh=None):
-    return make_run(model, optimizer('adam'), streams(*data().train.inputs.shape, WINDOW), every=5, mesh=mesh)
+    return make_run(
+        model, optimizer('adam'), streams(*data().train.inputs.shape, WINDOW), every=5, mesh=mesh
+    )
 
 
 def after(chunks, hyper=HYPER, **options):
@@ -140,7 +164,9 @@ def test_a_lane_on_streams_is_the_run_alone():
     hypers, keys = stacked([HYPER, HYPER._replace(lr=0.003)], [KEY, jax.random.key(5)])
     mesh = lane_mesh(2, jax.devices())
     lanes = over_lanes(run(), mesh)
-    state = lanes.advance(hypers, keys, jax.device_put(data().train, everywhere(mesh)), lanes.start(hypers, keys), 9)
+    state = lanes.advance(
+        hypers, keys, jax.device_put(data().train, everywhere(mesh)), lanes.start(hypers, keys), 9
+    )
     close(one_lane(state, 0), jax.tree.map(np.asarray, after([9])), 1e-9)
 
 
@@ -151,16 +177,24 @@ def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
     params = noisy(net.init(KEY))
     mesh = batch_mesh(STREAMS) if devices > 1 else None
     loss = cross_entropy(bits=True)
-    figures = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(params, held_out)
+    figures = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(
+        params, held_out
+    )
     losses, right = [], []
     for ids, labels, length in zip(*held_out, strict=True):
         logits = net.apply(params, ids[None, :length])[0]
         losses += (-jax.nn.log_softmax(logits)[np.arange(length), labels[:length]]).tolist()
         right += (np.asarray(logits).argmax(axis=-1) == labels[:length]).tolist()
     assert len(losses) == 59
-    expected = {'loss': np.mean(losses), 'accuracy': np.mean(right), 'bits': np.mean(losses) / np.log(2)}
+    expected = {
+        'loss': np.mean(losses),
+        'accuracy': np.mean(right),
+        'bits': np.mean(losses) / np.log(2),
+    }
     assert figures == pytest.approx(expected, rel=1e-12)
-    assert make_evaluate(net, in_order(held_out, 3), loss=loss)(params, held_out) == pytest.approx(expected, rel=1e-12)
+    assert make_evaluate(net, in_order(held_out, 3), loss=loss)(params, held_out) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_one_token_at_a_time_in_chunks_and_in_one_scan_are_the_same():
@@ -183,7 +217,11 @@ def test_a_text_file(tmp_path):
     path.write_text('\ufeffnaïve', encoding='utf-8')
     assert read_text(path) == 'naïve'
     assert 'def ' in read_text()
-    for content, words in ((b'', 'is empty'), (b' \n', 'is empty'), (b'ok\xff', 'not UTF-8.*byte 2')):
+    for content, words in (
+        (b'', 'is empty'),
+        (b' \n', 'is empty'),
+        (b'ok\xff', 'not UTF-8.*byte 2'),
+    ):
         path.write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_text(path)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rnnlab import laws
+from rnnlab import testing as laws
 from rnnlab.cells import CELLS, Cell, Hidden, gated, gru, lstm, residual, stack
 from rnnlab.errors import InputError
 
@@ -23,13 +23,18 @@ def leaky(*, step=None, **other):
 
     def make(hidden_size):
         def init(key, inputs, dtype=float):
-            return {'kernel': jax.random.normal(key, (inputs, hidden_size), dtype), 'u': jnp.ones(hidden_size, dtype)}
+            return {
+                'kernel': jax.random.normal(key, (inputs, hidden_size), dtype),
+                'u': jnp.ones(hidden_size, dtype),
+            }
 
         def carry(params, batch_shape):
             return Hidden(jnp.zeros((*batch_shape, hidden_size), params['u'].dtype))
 
         def right(params, carry, x):
-            h = jnp.tanh(x @ params['kernel'] + carry.h * params['u'].reshape((1,) * (x.ndim - 1) + (-1,)))
+            h = jnp.tanh(
+                x @ params['kernel'] + carry.h * params['u'].reshape((1,) * (x.ndim - 1) + (-1,))
+            )
             return Hidden(h), h
 
         return Cell(init, carry, step or right)._replace(**other)
@@ -64,7 +69,12 @@ def wrong_form(hidden_size):
     """Its step is one thing, what the fast engine gets another."""
     good = leaky()(hidden_size)
     other = gated(
-        good.init, good.carry, lambda p, c, x: x @ p['kernel'] + c.h, lambda p, c, z: (Hidden(jnp.tanh(z)), jnp.tanh(z), ()), (), None
+        good.init,
+        good.carry,
+        lambda p, c, x: x @ p['kernel'] + c.h,
+        lambda p, c, z: (Hidden(jnp.tanh(z)), jnp.tanh(z), ()),
+        (),
+        None,
     )
     return good._replace(form=other.form)
 
@@ -72,18 +82,51 @@ def wrong_form(hidden_size):
 @pytest.mark.parametrize(
     ('make', 'words'),
     [
-        (leaky(step=narrowed), ["step keeps the carry's structure, shapes and types", 'float32 [3, 5]', 'float32 [3, 1]']),
+        (
+            leaky(step=narrowed),
+            [
+                "step keeps the carry's structure, shapes and types",
+                'float32 [3, 5]',
+                'float32 [3, 1]',
+            ],
+        ),
         (leaky(step=promoted), ['float32', 'the output has', 'int']),
-        (leaky(step=lambda params, carry, x: (carry, x @ carry.h)), ["step keeps the carry's", 'TypeError']),
+        (
+            leaky(step=lambda params, carry, x: (carry, x @ carry.h)),
+            ["step keeps the carry's", 'TypeError'],
+        ),
         (lambda size: size, ['must give a Cell, not int']),
-        (leaky(step=lambda params, carry, x: carry), ['a pair, the carry and the output, not Hidden']),
-        (leaky(step=lambda params, carry, x: (carry, x[..., 0])), ['the output is [3]', 'should be [3, features]']),
-        (leaky(carry=lambda params, batch: jnp.zeros((*batch, H))), ['a NamedTuple with a field h, not']),
+        (
+            leaky(step=lambda params, carry, x: carry),
+            ['a pair, the carry and the output, not Hidden'],
+        ),
+        (
+            leaky(step=lambda params, carry, x: (carry, x[..., 0])),
+            ['the output is [3]', 'should be [3, features]'],
+        ),
+        (
+            leaky(carry=lambda params, batch: jnp.zeros((*batch, H))),
+            ['a NamedTuple with a field h, not'],
+        ),
         (leaky(step=mixed), ['a step takes any leading axes']),
         (leaky(step=counting), ['gradients are finite differences', 'derivative', 'differs by']),
-        (wrong_form, ['unroll is the loop over its steps', 'engine gated', '[3, 5] differs by', '1e-10 is allowed']),
-        (leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)), ['gates names 2, a, b', 'the values of 1']),
-        (leaky(gates=('a',), values=lambda params, carry, x: (1 / (0 * carry.h),)), ['gates are finite']),  # it keeps all laws before
+        (
+            wrong_form,
+            [
+                'unroll is the loop over its steps',
+                'engine gated',
+                '[3, 5] differs by',
+                '1e-10 is allowed',
+            ],
+        ),
+        (
+            leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)),
+            ['gates names 2, a, b', 'the values of 1'],
+        ),
+        (
+            leaky(gates=('a',), values=lambda params, carry, x: (1 / (0 * carry.h),)),
+            ['gates are finite'],
+        ),  # it keeps all laws before
     ],
 )
 def test_a_broken_law_is_named_with_the_shapes_and_the_difference(make, words):

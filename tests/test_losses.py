@@ -6,14 +6,14 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.batches import Batch, in_order
 from rnnlab.cells import lstm
 from rnnlab.data import Split
 from rnnlab.errors import InputError
-from rnnlab.losses import cross_entropy, squared_error
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
-from rnnlab.train import sums
+from rnnlab.training.batches import Batch, in_order
+from rnnlab.training.losses import cross_entropy, squared_error
+from rnnlab.training.train import sums
 from tests.conftest import close, noisy
 
 RNG = np.random.default_rng(0)
@@ -23,7 +23,9 @@ ASKED = RNG.random((3, 5)) < 0.6
 
 @pytest.mark.parametrize('smoothing', [None, 0.2])
 def test_cross_entropy_is_that_of_optax(smoothing):
-    figures, count = cross_entropy(smoothing, bits=True).sums(jnp.asarray(LOGITS), jnp.asarray(LABELS), jnp.asarray(ASKED))
+    figures, count = cross_entropy(smoothing, bits=True).sums(
+        jnp.asarray(LOGITS), jnp.asarray(LABELS), jnp.asarray(ASKED)
+    )
     smooth = optax.smooth_labels(jax.nn.one_hot(LABELS, 4), smoothing or 0.0)
     expected = float(jnp.sum(jnp.where(ASKED, optax.softmax_cross_entropy(LOGITS, smooth), 0)))
     right = int(np.sum((LOGITS.argmax(axis=-1) == LABELS) & ASKED))
@@ -44,13 +46,18 @@ def test_what_is_not_asked_for_changes_neither_value_nor_gradient(loss):
         return figures['loss'], (figures, count)
 
     gradient = jax.value_and_grad(value, has_aux=True)
-    close(gradient(jnp.asarray(LOGITS), unasked, np.ones((3, 5), bool)), gradient(jnp.asarray(LOGITS), labels, ASKED))
+    close(
+        gradient(jnp.asarray(LOGITS), unasked, np.ones((3, 5), bool)),
+        gradient(jnp.asarray(LOGITS), labels, ASKED),
+    )
 
 
 def test_squared_error_is_over_every_number():
     outputs, labels = RNG.standard_normal((2, 3, 2)), RNG.standard_normal((2, 3, 2))
     labels[0, 1, 0] = np.nan
-    figures, count = squared_error().sums(jnp.asarray(outputs), jnp.asarray(labels), jnp.ones((2, 3), bool))
+    figures, count = squared_error().sums(
+        jnp.asarray(outputs), jnp.asarray(labels), jnp.ones((2, 3), bool)
+    )
     error = (outputs - labels)[~np.isnan(labels)]
     assert int(count) == 11
     assert float(figures['loss']) == pytest.approx(np.sum(error**2))
@@ -71,24 +78,43 @@ def test_the_loss_is_a_mean_over_tokens_that_padding_does_not_change(kind):
         total, number = jnp.zeros(()), 0
         for n, t in enumerate(lengths):
             outputs = net.apply(params, inputs[None, n, :t])
-            figures, count = loss.sums(outputs, jnp.asarray(labels[None, n, :t]), jnp.ones((1, t), bool))
+            figures, count = loss.sums(
+                outputs, jnp.asarray(labels[None, n, :t]), jnp.ones((1, t), bool)
+            )
             total, number = total + figures['loss'], number + int(count)
         return total / number
 
     def together(params, width, filler):
-        data = Split(np.full((3, width, 2), np.nan), np.full((3, width, *labels.shape[2:]), filler, labels.dtype), lengths)
+        data = Split(
+            np.full((3, width, 2), np.nan),
+            np.full((3, width, *labels.shape[2:]), filler, labels.dtype),
+            lengths,
+        )
         for n, t in enumerate(lengths):
             data.inputs[n, :t], data.labels[n, :t] = inputs[n, :t], labels[n, :t]
         [total] = sums(net, loss, in_order(data, 4))
-        (figures, count), _ = total(params, None, jax.tree.map(jnp.asarray, data), Batch(jnp.array([0, 1, 2, -1])), jnp.int32(0))
+        (figures, count), _ = total(
+            params,
+            None,
+            jax.tree.map(jnp.asarray, data),
+            Batch(jnp.array([0, 1, 2, -1])),
+            jnp.int32(0),
+        )
         return figures['loss'] / count.astype(float)
 
     expected = jax.value_and_grad(alone)(params)
     for width, filler in ((6, 0), (9, 2)):
-        close(jax.value_and_grad(lambda params, width=width, filler=filler: together(params, width, filler))(params), expected)
+        close(
+            jax.value_and_grad(
+                lambda params, width=width, filler=filler: together(params, width, filler)
+            )(params),
+            expected,
+        )
 
 
 @pytest.mark.parametrize('loss', [cross_entropy(), squared_error()], ids=['classes', 'numbers'])
 def test_labels_of_another_shape_are_refused(loss):
-    with pytest.raises(InputError, match=r'labels should be \[3, 5.*, one for each of the outputs, not \[3, 1\]'):
+    with pytest.raises(
+        InputError, match=r'labels should be \[3, 5.*, one for each of the outputs, not \[3, 1\]'
+    ):
         loss.sums(jnp.asarray(LOGITS), jnp.zeros((3, 1), int), jnp.asarray(ASKED))

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.batches import generated
 from rnnlab.cells import lstm
 from rnnlab.data import TASKS, memory_sequences
 from rnnlab.errors import InputError
-from rnnlab.losses import cross_entropy, squared_error
 from rnnlab.models import network
-from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import batch_mesh, fit, make_run
+from rnnlab.training.batches import generated
+from rnnlab.training.losses import cross_entropy, squared_error
+from rnnlab.training.optim import Hyper, optimizer
+from rnnlab.training.train import batch_mesh, fit, make_run
 from tests.conftest import close, same
 
 LENGTHS = {'adding': 7, 'copy': 5, 'parity': 12, 'recall': 9}
@@ -24,7 +24,9 @@ MANY = 4000
 
 def examples(name, count=MANY):
     task = TASKS[name](LENGTHS[name])
-    inputs, labels = map(np.asarray, jax.jit(jax.vmap(task.sample))(jax.random.split(jax.random.key(0), count)))
+    inputs, labels = map(
+        np.asarray, jax.jit(jax.vmap(task.sample))(jax.random.split(jax.random.key(0), count))
+    )
     return task, inputs, labels
 
 
@@ -51,7 +53,12 @@ def answer_recall(steps):
     return [-1] * len(pairs) + [known[question] - 26]
 
 
-ANSWERS = {'adding': answer_adding, 'copy': answer_copy, 'parity': answer_parity, 'recall': answer_recall}
+ANSWERS = {
+    'adding': answer_adding,
+    'copy': answer_copy,
+    'parity': answer_parity,
+    'recall': answer_recall,
+}
 
 
 @pytest.mark.parametrize('name', TASKS)
@@ -91,7 +98,10 @@ def test_the_baselines_of_the_papers():
     assert TASKS['adding'](200).baseline == pytest.approx(0.1667, abs=1e-4)
 
 
-@pytest.mark.parametrize(('name', 'length'), [('adding', 1), ('recall', 4), ('recall', 1), ('recall', 55), ('copy', 0), ('parity', 0)])
+@pytest.mark.parametrize(
+    ('name', 'length'),
+    [('adding', 1), ('recall', 4), ('recall', 1), ('recall', 55), ('copy', 0), ('parity', 0)],
+)
 def test_lengths_that_cannot_be_are_refused(name, length):
     with pytest.raises(InputError, match='length'):
         TASKS[name](length)
@@ -102,16 +112,29 @@ def test_sequences_to_evaluate_are_always_the_same_and_apart():
     data, again = (memory_sequences(task, 20, 30) for _ in range(2))
     same(data[1:3], again[1:3])
     assert data.train is None
-    assert not {row.tobytes() for row in data.validation.inputs} & {row.tobytes() for row in data.test.inputs}
+    assert not {row.tobytes() for row in data.validation.inputs} & {
+        row.tobytes() for row in data.test.inputs
+    }
 
 
 def run(task, size=4, mesh=None):
-    loss = (lambda hyper: squared_error()) if task.numbers else (lambda hyper: cross_entropy(hyper.label_smoothing))
+    loss = (
+        (lambda hyper: squared_error())
+        if task.numbers
+        else (lambda hyper: cross_entropy(hyper.label_smoothing))
+    )
 
     def model(hyper):
-        return network([recurrent(lstm(8))], inputs=task.inputs, outputs=task.outputs, pool='last' if task.numbers else None)
+        return network(
+            [recurrent(lstm(8))],
+            inputs=task.inputs,
+            outputs=task.outputs,
+            pool='last' if task.numbers else None,
+        )
 
-    return make_run(model, optimizer('adam'), generated(task.sample, size, 7), every=5, loss=loss, mesh=mesh)
+    return make_run(
+        model, optimizer('adam'), generated(task.sample, size, 7), every=5, loss=loss, mesh=mesh
+    )
 
 
 HYPER, KEY = Hyper(lr=0.01, clip=1.0), jax.random.key(2)
@@ -129,5 +152,8 @@ def test_a_run_on_examples_that_are_made(name):
     shared = run(TASKS[name](LENGTHS[name]), mesh=batch_mesh(4))
     close(shared.advance(HYPER, KEY, None, shared.start(HYPER, KEY), 12).params, whole.params)
     still = HYPER._replace(lr=0.0)
-    losses = [state.totals.means()['loss'] for state in fit(own, still, KEY, None, own.start(still, KEY), stop=3, every=1)]
+    losses = [
+        state.totals.means()['loss']
+        for state in fit(own, still, KEY, None, own.start(still, KEY), stop=3, every=1)
+    ]
     assert len(set(losses)) == 3

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnlab.analysis.describe import count, describe
 from rnnlab.cells import CELLS, elman, gru, lstm, stack
-from rnnlab.describe import count, describe
 from rnnlab.errors import InputError
 from rnnlab.models import classifier, network
 from rnnlab.recurrence import bidirectional, dropout_mask, recurrent, unroll
@@ -17,7 +17,9 @@ LENGTHS = np.array([5, 0, 2])
 
 
 def test_a_classifier_is_its_layers():
-    model = classifier([bidirectional(lstm(3), lstm(3)), recurrent(gru(4))], inputs=2, classes=6, scale=0.5)
+    model = classifier(
+        [bidirectional(lstm(3), lstm(3)), recurrent(gru(4))], inputs=2, classes=6, scale=0.5
+    )
     params = noisy(model.init(jax.random.key(0)))
     inputs = np.random.default_rng(0).integers(0, 9, (3, 5, 2)).astype(np.uint8)
     xs = jnp.asarray(inputs.transpose(1, 0, 2) * 0.5)
@@ -25,7 +27,10 @@ def test_a_classifier_is_its_layers():
     back = unroll(lstm(3), params['layer_1']['backward'], xs, lengths=LENGTHS, reverse=True)[1]
     both = jnp.concatenate([ahead, back], axis=-1)
     y = unroll(gru(4), params['layer_2']['cell'], both, lengths=LENGTHS, last=True)[1]
-    expected = np.asarray(y) @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    expected = (
+        np.asarray(y) @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None]
+    )
     close(model.apply(params, inputs, LENGTHS), jnp.asarray(expected))
 
 
@@ -56,10 +61,23 @@ def padded(reviews, length, filler):
 
 @pytest.mark.parametrize(
     ('name', 'pool', 'layers'),
-    [('lstm', 'mean', 1), ('lru', 'last', 1), ('gru', 'attention', 1), ('gru', 'max', 2), ('none', 'mean', 0), ('none', 'max', 0)],
+    [
+        ('lstm', 'mean', 1),
+        ('lru', 'last', 1),
+        ('gru', 'attention', 1),
+        ('gru', 'max', 2),
+        ('none', 'mean', 0),
+        ('none', 'max', 0),
+    ],
 )
 def test_padding_behind_is_no_padding_in_value_and_gradient(name, pool, layers):
-    model = classifier([recurrent(CELLS[name](3)) for _ in range(layers)], inputs=2, classes=2, vocabulary=7, pool=pool)
+    model = classifier(
+        [recurrent(CELLS[name](3)) for _ in range(layers)],
+        inputs=2,
+        classes=2,
+        vocabulary=7,
+        pool=pool,
+    )
     params = noisy(model.init(jax.random.key(0)))
     weights = jnp.array([[0.3, -0.7], [1.1, 0.2], [-0.4, 0.9]])
 
@@ -73,7 +91,11 @@ def test_padding_behind_is_no_padding_in_value_and_gradient(name, pool, layers):
 
     expected = jax.jit(jax.value_and_grad(alone, has_aux=True))(params)
     run = jax.jit(jax.value_and_grad(together, has_aux=True))
-    for length, filler in ((5, 0), (8, 0), (8, 6)):  # tight, with extra padding, with another id in it
+    for length, filler in (
+        (5, 0),
+        (8, 0),
+        (8, 6),
+    ):  # tight, with extra padding, with another id in it
         close(run(params, *padded(REVIEWS, length, filler)), expected)
 
 
@@ -84,8 +106,14 @@ def test_pools_are_what_they_say(pool, over):
     inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
     ys = np.asarray(unroll(lstm(3), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1])
     pooled = np.stack([over(ys[:5, 0], axis=0), np.zeros(3), over(ys[:2, 2], axis=0)])
-    second = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
-    close(model.apply(params, inputs, LENGTHS), jnp.asarray(np.concatenate([np.zeros((3, 1)), second], axis=1)))
+    second = (
+        pooled @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None]
+    )
+    close(
+        model.apply(params, inputs, LENGTHS),
+        jnp.asarray(np.concatenate([np.zeros((3, 1)), second], axis=1)),
+    )
     close(model.apply(params, inputs), model.apply(params, inputs, np.full(3, 5)))
 
 
@@ -93,13 +121,21 @@ def test_attention_weighs_the_steps():
     model = classifier([recurrent(gru(3))], inputs=2, classes=4, pool='attention')
     params = noisy(model.init(jax.random.key(0)))
     inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
-    ys = np.asarray(unroll(gru(3), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1]).transpose(1, 0, 2)
+    ys = np.asarray(
+        unroll(gru(3), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1]
+    ).transpose(1, 0, 2)
     attention, pooled = jax.tree.map(np.asarray, params['attention']), np.zeros((3, 3))
     for b, length in enumerate(LENGTHS):
         if length:
-            scores = np.exp(np.tanh(ys[b, :length] @ attention['kernel'] + attention['bias'][None]) @ attention['query'])
+            scores = np.exp(
+                np.tanh(ys[b, :length] @ attention['kernel'] + attention['bias'][None])
+                @ attention['query']
+            )
             pooled[b] = scores / scores.sum() @ ys[b, :length]
-    expected = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    expected = (
+        pooled @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None]
+    )
     close(model.apply(params, inputs, LENGTHS), jnp.asarray(expected))
 
 
@@ -108,8 +144,13 @@ def test_dropout_before_the_readout():
     params = noisy(model.init(jax.random.key(0)))
     keys = jax.random.split(jax.random.key(1), 2)
     ids = np.array([[1, 2], [3, 3]])
-    pooled = np.asarray(params['embedding']['table'])[ids].mean(axis=1) * np.asarray(dropout_mask(fold(keys, 0), 0.5, 4))
-    expected = pooled @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None]
+    pooled = np.asarray(params['embedding']['table'])[ids].mean(axis=1) * np.asarray(
+        dropout_mask(fold(keys, 0), 0.5, 4)
+    )
+    expected = (
+        pooled @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None]
+    )
     close(model.apply(params, ids, keys=keys), jnp.asarray(expected))
     plain = classifier([], inputs=4, classes=3, vocabulary=7, pool='mean')
     close(model.apply(params, ids), plain.apply(params, ids, keys=keys))
@@ -119,10 +160,16 @@ def test_a_network_reads_out_every_step_and_goes_on_from_its_carry():
     model = network([recurrent(lstm(3)), recurrent(gru(4))], inputs=2, outputs=5, dense=6)
     params = noisy(model.init(jax.random.key(0)))
     inputs = np.random.default_rng(0).standard_normal((3, 5, 2))
-    xs = inputs.transpose(1, 0, 2) @ np.asarray(params['dense']['kernel']) + np.asarray(params['dense']['bias'])[None, None]
+    xs = (
+        inputs.transpose(1, 0, 2) @ np.asarray(params['dense']['kernel'])
+        + np.asarray(params['dense']['bias'])[None, None]
+    )
     first = unroll(lstm(3), params['layer_1']['cell'], xs)[1]
     second = unroll(gru(4), params['layer_2']['cell'], first)[1]
-    expected = np.asarray(second) @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None, None]
+    expected = (
+        np.asarray(second) @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None, None]
+    )
     close(model.apply(params, inputs), jnp.asarray(expected.transpose(1, 0, 2)))
     carry, ahead = model.run(params, inputs[:, :2], carry=model.carry(params, 3))
     carry, behind = model.run(params, inputs[:, 2:], carry=carry)
@@ -134,17 +181,30 @@ def test_a_network_reads_out_every_step_and_goes_on_from_its_carry():
 def test_dropout_before_the_readout_is_the_same_at_every_step():
     model = network([recurrent(gru(4))], inputs=2, outputs=5, dropout=0.5)
     params = noisy(model.init(jax.random.key(0)))
-    keys, inputs = jax.random.split(jax.random.key(1), 3), np.random.default_rng(0).standard_normal((3, 5, 2))
+    keys, inputs = (
+        jax.random.split(jax.random.key(1), 3),
+        np.random.default_rng(0).standard_normal((3, 5, 2)),
+    )
     ys = np.asarray(unroll(gru(4), params['layer_1']['cell'], inputs.transpose(1, 0, 2))[1])
     kept = ys * np.asarray(dropout_mask(fold(keys, 0), 0.5, 4))[None]
-    expected = kept @ np.asarray(params['readout']['kernel']) + np.asarray(params['readout']['bias'])[None, None]
+    expected = (
+        kept @ np.asarray(params['readout']['kernel'])
+        + np.asarray(params['readout']['bias'])[None, None]
+    )
     close(model.apply(params, inputs, keys=keys), jnp.asarray(expected.transpose(1, 0, 2)))
 
 
 def test_describe_shows_where_each_number_belongs():
     model = classifier([recurrent(lstm(128))], inputs=28, classes=10)
     table = describe(model)
-    for words in ('layer_1: 28 -> 128', '[156, 512]', 'x 0:28  h 28:156', 'i 0:128  f 128:256  g 256:384  o 384:512', '79,872', '81,674'):
+    for words in (
+        'layer_1: 28 -> 128',
+        '[156, 512]',
+        'x 0:28  h 28:156',
+        'i 0:128  f 128:256  g 256:384  o 384:512',
+        '79,872',
+        '81,674',
+    ):
         assert words in table
     assert count(model.init(jax.random.key(0))) == 156 * 512 + 512 + 128 * 10 + 10
 
@@ -159,7 +219,9 @@ def test_describe_is_plain_text_everywhere(monkeypatch):
 
 
 def test_describe_goes_into_stacks_and_directions():
-    model = classifier([bidirectional(stack(gru(3), elman(4)), lstm(2))], inputs=5, classes=2, vocabulary=9)
+    model = classifier(
+        [bidirectional(stack(gru(3), elman(4)), lstm(2))], inputs=5, classes=2, vocabulary=9
+    )
     lines = [' '.join(line.split()) for line in describe(model).splitlines()]
     assert 'embedding: 9 -> 5 table [9, 5] 45' in lines
     assert 'layer_1: 5 -> 6 forward 1 kernel [5, 9] x 0:5 r 0:3 z 3:6 n 6:9 45' in lines

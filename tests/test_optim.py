@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.trajectories import GRADIENTS, LR, SETTINGS, formula, ours
+from experiments.parity.optimizers import GRADIENTS, LR, SETTINGS, formula, ours
 from rnnlab.errors import InputError
-from rnnlab.optim import CONSTANTS, Hyper, optimizer, schedule
+from rnnlab.training.optim import CONSTANTS, Hyper, optimizer, schedule
 from tests.conftest import close
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -17,7 +17,13 @@ GOLDEN = Path(__file__).parent / 'golden'
 
 @pytest.mark.parametrize('constants', CONSTANTS)
 @pytest.mark.parametrize(
-    ('name', 'settings'), [*SETTINGS.items(), ('sgd', {}), ('adam', {'beta1': 0.5, 'beta2': 0.9}), ('adam', {'beta1': 0.0})]
+    ('name', 'settings'),
+    [
+        *SETTINGS.items(),
+        ('sgd', {}),
+        ('adam', {'beta1': 0.5, 'beta2': 0.9}),
+        ('adam', {'beta1': 0.0}),
+    ],
 )
 def test_equals_the_formula(name, constants, settings):
     expected = formula(name, constants, **settings)
@@ -47,7 +53,11 @@ def test_settings_may_be_arrays_of_a_vmap():
         return tx.update(jnp.asarray(GRADIENTS[0]), tx.init(w), w)[0]
 
     lrs, clips = jnp.array([0.1, 0.2]), jnp.array([0.5, jnp.inf])
-    close(jax.vmap(step)(lrs, clips), jnp.stack([step(lr, clip) for lr, clip in zip(lrs, clips, strict=True)]), 1e-12)
+    close(
+        jax.vmap(step)(lrs, clips),
+        jnp.stack([step(lr, clip) for lr, clip in zip(lrs, clips, strict=True)]),
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,13 +71,20 @@ def test_settings_may_be_arrays_of_a_vmap():
 @pytest.mark.parametrize('warmup', [0, 1, 4])
 def test_a_schedule_rises_to_its_peak_and_falls(name, after, warmup):
     steps = 12
-    expected = [(n + 1) / warmup if n < warmup else after((n - warmup) / (steps - warmup)) for n in range(steps)]
+    expected = [
+        (n + 1) / warmup if n < warmup else after((n - warmup) / (steps - warmup))
+        for n in range(steps)
+    ]
     share = schedule(name, steps, warmup)
     if share is None:
         assert (name, warmup < 2, expected) == ('constant', True, [1.0] * steps)
         return
     with jax.numpy_dtype_promotion('standard'):
-        close(np.array([share(jnp.asarray(n, float)) for n in range(steps)]), np.array(expected), 1e-12)
+        close(
+            np.array([share(jnp.asarray(n, float)) for n in range(steps)]),
+            np.array(expected),
+            1e-12,
+        )
         tx = optimizer('sgd', share=share)(Hyper(lr=LR))
         state, w = tx.init(jnp.ones(4)), 1.0
         for _ in range(steps):
@@ -85,7 +102,11 @@ def test_a_warmup_must_leave_steps_to_train():
 
 @pytest.mark.parametrize(
     ('name', 'constants', 'words'),
-    [('lion', 'keras', 'adam, adamw, rmsprop, sgd'), ('adam', 'caffe', 'keras, tf1, torch'), ('adamw', 'tf1', 'TF1 has no adamw')],
+    [
+        ('lion', 'keras', 'adam, adamw, rmsprop, sgd'),
+        ('adam', 'caffe', 'keras, tf1, torch'),
+        ('adamw', 'tf1', 'TF1 has no adamw'),
+    ],
 )
 def test_unknown_names_say_the_known(name, constants, words):
     with pytest.raises(InputError, match=words):

@@ -18,18 +18,31 @@ def rounded(x):
 
 
 def test_what_is_multiplied_is_rounded_and_nothing_else():
-    x, w, d_y = (noisy(jnp.zeros(shape), seed) for seed, shape in enumerate([(2, B, D), (D, H), (2, B, H)]))
+    x, w, d_y = (
+        noisy(jnp.zeros(shape), seed) for seed, shape in enumerate([(2, B, D), (D, H), (2, B, H)])
+    )
     with jax.default_matmul_precision(BFLOAT16):
         y, pull = jax.vjp(product, x, w)
         d_x, d_w = pull(d_y)
-    expected = rounded(x) @ rounded(w), rounded(d_y) @ rounded(w).T, np.einsum('tbd,tbh->dh', rounded(x), rounded(d_y))
-    close(jax.tree.map(np.asarray, (y, d_x, d_w)), expected, 1e-5)  # sums are in float32; what rounding makes is 4e-3
+    expected = (
+        rounded(x) @ rounded(w),
+        rounded(d_y) @ rounded(w).T,
+        np.einsum('tbd,tbh->dh', rounded(x), rounded(d_y)),
+    )
+    close(
+        jax.tree.map(np.asarray, (y, d_x, d_w)), expected, 1e-5
+    )  # sums are in float32; what rounding makes is 4e-3
     close(product(x, w), x @ w)
 
 
 def test_whole_numbers_are_multiplied_as_numbers():
     with jax.default_matmul_precision(BFLOAT16), jax.numpy_dtype_promotion('standard'):
-        close(product(jnp.arange(6, dtype=jnp.uint8).reshape(2, 3), jnp.full((3, 1), 0.5, jnp.float32)), jnp.float32([[1.5], [6.0]]))
+        close(
+            product(
+                jnp.arange(6, dtype=jnp.uint8).reshape(2, 3), jnp.full((3, 1), 0.5, jnp.float32)
+            ),
+            jnp.float32([[1.5], [6.0]]),
+        )
 
 
 @pytest.mark.parametrize('name', ['elman', 'lstm', 'gru', 'gru_reset_before', 'mingru', 'lru'])
@@ -48,7 +61,9 @@ def test_every_engine_is_near_the_full_precision(name):
     xs = jnp.asarray(noisy(jnp.zeros((T, B, D)), scale=1.0), jnp.float32)
 
     def gradient(engine):
-        return jax.jit(jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, engine=engine)[1] ** 2)))(params)
+        return jax.jit(
+            jax.grad(lambda params: jnp.sum(unroll(cell, params, xs, engine=engine)[1] ** 2))
+        )(params)
 
     exact = gradient('scan')
     for engine in engines(cell):

@@ -28,7 +28,9 @@ LOSS = {'text': 'best_validation_loss'}
 MORE = {'series_etth1': ['--split=864,288,288']}
 
 
-@pytest.mark.parametrize('group', ['imdb', 'memory', 'mnist', 'series_etth1', 'series_lstm2x8', 'text'])
+@pytest.mark.parametrize(
+    'group', ['imdb', 'memory', 'mnist', 'series_etth1', 'series_lstm2x8', 'text']
+)
 def test_recipes_train(group, tmp_path):
     experiment = group.split('_')[0]
     names = [path.stem for path in RECIPES if path.stem.startswith(group)]
@@ -36,12 +38,22 @@ def test_recipes_train(group, tmp_path):
     if group in READ:
         flag, *parts = READ[group]
         flags.append(f'{flag}={shared(*parts)}')
-    each = [[f'--flagfile={ROOT}/experiments/recipes/{name}.flags', f'--steps={steps}', *flags, f'--out={name}'] for name in names]
+    each = [
+        [
+            f'--flagfile={ROOT}/experiments/recipes/{name}.flags',
+            f'--steps={steps}',
+            *flags,
+            f'--out={name}',
+        ]
+        for name in names
+    ]
     for name, (code, _, err) in zip(names, forked(experiment, each, tmp_path), strict=True):
         assert code == 0, (name, err)
         summary = json.loads((tmp_path / name / 'summary.json').read_text())
         assert summary['steps'] == steps
-        assert summary[LOSS.get(experiment, 'test_loss')] < (math.log(10) if experiment == 'mnist' else math.inf)
+        assert summary[LOSS.get(experiment, 'test_loss')] < (
+            math.log(10) if experiment == 'mnist' else math.inf
+        )
 
 
 def test_every_recipe_is_tried():
@@ -51,4 +63,8 @@ def test_every_recipe_is_tried():
 
 def test_one_recipe_has_every_cell():
     lines = (ROOT / 'experiments' / 'recipes' / 'every_cell.flags').read_text().splitlines()
-    assert [line.removeprefix('--sweep=cell=').split(',') for line in lines if line.startswith('--sweep=cell=')] == [[*CELLS]]
+    assert [
+        line.removeprefix('--sweep=cell=').split(',')
+        for line in lines
+        if line.startswith('--sweep=cell=')
+    ] == [[*CELLS]]

@@ -18,7 +18,14 @@ D, H, T, B = 3, 4, 6, 3
 
 MADE = {name: make(H) for name, make in CELLS.items()}
 MADE['stack'] = stack(lstm(H), residual(gru(H)))
-EACH = [('lstm', 'gated'), ('gru', 'gated'), ('lru', 'linear'), ('lru', 'associative'), ('gru_reset_before', 'scan'), ('stack', None)]
+EACH = [
+    ('lstm', 'gated'),
+    ('gru', 'gated'),
+    ('lru', 'linear'),
+    ('lru', 'associative'),
+    ('gru_reset_before', 'scan'),
+    ('stack', None),
+]
 
 
 @cache
@@ -31,12 +38,19 @@ def case(name):
 
 def weighted_sum(tree):
     """A number that depends on every entry of the tree, on each with a weight of its own."""
-    return sum(jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape)) for leaf in real_leaves(tree))
+    return sum(
+        jnp.sum(leaf * np.sin(1.0 + np.arange(leaf.size)).reshape(leaf.shape))
+        for leaf in real_leaves(tree)
+    )
 
 
 def real_leaves(tree):
     """The leaves of the tree, of complex ones both parts."""
-    return [part for leaf in jax.tree.leaves(tree) for part in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))]
+    return [
+        part
+        for leaf in jax.tree.leaves(tree)
+        for part in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))
+    ]
 
 
 def noise(name, seed=3):
@@ -44,7 +58,10 @@ def noise(name, seed=3):
     cell, params, _, _ = case(name)
     if not takes_noise(cell):
         return None
-    return jax.tree.map(lambda h: noisy(jnp.ones_like(h), seed), recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5))
+    return jax.tree.map(
+        lambda h: noisy(jnp.ones_like(h), seed),
+        recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
+    )
 
 
 def total(cell, engine, params, xs, carry, **options):
@@ -74,7 +91,9 @@ def test_engines_are_those_that_can_run_a_cell():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('options', [{**MASKS, 'last': True}, {**MASKS, 'reverse': True}], ids=['last', 'reverse'])
+@pytest.mark.parametrize(
+    'options', [{**MASKS, 'last': True}, {**MASKS, 'reverse': True}], ids=['last', 'reverse']
+)
 @pytest.mark.parametrize(('name', 'engine'), EACH)
 def test_computing_again_changes_no_value_and_no_gradient(name, engine, options):
     cell, params, xs, carry = case(name)
@@ -98,7 +117,9 @@ def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine,
         ys, starts = [], range(0, T, size)
         for number, start in enumerate(reversed(starts) if reverse else starts):
             carry = jax.lax.stop_gradient(carry) if number else carry
-            carry, part = unroll(cell, params, xs[start : start + size], carry, engine=engine, reverse=reverse)
+            carry, part = unroll(
+                cell, params, xs[start : start + size], carry, engine=engine, reverse=reverse
+            )
             ys.append(part)
         return weighted_sum((carry, jnp.concatenate(ys[::-1] if reverse else ys)))
 
@@ -127,10 +148,15 @@ def test_a_dropout_mask_is_of_its_sequence_and_keeps_the_mean():
     assert abs(mask.mean() - 1) < 0.02
     close(dropout_mask(keys[7:9], 0.25, 40), jnp.asarray(mask[7:9]))
     assert (mask[0] != mask[1]).any()
-    close(jax.vmap(lambda rate: dropout_mask(keys, rate, 40))(jnp.array([0.25, 0.5]))[0], jnp.asarray(mask))
+    close(
+        jax.vmap(lambda rate: dropout_mask(keys, rate, 40))(jnp.array([0.25, 0.5]))[0],
+        jnp.asarray(mask),
+    )
 
 
-@pytest.mark.parametrize('make', [recurrent, lambda cell, **rates: bidirectional(cell, lstm(2), **rates)])
+@pytest.mark.parametrize(
+    'make', [recurrent, lambda cell, **rates: bidirectional(cell, lstm(2), **rates)]
+)
 def test_a_layer_drops_inputs_and_recurrent_products_alike_at_every_step(make):
     cell, _, xs, _ = case('stack')
     layer = make(cell, dropout=0.4, recurrent_dropout=0.3)
@@ -138,9 +164,18 @@ def test_a_layer_drops_inputs_and_recurrent_products_alike_at_every_step(make):
     keys = jax.random.split(jax.random.key(5), B)
     own, first = (fold(keys, 0), 'forward') if 'forward' in params else (keys, 'cell')
     kept = xs * jnp.expand_dims(dropout_mask(fold(own, 0), 0.4, D), 0)
-    expected = unroll(cell, params[first], kept, lengths=LENGTHS, noise=recurrent_noise(cell, params[first], fold(own, 1), 0.3))[1]
+    expected = unroll(
+        cell,
+        params[first],
+        kept,
+        lengths=LENGTHS,
+        noise=recurrent_noise(cell, params[first], fold(own, 1), 0.3),
+    )[1]
     close(layer.apply(params, xs, lengths=LENGTHS, keys=keys)[1][..., :H], expected)
-    close(layer.apply(params, xs, lengths=LENGTHS), make(cell).apply(params, xs, lengths=LENGTHS, keys=keys))
+    close(
+        layer.apply(params, xs, lengths=LENGTHS),
+        make(cell).apply(params, xs, lengths=LENGTHS, keys=keys),
+    )
 
 
 def zoned(cell, params, xs, carry, shares, reverse):
@@ -158,18 +193,25 @@ def zoned(cell, params, xs, carry, shares, reverse):
 
 
 @pytest.mark.parametrize('reverse', [False, True])
-@pytest.mark.parametrize(('name', 'fields'), [('lstm', 'hc'), ('gru_reset_before', 'h'), ('lru', 'h'), ('lstm_projected', 'h')])
+@pytest.mark.parametrize(
+    ('name', 'fields'),
+    [('lstm', 'hc'), ('gru_reset_before', 'h'), ('lru', 'h'), ('lstm_projected', 'h')],
+)
 def test_zoneout_mixes_the_old_carry_in(name, fields, reverse):
     cell, params, xs, carry = case(name)
     rng = np.random.default_rng(4)
     shares = {field: jnp.asarray(rng.random((T, *getattr(carry, field).shape))) for field in fields}
 
     def results(f):
-        return jax.jit(jax.value_and_grad(lambda *at: weighted_sum(f(*at)), argnums=(0, 1, 2)))(params, xs, carry)
+        return jax.jit(jax.value_and_grad(lambda *at: weighted_sum(f(*at)), argnums=(0, 1, 2)))(
+            params, xs, carry
+        )
 
     expected = results(lambda params, xs, carry: zoned(cell, params, xs, carry, shares, reverse))
     for engine in engines(cell):
-        close(results(partial(unroll, cell, zoneout=shares, reverse=reverse, engine=engine)), expected)
+        close(
+            results(partial(unroll, cell, zoneout=shares, reverse=reverse, engine=engine)), expected
+        )
 
 
 def test_zoneout_is_drawn_in_training_and_mixes_otherwise():
@@ -180,14 +222,21 @@ def test_zoneout_is_drawn_in_training_and_mixes_otherwise():
     ys = np.asarray(layer.apply(params, xs, keys=keys, lengths=LENGTHS)[1])
     kept = (ys[1:3, 0] == ys[:2, 0]).mean()
     assert 0 < kept < 1
-    close(layer.apply(params, xs[:, :1], keys=keys[:1], lengths=LENGTHS[:1])[1], jnp.asarray(ys[:, :1]))  # of its sequence alone
+    close(
+        layer.apply(params, xs[:, :1], keys=keys[:1], lengths=LENGTHS[:1])[1],
+        jnp.asarray(ys[:, :1]),
+    )  # of its sequence alone
     shares = ({'h': 0.5}, {'h': 0.5})
-    close(layer.apply(params, xs), unroll(stack(lstm(H), gru(H)), params['cell'], xs, zoneout=shares))
+    close(
+        layer.apply(params, xs), unroll(stack(lstm(H), gru(H)), params['cell'], xs, zoneout=shares)
+    )
     still = recurrent(lstm(H), zoneout={'h': jnp.ones(()), 'c': jnp.ones(())})
     close(still.apply({'cell': params['cell'][0]}, xs, keys=keys)[1], jnp.zeros((T, B, H)))
 
 
-@pytest.mark.parametrize(('zoneout', 'words'), [({'c': 0.1}, 'has h'), ({'h': jnp.ones(3)}, r'\[6, 3, 4\], not \[3\]')])
+@pytest.mark.parametrize(
+    ('zoneout', 'words'), [({'c': 0.1}, 'has h'), ({'h': jnp.ones(3)}, r'\[6, 3, 4\], not \[3\]')]
+)
 def test_zoneout_that_does_not_fit_is_refused(zoneout, words):
     cell, params, xs, _ = case('gru')
     with pytest.raises(InputError, match=words):
@@ -198,7 +247,9 @@ def test_zoneout_that_does_not_fit_is_refused(zoneout, words):
 def test_a_trainable_carry_is_the_start_of_every_sequence(name):
     cell, params, xs, _ = case(name)
     learned = trainable_carry(cell)
-    close(learned.carry(learned.init(jax.random.key(0), D), (B,)), cell.carry(params, (B,)))  # before it has learned
+    close(
+        learned.carry(learned.init(jax.random.key(0), D), (B,)), cell.carry(params, (B,))
+    )  # before it has learned
     params = noisy(learned.init(jax.random.key(0), D))
     start = learned.carry(params, (B,))
     assert all(np.abs(leaf).min() > 0 for leaf in jax.tree.leaves(start))
@@ -209,18 +260,27 @@ def test_a_trainable_carry_is_the_start_of_every_sequence(name):
     after_second, second = unroll(cell, params, xs[3:], start)
     close((after, ys), (after_second, jnp.concatenate([first, second])))
     grads = jax.grad(lambda params: weighted_sum(unroll(learned, params, xs)))(params)
-    names = [path for path, leaf in jax.tree_util.tree_leaves_with_path(grads) if 'initial' in str(path[-1]) and np.abs(leaf).min() > 0]
+    names = [
+        path
+        for path, leaf in jax.tree_util.tree_leaves_with_path(grads)
+        if 'initial' in str(path[-1]) and np.abs(leaf).min() > 0
+    ]
     assert len(names) == len(jax.tree.leaves(start))
 
 
 def test_both_directions_can_be_added():
-    layer, side_by_side = bidirectional(gru(H), lstm(H), merge='sum'), bidirectional(gru(H), lstm(H))
+    layer, side_by_side = (
+        bidirectional(gru(H), lstm(H), merge='sum'),
+        bidirectional(gru(H), lstm(H)),
+    )
     params = layer.init(jax.random.key(0), D)
     xs = case('lstm')[2]
     both = side_by_side.apply(params, xs, lengths=LENGTHS)[1]
     close(layer.apply(params, xs, lengths=LENGTHS)[1], both[..., :H] + both[..., H:])
     with pytest.raises(InputError, match='not 4 and 2'):
-        bidirectional(gru(H), lstm(2), merge='sum').apply(bidirectional(gru(H), lstm(2)).init(jax.random.key(0), D), xs)
+        bidirectional(gru(H), lstm(2), merge='sum').apply(
+            bidirectional(gru(H), lstm(2)).init(jax.random.key(0), D), xs
+        )
 
 
 def test_bidirectional_is_one_cell_each_way():
@@ -235,7 +295,12 @@ def test_bidirectional_is_one_cell_each_way():
             back = back.at[:length, b].set(flipped)
     ys = layer.apply(params, xs, lengths=LENGTHS)[1]
     close(ys, jnp.concatenate([ahead, back], axis=-1))
-    expected = jnp.stack([jnp.concatenate([ahead[max(length - 1, 0), b], back[0, b]]) for b, length in enumerate(LENGTHS)])
+    expected = jnp.stack(
+        [
+            jnp.concatenate([ahead[max(length - 1, 0), b], back[0, b]])
+            for b, length in enumerate(LENGTHS)
+        ]
+    )
     close(layer.apply(params, xs, lengths=LENGTHS, last=True)[1], expected)
 
 
@@ -243,7 +308,10 @@ def test_a_recurrent_layer_is_unroll():
     cell, params, xs, carry = case('gru')
     layer = recurrent(cell, bptt=2, remat=3)
     close(layer.carry({'cell': params}, (B,)), cell.carry(params, (B,)))
-    close(layer.apply({'cell': params}, xs, carry, lengths=LENGTHS), unroll(cell, params, xs, carry, lengths=LENGTHS))
+    close(
+        layer.apply({'cell': params}, xs, carry, lengths=LENGTHS),
+        unroll(cell, params, xs, carry, lengths=LENGTHS),
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,12 +341,18 @@ def test_a_layer_of_both_directions_cannot_go_on():
     ('change', 'words'),
     [
         ({'xs': jnp.ones(3)}, r'xs \[T, ..., D\]'),
-        ({'carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))}, r'has the shapes \[3, 4\], not \[2, 4\]'),
+        (
+            {'carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))},
+            r'has the shapes \[3, 4\], not \[2, 4\]',
+        ),
         ({'lengths': [1, 2]}, r'lengths must be whole numbers \[3\]'),
         ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
         ({'lengths': [1, T + 1, 3]}, rf'from 0 to the {T} steps of xs, not from 1 to {T + 1}'),
         ({'lengths': [1, -1, 3]}, 'not from -1 to 3'),
-        ({'xs': np.ones((T, B, D + 1))}, rf'the params of this cell should be .*\[{D + 1}, 12\].* not .*\[{D}, 12\]'),
+        (
+            {'xs': np.ones((T, B, D + 1))},
+            rf'the params of this cell should be .*\[{D + 1}, 12\].* not .*\[{D}, 12\]',
+        ),
         ({'params': case('lstm')[1]}, r"should be {.*'recurrent_kernel'.*, and not {.*'kernel'"),
         ({'params': None}, 'should be {.*, and not {}'),
         ({'params': [np.ones(3)]}, r'should be {.*, and not {.*\[3\]'),
@@ -302,26 +376,42 @@ def test_bad_arguments_say_what_is_wrong(change, words):
 @pytest.mark.parametrize('size', [1, 4])  # 4 leaves some over
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize('name', ['lstm', 'gru'])
-def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(name, reverse, size, monkeypatch):
-    module = sys.modules['rnnlab.recurrence.gated']
+def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(
+    name, reverse, size, monkeypatch
+):
+    module = sys.modules['rnnlab.recurrence.engines.gated']
     monkeypatch.setattr(module, 'steps_at_once', lambda params, zs: size)
     cell, params, xs, carry = case(name)
-    options = {'lengths': LENGTHS, 'reset': RESET, 'reverse': reverse, 'noise': noise(name), 'bptt': 3}
+    options = {
+        'lengths': LENGTHS,
+        'reset': RESET,
+        'reverse': reverse,
+        'noise': noise(name),
+        'bptt': 3,
+    }
 
     def gradient(engine):
-        return jax.jit(jax.grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
+        return jax.jit(jax.grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(
+            params, xs, carry
+        )
 
     close(gradient('gated'), gradient('scan'))
 
 
 @pytest.mark.parametrize('reverse', [False, True])
 @pytest.mark.parametrize('name', ['mingru', 'lru'])
-def test_however_long_the_parts_of_a_linear_cell_are_the_gradient_is_the_same(name, reverse, monkeypatch):
-    monkeypatch.setattr(sys.modules['rnnlab.recurrence.linear'], 'STEPS', 4)  # leaves some over
+def test_however_long_the_parts_of_a_linear_cell_are_the_gradient_is_the_same(
+    name, reverse, monkeypatch
+):
+    monkeypatch.setattr(
+        sys.modules['rnnlab.recurrence.engines.linear'], 'STEPS', 4
+    )  # leaves some over
     cell, params, xs, carry = case(name)
     options = {'lengths': LENGTHS, 'reset': RESET, 'reverse': reverse, 'bptt': 3}
 
     def gradient(engine):
-        return jax.jit(jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2)))(params, xs, carry)
+        return jax.jit(
+            jax.value_and_grad(partial(total, cell, engine, **options), argnums=(0, 1, 2))
+        )(params, xs, carry)
 
     close(gradient('linear'), gradient('scan'))

@@ -10,11 +10,24 @@ from tests.conftest import launch, refused, shared
 
 pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 
-TINY = ['--max_length=12', '--embedding=4', '--hidden_size=4', '--steps=12', '--eval_every=5', '--eval_examples=100']
+TINY = [
+    '--max_length=12',
+    '--embedding=4',
+    '--hidden_size=4',
+    '--steps=12',
+    '--eval_every=5',
+    '--eval_examples=100',
+]
 
 
 def train(folder, *flags):
-    result = launch('imdb', *TINY, f'--data_dir={shared("tfds", "imdb_reviews").parent}', *flags, f'--out={folder}')
+    result = launch(
+        'imdb',
+        *TINY,
+        f'--data_dir={shared("tfds", "imdb_reviews").parent}',
+        *flags,
+        f'--out={folder}',
+    )
     assert result.returncode == 0, result.stderr
     return result
 
@@ -23,7 +36,15 @@ def train(folder, *flags):
 def run(tmp_path_factory):
     """An LSTM on padding behind, in buckets, with all of dropout."""
     folder = tmp_path_factory.mktemp('runs') / 'lstm'
-    train(folder, '--vocab_size=200', '--pad=post', '--dropout=0.2', '--recurrent_dropout=0.2', '--buckets=3', '--pool=mean')
+    train(
+        folder,
+        '--vocab_size=200',
+        '--pad=post',
+        '--dropout=0.2',
+        '--recurrent_dropout=0.2',
+        '--buckets=3',
+        '--pool=mean',
+    )
     return folder
 
 
@@ -41,7 +62,14 @@ def test_a_run_keeps_its_vocabulary_and_the_best(run):
 
 
 def test_bytes_layers_and_directions_train_and_judge(tmp_path):
-    train(tmp_path / 'run', '--tokens=bytes', '--cell=gru', '--bidirectional', '--layers=2', '--pool=max')
+    train(
+        tmp_path / 'run',
+        '--tokens=bytes',
+        '--cell=gru',
+        '--bidirectional',
+        '--layers=2',
+        '--pool=max',
+    )
     assert not (tmp_path / 'run' / 'vocabulary.json').exists()
     result = judge(tmp_path / 'run', '--predict=A good film.')
     assert (result.returncode, len(result.stdout.splitlines())) == (0, 1), result.stderr
@@ -55,8 +83,14 @@ def test_judging_prints_a_probability_and_a_label_for_each_review(run):
     assert result.stderr == 'note: line 2 of standard input has no word of the vocabulary\n'
     lines = [line.split() for line in result.stdout.splitlines()]
     assert len(lines) == 5
-    assert all(0.5 <= float(probability) <= 1 and label in ('positive', 'negative') for probability, label in lines)
-    assert (lines[0], lines[2]) == (lines[3], lines[4])  # case and punctuation do not count, and only the last words do
+    assert all(
+        0.5 <= float(probability) <= 1 and label in ('positive', 'negative')
+        for probability, label in lines
+    )
+    assert (lines[0], lines[2]) == (
+        lines[3],
+        lines[4],
+    )  # case and punctuation do not count, and only the last words do
     alone = judge(run, '--predict=A good film.')
     assert alone.stdout.split() == lines[0]
 
@@ -67,14 +101,20 @@ def test_judging_prints_a_probability_and_a_label_for_each_review(run):
         (['--predict='], '', ['--predict is empty']),
         (['--predict=-'], '', ['standard input is empty']),
         (['--predict=-'], 'good\n \n', ['line 2 of standard input is empty']),
-        (['--predict=-'], 'good\nbad \udcff\n', ['line 2 of standard input', 'not UTF-8', 'byte 4']),
+        (
+            ['--predict=-'],
+            'good\nbad \udcff\n',
+            ['line 2 of standard input', 'not UTF-8', 'byte 4'],
+        ),
         (['--predict=good', '--cell=gru'], '', ['--cell=lstm, not gru', 'leave --cell out']),
         (['--predict=good', '--vocab_size=300'], '', ['--vocab_size=200, not 300']),
     ],
 )
 def test_bad_reviews_are_one_line(run, flags, stdin, words):
     result = judge(run, *flags, stdin=stdin)
-    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1), result.stderr
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1), (
+        result.stderr
+    )
     assert result.stderr.startswith('error: ')
     for word in words:
         assert word in result.stderr
@@ -82,7 +122,10 @@ def test_bad_reviews_are_one_line(run, flags, stdin, words):
 
 def truncate_one(run):
     """Damages one of the files that hold arrays, while the others can still be read."""
-    largest = max((path for path in run.glob('checkpoint/*/default/**/*') if path.is_file()), key=lambda path: path.stat().st_size)
+    largest = max(
+        (path for path in run.glob('checkpoint/*/default/**/*') if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
     largest.write_bytes(largest.read_bytes()[:100])
 
 
@@ -94,13 +137,31 @@ def change(run, name, edit):
 @pytest.mark.parametrize(
     ('spoil', 'words'),
     [
-        (lambda run: change(run, 'config.json', lambda c: c | {'cell': 'gru'}), 'is of another model: layer_1 cell'),
-        (lambda run: change(run, 'vocabulary.json', lambda words: words[:50]), 'is of another model: embedding table'),
-        (lambda run: change(run, 'vocabulary.json', dict.fromkeys), 'vocabulary.json cannot be read: it holds no list'),
+        (
+            lambda run: change(run, 'config.json', lambda c: c | {'cell': 'gru'}),
+            'is of another model: layer_1 cell',
+        ),
+        (
+            lambda run: change(run, 'vocabulary.json', lambda words: words[:50]),
+            'is of another model: embedding table',
+        ),
+        (
+            lambda run: change(run, 'vocabulary.json', dict.fromkeys),
+            'vocabulary.json cannot be read: it holds no list',
+        ),
         (lambda run: (run / 'vocabulary.json').unlink(), 'there is no vocabulary.json'),
-        (lambda run: change(run, 'config.json', lambda c: c | {'hidden_size': 'many'}), 'hidden_size'),
-        (lambda run: change(run, 'config.json', lambda c: c | {'experiment': 'mnist'}), 'holds a run of mnist'),
-        (lambda run: change(run, 'vocabulary.json', lambda words: words[::-1]), 'belongs to another run'),
+        (
+            lambda run: change(run, 'config.json', lambda c: c | {'hidden_size': 'many'}),
+            'hidden_size',
+        ),
+        (
+            lambda run: change(run, 'config.json', lambda c: c | {'experiment': 'mnist'}),
+            'holds a run of mnist',
+        ),
+        (
+            lambda run: change(run, 'vocabulary.json', lambda words: words[::-1]),
+            'belongs to another run',
+        ),
         (lambda run: shutil.rmtree(run / 'checkpoint'), 'there is no checkpoint'),
         (lambda run: truncate_one(run), 'is damaged'),
         (lambda run: shutil.rmtree(run), 'there is no config.json'),
@@ -111,7 +172,9 @@ def test_a_run_that_does_not_fit_is_one_line(run, tmp_path, spoil, words):
     shutil.copytree(run, copy)
     spoil(copy)
     result = judge(copy, '--predict=good')
-    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1), result.stderr
+    assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1), (
+        result.stderr
+    )
     assert words in result.stderr
 
 
@@ -120,8 +183,14 @@ BAD_FLAGS = [
     (['--max_length=0'], ['--max_length']),
     (['--tokens=bytes', '--vocab_size=300'], ['--vocab_size goes with --tokens=words']),
     (['--buckets=4'], ['--buckets goes with --pad=post']),
-    (['--layers=0', '--pool=max', '--recurrent_dropout=0.1'], ['--recurrent_dropout has no use with --layers=0']),
-    (['--data_dir=nowhere'], ['imdb_reviews/plain_text/1.0.0 is not in nowhere', 'aclImdb_v1.tar.gz']),
+    (
+        ['--layers=0', '--pool=max', '--recurrent_dropout=0.1'],
+        ['--recurrent_dropout has no use with --layers=0'],
+    ),
+    (
+        ['--data_dir=nowhere'],
+        ['imdb_reviews/plain_text/1.0.0 is not in nowhere', 'aclImdb_v1.tar.gz'],
+    ),
     (['--predict=good'], ['--predict=TEXT goes with --out=DIR']),
 ]
 

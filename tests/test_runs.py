@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from rnnlab import runs
 from rnnlab.errors import InputError
+from rnnlab.results import runs
 
 CONFIG = {'cell': 'lstm', 'lr': 0.1}
 

@@ -5,13 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from rnnlab.axes import parse
+from rnnlab.sweeps.axes import parse
 
 pytest.importorskip('optuna')
 
-from rnnlab.search import ask
+from rnnlab.sweeps.search import ask
 
-AXES = [parse('lr~log(1e-4,1e-1)'), parse('clip~lin(0.1,5)'), parse('seed~0..9'), parse('init~keras,torch')]
+AXES = [
+    parse('lr~log(1e-4,1e-1)'),
+    parse('clip~lin(0.1,5)'),
+    parse('seed~0..9'),
+    parse('init~keras,torch'),
+]
 
 
 def quality(point):

@@ -16,8 +16,24 @@ pytestmark = pytest.mark.usefixtures('shell')
 
 TINY = {
     'series': ['--hidden_size=4', '--window=12', '--stride=2', '--batch_size=8', '--epochs=2'],
-    'text': ['--hidden_size=8', '--embedding=4', '--batch_size=4', '--window=8', '--lr=1e-2', '--steps=30', '--eval_every=10'],
-    'memory': ['--hidden_size=6', '--task=recall', '--length=7', '--batch_size=8', '--validation=50', '--steps=12', '--eval_every=5'],
+    'text': [
+        '--hidden_size=8',
+        '--embedding=4',
+        '--batch_size=4',
+        '--window=8',
+        '--lr=1e-2',
+        '--steps=30',
+        '--eval_every=10',
+    ],
+    'memory': [
+        '--hidden_size=6',
+        '--task=recall',
+        '--length=7',
+        '--batch_size=8',
+        '--validation=50',
+        '--steps=12',
+        '--eval_every=5',
+    ],
 }
 
 
@@ -50,7 +66,9 @@ def test_a_text_is_learned_in_nats_and_bits(written, book):
     result = summary(folder)
     best = min(row['validation_loss'] for row in rows(folder))
     assert result['best_validation_loss'] == best < result['baseline']
-    assert result['validation_bits'] == pytest.approx(result['validation_loss'] / math.log(2), rel=1e-5)
+    assert result['validation_bits'] == pytest.approx(
+        result['validation_loss'] / math.log(2), rel=1e-5
+    )
     assert f'{best:.4f} nats a character, {best / math.log(2):.4f} bits a character' in printed
     assert 'test_loss' not in result
     assert json.loads((folder / 'vocabulary.json').read_text()) == sorted(set(book.read_text()))
@@ -74,9 +92,17 @@ def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
 
 @pytest.mark.slow
 def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_path):
-    flags = [f'--text={book}', *TINY['text'], '--steps=400', '--dropout=0.1', '--checkpoint_every=0']
+    flags = [
+        f'--text={book}',
+        *TINY['text'],
+        '--steps=400',
+        '--dropout=0.1',
+        '--checkpoint_every=0',
+    ]
     assert launch('text', *flags, f'--out={tmp_path / "whole"}').returncode == 0
-    code, _ = stopped(tmp_path / 'run', signal.SIGKILL, *flags, f'--out={tmp_path / "run"}', experiment='text')
+    code, _ = stopped(
+        tmp_path / 'run', signal.SIGKILL, *flags, f'--out={tmp_path / "run"}', experiment='text'
+    )
     assert code == -signal.SIGKILL
     result = launch('text', *flags, f'--out={tmp_path / "run"}', '--resume')
     assert result.returncode == 0, result.stderr
@@ -94,7 +120,14 @@ def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_pa
 
 @pytest.mark.slow
 def test_words_of_the_standard_library(tmp_path):
-    more = ['--tokens=words', '--vocab_size=200', '--steps=2', '--eval_every=2', '--devices=2', '--window=60']
+    more = [
+        '--tokens=words',
+        '--vocab_size=200',
+        '--steps=2',
+        '--eval_every=2',
+        '--devices=2',
+        '--window=60',
+    ]
     printed = run('text', tmp_path / 'run', *more)
     assert 'perplexity' in printed
     assert len(json.loads((tmp_path / 'run' / 'vocabulary.json').read_text())) == 200
@@ -102,7 +135,16 @@ def test_words_of_the_standard_library(tmp_path):
 
 
 def test_a_memory_task_shows_the_memoryless_guess(tmp_path):
-    printed = run('memory', tmp_path / 'run', '--cell=gru', '--chrono=7', '--init=orthogonal', '--bptt=3', '--remat=2', '--devices=2')
+    printed = run(
+        'memory',
+        tmp_path / 'run',
+        '--cell=gru',
+        '--chrono=7',
+        '--init=orthogonal',
+        '--bptt=3',
+        '--remat=2',
+        '--devices=2',
+    )
     assert summary(tmp_path / 'run')['baseline'] == pytest.approx(math.log(10))
     assert re.search(r'memoryless .*\n.*\n.* 2\.3026 ', printed)
     assert len(re.search(r'label +((?:\d *)+)', printed)[1].split()) == 10
@@ -121,7 +163,9 @@ def test_recomputing_changes_no_figure(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('experiment', TINY)
 def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
-    more = {'text': [f'--text={book}'], 'memory': ['--task=adding'], 'series': ['--epochs=1']}[experiment]
+    more = {'text': [f'--text={book}'], 'memory': ['--task=adding'], 'series': ['--epochs=1']}[
+        experiment
+    ]
     printed = run(experiment, tmp_path / 'sweep', *more, '--sweep=lr=1e-9,1e-2', '--sweep=seed=0,1')
     with (tmp_path / 'sweep' / 'trials.csv').open() as file:
         trials = list(csv.DictReader(file))
@@ -154,7 +198,10 @@ def tables(tmp_path_factory):
     folder = tmp_path_factory.mktemp('tables')
     wave = [math.sin(t / 3) + t / 50 for t in range(120)]
     columns = {
-        'good': ['day,sold,price', *(f'd{t},{10 + 3 * value},{value / 7}' for t, value in enumerate(wave))],
+        'good': [
+            'day,sold,price',
+            *(f'd{t},{10 + 3 * value},{value / 7}' for t, value in enumerate(wave)),
+        ],
         'single': ['x', *map(str, wave)],
         'missing': ['x', *map(str, wave[:5]), '', *map(str, wave)],
         'word': ['x', *map(str, wave[:5]), 'many', *map(str, wave)],
@@ -168,7 +215,15 @@ def tables(tmp_path_factory):
 
 def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
     folder = tmp_path / 'run'
-    printed = run('series', folder, f'--csv={tables / "good.csv"}', '--column=sold', '--season=19', '--horizon=5', '--dense=3')
+    printed = run(
+        'series',
+        folder,
+        f'--csv={tables / "good.csv"}',
+        '--column=sold',
+        '--season=19',
+        '--horizon=5',
+        '--dense=3',
+    )
     errors = json.loads((folder / 'errors.json').read_text())
     ways = ['net', 'last value', 'last season, 19 rows', 'ridge on 12 rows']
     assert list(errors) == ['1', '5']
@@ -176,29 +231,55 @@ def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
     with (folder / 'predictions.csv').open() as file:
         table = list(csv.DictReader(file))
     assert [int(row['row']) for row in table] == list(range(1, 120))
-    known, made = (np.array([float(row[name]) for row in table]) for name in ('sold', 'sold predicted'))
+    known, made = (
+        np.array([float(row[name]) for row in table]) for name in ('sold', 'sold predicted')
+    )
     assert known[0] == pytest.approx(10 + 3 * (math.sin(1 / 3) + 1 / 50))
     test = slice(107, None)  # rows 108 to 119
     error = (made - known)[test]
-    assert errors['1']['net']['sold'] == pytest.approx({'MAE': np.abs(error).mean(), 'RMSE': (error**2).mean() ** 0.5})
-    assert errors['1']['last value']['sold']['MAE'] == pytest.approx(np.abs(np.diff(known))[106:].mean())
+    assert errors['1']['net']['sold'] == pytest.approx(
+        {'MAE': np.abs(error).mean(), 'RMSE': (error**2).mean() ** 0.5}
+    )
+    assert errors['1']['last value']['sold']['MAE'] == pytest.approx(
+        np.abs(np.diff(known))[106:].mean()
+    )
     spread = np.std([10 + 3 * (math.sin(t / 3) + t / 50) for t in range(96)])
-    assert errors['1']['net']['standardised']['MSE'] == pytest.approx(errors['1']['net']['sold']['RMSE'] ** 2 / spread**2)
-    assert summary(folder)['test_loss'] == pytest.approx(errors['1']['net']['standardised']['MSE'], rel=1e-4)
+    assert errors['1']['net']['standardised']['MSE'] == pytest.approx(
+        errors['1']['net']['sold']['RMSE'] ** 2 / spread**2
+    )
+    assert summary(folder)['test_loss'] == pytest.approx(
+        errors['1']['net']['standardised']['MSE'], rel=1e-4
+    )
     with (folder / 'forecast.csv').open() as file:
         assert [row[0] for row in csv.reader(file)] == ['row', '120', '121', '122', '123', '124']
-    lost = [name for name in ways[1:] if errors['1'][name]['standardised']['MSE'] <= errors['1']['net']['standardised']['MSE']]
+    lost = [
+        name
+        for name in ways[1:]
+        if errors['1'][name]['standardised']['MSE'] <= errors['1']['net']['standardised']['MSE']
+    ]
     assert all(name in re.search(r'the net does not beat .*', printed)[0] for name in lost)
     assert (folder / 'forecast.png').stat().st_size > 10_000
 
 
 @pytest.mark.slow
 def test_several_columns_in_and_out(tables, tmp_path):
-    run('series', tmp_path / 'all', f'--csv={tables / "good.csv"}', '--column=all', '--horizon=3', '--split=80,20,20')
+    run(
+        'series',
+        tmp_path / 'all',
+        f'--csv={tables / "good.csv"}',
+        '--column=all',
+        '--horizon=3',
+        '--split=80,20,20',
+    )
     errors = json.loads((tmp_path / 'all' / 'errors.json').read_text())
     assert list(errors['3']['net']) == ['sold', 'price', 'standardised']
-    run('series', tmp_path / 'one', f'--csv={tables / "good.csv"}', '--column=price', '--inputs=all')
-    assert list(json.loads((tmp_path / 'one' / 'errors.json').read_text())['1']['net']) == ['price', 'standardised']
+    run(
+        'series', tmp_path / 'one', f'--csv={tables / "good.csv"}', '--column=price', '--inputs=all'
+    )
+    assert list(json.loads((tmp_path / 'one' / 'errors.json').read_text())['1']['net']) == [
+        'price',
+        'standardised',
+    ]
 
 
 def test_bad_series_are_one_line(tables, tmp_path):
@@ -217,7 +298,10 @@ def test_bad_series_are_one_line(tables, tmp_path):
         (['--horizon=0'], ['--horizon']),
         ([path['single'], '--window=9', '--horizon=13'], ['--horizon=13', '12 rows']),
         ([path['single'], '--window=9', '--season=109'], ['--season=109', '108 rows']),
-        ([path['good'], '--column=sold', '--inputs=all', '--window=9', '--horizon=2'], ['--horizon', '--inputs']),
+        (
+            [path['good'], '--column=sold', '--inputs=all', '--window=9', '--horizon=2'],
+            ['--horizon', '--inputs'],
+        ),
         ([path['single'], '--sweep=lr=1,2', '--season=7'], ['--season', '--sweep']),
         (['--sweep=split=1,2'], ['--split is a list']),
         (['--csv='], ['--csv', 'empty']),
@@ -245,8 +329,14 @@ def test_bad_texts_are_one_line(book, written, tmp_path):
         (['--text=nowhere'], ['nowhere', 'No such file']),
         (['--text='], ['--text', 'empty']),
         ([f'--text={book}'], ['1620 characters', '--batch_size', '--window=64']),
-        ([f'--text={book}', '--window=8', '--eval_split=test'], ['--eval_split=test', 'no test part']),
-        ([f'--text={book}', '--window=8', '--parameters=791'], ['a hidden size of 1 has 792']),  # of which 512 embed eight characters
+        (
+            [f'--text={book}', '--window=8', '--eval_split=test'],
+            ['--eval_split=test', 'no test part'],
+        ),
+        (
+            [f'--text={book}', '--window=8', '--parameters=791'],
+            ['a hidden size of 1 has 792'],
+        ),  # of which 512 embed eight characters
         (['--vocab_size=9'], ['--vocab_size goes with --tokens=words']),
         (['--prompt=a'], ['--prompt goes with --sample']),
         (['--sample=5'], ['--sample=N goes with --out']),

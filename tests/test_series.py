@@ -8,15 +8,16 @@ import pytest
 from openpyxl import Workbook
 from pyarrow import parquet
 
-from rnnlab import baselines, generate
-from rnnlab.batches import in_order
+from rnnlab.analysis import baselines
 from rnnlab.cells import gru, lstm
 from rnnlab.data.series import Series, forecasting, mackey_glass, part_ends, read_series
 from rnnlab.errors import InputError
-from rnnlab.losses import squared_error
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
-from rnnlab.train import make_evaluate
+from rnnlab.training import generate
+from rnnlab.training.batches import in_order
+from rnnlab.training.losses import squared_error
+from rnnlab.training.train import make_evaluate
 from tests.conftest import close, noisy, shared
 
 ROWS = 40
@@ -28,7 +29,11 @@ def table(folder, kind, columns):
     path = folder / f'table.{kind}'
     if kind == 'csv':
         rows = [columns, *zip(*columns.values(), strict=True)]
-        path.write_text('\n'.join(','.join('' if value is None else str(value) for value in row) for row in rows))
+        path.write_text(
+            '\n'.join(
+                ','.join('' if value is None else str(value) for value in row) for row in rows
+            )
+        )
     if kind == 'parquet':
         parquet.write_table(pyarrow.table(columns), path)
     if kind == 'xlsx':
@@ -41,14 +46,19 @@ def table(folder, kind, columns):
 
 @pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
 def test_tables_are_read(tmp_path, kind):
-    path = table(tmp_path, kind, {'day': ['mon', 'tue', 'wed'], 'sold': [1, 2, 3], 'price': [0.5, 1.5, -1e3]})
+    path = table(
+        tmp_path, kind, {'day': ['mon', 'tue', 'wed'], 'sold': [1, 2, 3], 'price': [0.5, 1.5, -1e3]}
+    )
     series, targets = read_series(path, ['price'], ['sold'])
     assert (series.columns, targets) == (('price', 'sold'), 1)
     close(series.values, np.array([[0.5, 1], [1.5, 2], [-1e3, 3]]))
     assert read_series(path, ['sold'], ['all'])[0].columns == ('sold', 'price')
     series, targets = read_series(path, ['price', 'price'], ['sold'])
     assert (series.columns, targets) == (('price', 'sold'), 1)
-    assert (read_series(path, ['all'])[0].columns, read_series(path, ['all'])[1]) == (('sold', 'price'), 2)
+    assert (read_series(path, ['all'])[0].columns, read_series(path, ['all'])[1]) == (
+        ('sold', 'price'),
+        2,
+    )
     with pytest.raises(InputError, match=r'has 2 columns of numbers.*which of sold, price'):
         read_series(path)
     with pytest.raises(InputError, match=r"no column 'prize'; its columns are day, sold, price"):
@@ -76,7 +86,11 @@ def test_a_word_among_numbers_is_named(tmp_path):
         ('t.csv', b'', 'cannot be read'),
         ('t.csv', b'a,b\n1\n', 'cannot be read'),
         ('t.csv', b'a\n', 'no column of numbers: 0 rows of a'),
-        ('t.csv', b'day;sold\nmon;1\n', 'no column of numbers: 1 rows of day;sold; values are to be separated by commas'),
+        (
+            't.csv',
+            b'day;sold\nmon;1\n',
+            'no column of numbers: 1 rows of day;sold; values are to be separated by commas',
+        ),
         ('t.csv', b'day,x,x\nmon,1,2\n', "has column 'x' twice"),
         ('t.csv', b'1,2\n3,4\n', 'numbers where the names of its columns should be: 1, 2'),
         ('t.xlsx', b'no zip', 'cannot be read'),
@@ -118,7 +132,14 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
         ({'split': (30, 5, 6)}, 'does not divide 40 rows'),
         ({'split': (30.7, 4.6, 3.7)}, 'whole numbers of rows'),
         ({'series': Series(np.full((ROWS, 1), 0.1), ('flat',))}, "'flat' is constant"),
-        ({'series': Series(np.where(np.arange(ROWS) == 3, 1e300, VALUES[:, 0])[:, None], ('huge',))}, 'too large'),
+        (
+            {
+                'series': Series(
+                    np.where(np.arange(ROWS) == 3, 1e300, VALUES[:, 0])[:, None], ('huge',)
+                )
+            },
+            'too large',
+        ),
         ({'split': (0.9, 0.001, 0.099)}, 'does not divide'),
         ({'split': (0.5, -0.1, 0.2)}, 'above zero'),
         ({'stride': 0}, 'stride'),
@@ -126,7 +147,13 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
     ],
 )
 def test_series_that_cannot_be_forecast_are_refused(change, words):
-    options = {'series': Series(VALUES, ('a', 'b')), 'targets': 1, 'window': 5, 'stride': 1, 'split': (0.6, 0.2, 0.2)} | change
+    options = {
+        'series': Series(VALUES, ('a', 'b')),
+        'targets': 1,
+        'window': 5,
+        'stride': 1,
+        'split': (0.6, 0.2, 0.2),
+    } | change
     with pytest.raises(InputError, match=words):
         forecasting(options.pop('series'), options.pop('targets'), **options)
 
@@ -146,7 +173,9 @@ def test_mackey_glass_obeys_its_equation():
 
 
 def net(columns=2):
-    model = network([recurrent(lstm(4)), recurrent(gru(3))], inputs=columns, outputs=columns, dense=5)
+    model = network(
+        [recurrent(lstm(4)), recurrent(gru(3))], inputs=columns, outputs=columns, dense=5
+    )
     return model, noisy(model.init(jax.random.key(0)))
 
 
@@ -159,7 +188,9 @@ def test_reading_a_row_at_a_time_is_reading_all_and_the_loss_of_a_part_is_that_o
     batches = in_order(own.dataset.test, 2)  # one of the batch fills it up
     figures = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
     error = np.asarray(outputs[0, 31:39]) - OWN.standard[32:]
-    assert figures == pytest.approx({'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12)
+    assert figures == pytest.approx(
+        {'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12
+    )
 
 
 def test_a_forecast_reads_its_own_outputs():
@@ -182,24 +213,38 @@ def test_tokens_are_drawn_from_what_the_model_says():
     prompt, key = np.array([1, 4]), jax.random.key(3)
 
     def drawn(number, *options):
-        return [token for token, _ in zip(generate.tokens(model, params, prompt, key, *options), range(number), strict=False)]
+        return [
+            token
+            for token, _ in zip(
+                generate.tokens(model, params, prompt, key, *options), range(number), strict=False
+            )
+        ]
 
     def by_hand(number, choose):
         ids = [*prompt]
         for at in range(number):
-            ids.append(int(choose(jax.random.fold_in(key, at), model.apply(params, np.array([ids]))[0, -1])))
+            ids.append(
+                int(
+                    choose(jax.random.fold_in(key, at), model.apply(params, np.array([ids]))[0, -1])
+                )
+            )
         return ids[2:]
 
     greedy = by_hand(5, lambda key, logits: jnp.argmax(logits))
     assert drawn(5, 0.0) == drawn(5, 1e-6) == greedy
-    assert drawn(5, 0.7) == by_hand(5, lambda key, logits: jax.random.categorical(key, logits / 0.7))
+    assert drawn(5, 0.7) == by_hand(
+        5, lambda key, logits: jax.random.categorical(key, logits / 0.7)
+    )
     assert set(drawn(60, 100.0, (0, 3))) == {1, 2, 4, 5}
 
 
 def test_the_baselines_are_what_they_say():
     values, origins = np.arange(20.0)[:, None] ** 2, np.array([10, 15])
     assert baselines.last_value(values, origins, 2)[..., 0].tolist() == [[81, 81], [196, 196]]
-    assert baselines.last_season(values, origins, 3, 2)[..., 0].tolist() == [[64, 81, 64], [169, 196, 169]]
+    assert baselines.last_season(values, origins, 3, 2)[..., 0].tolist() == [
+        [64, 81, 64],
+        [169, 196, 169],
+    ]
     with pytest.raises(InputError, match='--season=11 is more than the 10 rows'):
         baselines.last_season(values, origins, 1, 11)
 
@@ -209,11 +254,17 @@ def test_ridge_finds_a_linear_series_and_goes_on_with_it():
     values = np.stack([np.sin(time / 5), np.cos(time / 7)], axis=1)
     forecast = baselines.ridge(values, 2, 8, (120, 150, 200))
     origins = np.array([150, 170])
-    np.testing.assert_allclose(forecast(origins, 20), values[origins[:, None] + np.arange(20)], atol=1e-3)
+    np.testing.assert_allclose(
+        forecast(origins, 20), values[origins[:, None] + np.arange(20)], atol=1e-3
+    )
     one = baselines.ridge(values, 1, 8, (120, 150, 200))
     assert one(origins, 1).shape == (2, 1, 1)
 
 
 def test_sunspots_are_read():
     series, _ = read_series(shared('raw', 'timeseries', 'monthly-sunspots.csv'))
-    assert (series.values.shape, series.columns, series.values[0, 0]) == ((2820, 1), ('Sunspots',), 58.0)
+    assert (series.values.shape, series.columns, series.values[0, 0]) == (
+        (2820, 1),
+        ('Sunspots',),
+        58.0,
+    )

@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments import bench, costs, display
-from experiments.contenders import WHATS
-from rnnlab import plots, runs, trials
+from experiments import bench
+from experiments.benchmark import costs
+from experiments.benchmark.peers import WHATS
+from experiments.runner import console as display
+from rnnlab.analysis.statistics import interval
 from rnnlab.cells import CELLS
-from rnnlab.intervals import interval
 from rnnlab.recurrence import engines
+from rnnlab.results import plots, runs, trials
 from tests.conftest import forked, launch, refused
 
 pytestmark = pytest.mark.usefixtures('shell')
 
 
 def colours(path):
-    return {tuple(colour) for colour in (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)}
+    return {
+        tuple(colour) for colour in (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)
+    }
 
 
 def rgb(colour):
@@ -45,17 +49,26 @@ def explained(name):
 @pytest.mark.slow
 def test_explain_computes_every_cell_twice_and_agrees(tmp_path):
     for name, (code, out, err) in zip(
-        CELLS, forked('explain', [[f'--cell={name}', '--time_steps=4'] for name in CELLS], tmp_path), strict=True
+        CELLS,
+        forked('explain', [[f'--cell={name}', '--time_steps=4'] for name in CELLS], tmp_path),
+        strict=True,
     ):
         assert code == 0, err
-        assert float(re.search(r'greatest difference, 1 x 4 steps, all units: (\S+)', out)[1]) < 2e-6
-        params = jax.eval_shape(lambda key, name=name: CELLS[name](4).init(key, 3), jax.random.key(0))
+        assert (
+            float(re.search(r'greatest difference, 1 x 4 steps, all units: (\S+)', out)[1]) < 2e-6
+        )
+        params = jax.eval_shape(
+            lambda key, name=name: CELLS[name](4).init(key, 3), jax.random.key(0)
+        )
         assert f'total {sum(leaf.size for leaf in params.values())}' in ' '.join(out.split())
         for parameter, leaf in params.items():
             assert re.search(rf'parameter {parameter} +{re.escape(str([*leaf.shape]))}', out)
         assert re.search(r'^  y = .*\[1, \w+(, 4)?\]', out, re.MULTILINE)
         assert f'Engine: {engines(CELLS[name](4))[0]}' in out
-        assert re.findall(r'^ +(?:\d+ +)?((?:Re |Im )?\S+) +[+-]\d\.\d{4} +[+-]', out, re.MULTILINE) == explained(name) * 4
+        assert (
+            re.findall(r'^ +(?:\d+ +)?((?:Re |Im )?\S+) +[+-]\d\.\d{4} +[+-]', out, re.MULTILINE)
+            == explained(name) * 4
+        )
 
 
 def test_explain_draws(tmp_path):
@@ -65,7 +78,14 @@ def test_explain_draws(tmp_path):
 
 
 def test_explain_walks_through_the_classic_shapes():
-    result = launch('explain', '--cell=lstm', '--batch_size=64', '--time_steps=20', '--inputs=200', '--hidden_size=128')
+    result = launch(
+        'explain',
+        '--cell=lstm',
+        '--batch_size=64',
+        '--time_steps=20',
+        '--inputs=200',
+        '--hidden_size=128',
+    )
     text = ' '.join(result.stdout.split())
     for words in (
         '[64, 200+128] [200+128, 4 x 128] + [4 x 128] -> [64, 4 x 128]',
@@ -80,19 +100,37 @@ def test_explain_walks_through_the_classic_shapes():
 
 
 def write_run(folder, seed, cell, best, unfinished=False):
-    runs.write_json(folder / runs.CONFIG, {'experiment': 'imdb', 'cell': cell, 'hidden_size': 32, 'seed': seed})
+    runs.write_json(
+        folder / runs.CONFIG, {'experiment': 'imdb', 'cell': cell, 'hidden_size': 32, 'seed': seed}
+    )
     for epoch, accuracy in enumerate((0.6, best, best - 0.1), 1):
-        figures = {f'{part}_{metric}': accuracy for part in ('train', 'validation') for metric in ('loss', 'accuracy')}
-        runs.append_row(folder, {'step': 10 * epoch, 'epoch': float(epoch), 'seconds': 5.0 + 2.5 * epoch} | figures)
+        figures = {
+            f'{part}_{metric}': accuracy
+            for part in ('train', 'validation')
+            for metric in ('loss', 'accuracy')
+        }
+        runs.append_row(
+            folder,
+            {'step': 10 * epoch, 'epoch': float(epoch), 'seconds': 5.0 + 2.5 * epoch} | figures,
+        )
     if not unfinished:
         runs.write_json(folder / runs.SUMMARY, {'test_accuracy': best - 0.01, 'parameters': 1234})
 
 
 def test_compare_lays_runs_side_by_side(tmp_path):
-    cells = [('gru', 0.87), ('gru', 0.82), ('gru', 0.8), ('lstm', 0.88), ('lstm', 0.86), ('lstm', 0.87)]
+    cells = [
+        ('gru', 0.87),
+        ('gru', 0.82),
+        ('gru', 0.8),
+        ('lstm', 0.88),
+        ('lstm', 0.86),
+        ('lstm', 0.87),
+    ]
     for number, (cell, best) in enumerate(cells):
         write_run(tmp_path / str(number), number % 3, cell, best, unfinished=number == 0)
-    result = launch('compare', *(tmp_path / str(number) for number in range(6)), f'--out={tmp_path}')
+    result = launch(
+        'compare', *(tmp_path / str(number) for number in range(6)), f'--out={tmp_path}'
+    )
     assert result.returncode == 0, result.stderr
     lines = [' '.join(line.split()) for line in result.stdout.splitlines()]
     assert 'run cell seed validation: best last test parameters seconds an epoch' in lines
@@ -108,25 +146,42 @@ def test_compare_lays_runs_side_by_side(tmp_path):
 def noise_lines(*figures, field='test_accuracy'):
     """What is said of settings a, b, ... with these figures by seed, without the spaces between columns."""
     groups = [([name], own) for name, own in zip('abcd', figures, strict=False)]
-    lines = [' '.join(line.split()) for line in display.noise(['settings'], groups, field).splitlines()]
-    assert lines[0] == f'{field.replace("_", " ")}: 95 % intervals, and each setting minus the best, paired by seed'
+    lines = [
+        ' '.join(line.split()) for line in display.noise(['settings'], groups, field).splitlines()
+    ]
+    assert (
+        lines[0]
+        == f'{field.replace("_", " ")}: 95 % intervals, and each setting minus the best, paired by seed'
+    )
     return lines[4:]
 
 
 def test_differences_within_the_noise_are_called_so():
     best = {0: 0.88, 1: 0.9, 2: 1.0, 3: 0.98}
-    lines = noise_lines(best, {**best, 0: 0.89, 1: 0.87}, {seed: value - 0.1 for seed, value in best.items()}, {0: 0.8, 3: 0.7})
+    lines = noise_lines(
+        best,
+        {**best, 0: 0.89, 1: 0.87},
+        {seed: value - 0.1 for seed, value in best.items()},
+        {0: 0.8, 3: 0.7},
+    )
     low, high = interval([*best.values()])
     assert high > 1
     assert lines[0] == f'a 4 0.9400 ± 0.0589 {low:.4f} to 1.0000'  # no accuracy is above 1
-    assert re.fullmatch(r'b 4 0\.9350 ± 0\.0645 0\.\d+ to 1\.0000 -0\.0050 -0\.\d+ to \+0\.\d+ within the noise', lines[1])
+    assert re.fullmatch(
+        r'b 4 0\.9350 ± 0\.0645 0\.\d+ to 1\.0000 -0\.0050 -0\.\d+ to \+0\.\d+ within the noise',
+        lines[1],
+    )
     assert lines[2].endswith('-0.1000 -0.1000 to -0.1000 worse')
     assert lines[3] == 'd 2 0.7500 ± 0.0707 - -0.1800 - too few seeds to tell'
 
 
 def test_of_losses_less_is_better_and_those_that_diverged_have_no_part():
     lines = noise_lines(
-        {}, {0: 2e-4, 1: 3e-4, 2: 2.5e-4}, {0: 0.1, 1: 0.11, 2: 0.12}, {0: 1e-4, 1: 2e-4, 2: 1.5e-4}, field='best_validation_loss'
+        {},
+        {0: 2e-4, 1: 3e-4, 2: 2.5e-4},
+        {0: 0.1, 1: 0.11, 2: 0.12},
+        {0: 1e-4, 1: 2e-4, 2: 1.5e-4},
+        field='best_validation_loss',
     )
     assert lines[0] == 'a 0 - -'
     assert re.fullmatch(r'b 3 2\.5e-04 ± 5\.0e-05 \S+ to \S+', lines[1])
@@ -140,7 +195,11 @@ def test_one_seed_has_no_interval():
 
 @pytest.mark.parametrize(
     ('folders', 'words'),
-    [([], 'takes the folders of runs'), (['nowhere'], 'there is no config.json in nowhere'), (['broken'], 'config.json cannot be read')],
+    [
+        ([], 'takes the folders of runs'),
+        (['nowhere'], 'there is no config.json in nowhere'),
+        (['broken'], 'config.json cannot be read'),
+    ],
 )
 def test_compare_says_what_is_no_run(tmp_path, folders, words):
     (tmp_path / 'broken').mkdir()
@@ -166,11 +225,24 @@ def test_bench_names_what_it_does_not_know(tmp_path):
 @pytest.mark.slow
 def test_the_benchmark_runs_small(tmp_path):
     what = '--what=forward,gradient,train_step,epoch'
-    result = launch('bench', '--peers=flax', '--shapes=series', '--cells=gru,mingru', '--repeats=1', what, f'--out={tmp_path}')
+    result = launch(
+        'bench',
+        '--peers=flax',
+        '--shapes=series',
+        '--cells=gru,mingru',
+        '--repeats=1',
+        what,
+        f'--out={tmp_path}',
+    )
     assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
-    assert [(row['what'], row['cell']) for row in rows] == [(what, cell) for what in WHATS for cell in ('gru', 'mingru')]
-    assert {row['cell']: sorted(row['seconds']) for row in rows} == {'gru': ['flax', 'rnnlab'], 'mingru': ['rnnlab']}
+    assert [(row['what'], row['cell']) for row in rows] == [
+        (what, cell) for what in WHATS for cell in ('gru', 'mingru')
+    ]
+    assert {row['cell']: sorted(row['seconds']) for row in rows} == {
+        'gru': ['flax', 'rnnlab'],
+        'mingru': ['rnnlab'],
+    }
     assert all(seconds[0] > 0 for row in rows for seconds in row['seconds'].values())
     text = (tmp_path / 'bench.md').read_text()
     assert text in result.stdout
@@ -181,15 +253,25 @@ def test_the_benchmark_runs_small(tmp_path):
 
 
 def test_the_files_of_the_benchmark_stand_after_every_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, 'FLAGS', SimpleNamespace(what=['gradient', 'train_step'], cells=['lstm']))
-    rows = [bench.Row(what, 'rows64', 'lstm', {'rnnlab': [0.002], 'flax': [0.003, 0.005]}, 1e9) for what in ('gradient', 'train_step')]
+    monkeypatch.setattr(
+        bench, 'FLAGS', SimpleNamespace(what=['gradient', 'train_step'], cells=['lstm'])
+    )
+    rows = [
+        bench.Row(what, 'rows64', 'lstm', {'rnnlab': [0.002], 'flax': [0.003, 0.005]}, 1e9)
+        for what in ('gradient', 'train_step')
+    ]
     for number in (1, 2):
         text = bench.write(tmp_path, rows[:number], ['rnnlab', 'flax', 'haiku'], 1e12)
         assert (tmp_path / 'bench.md').read_text() == text
         assert len(json.loads((tmp_path / 'bench.json').read_text())['rows']) == number
         step = '2 | 2.00 times (flax)' if number == 2 else ' | '
-        assert f'| `rows64` (28, 64, 28, 64) | lstm | 2 | 2.00 times (flax) | 50% | {step} |\n' in text
-        assert f'| {rows[number - 1].what} | rows64 | lstm | 2 (2 to 2) | 4 (3 to 5) |  | 2.00 times as long | 50% |\n' in text
+        assert (
+            f'| `rows64` (28, 64, 28, 64) | lstm | 2 | 2.00 times (flax) | 50% | {step} |\n' in text
+        )
+        assert (
+            f'| {rows[number - 1].what} | rows64 | lstm | 2 (2 to 2) | 4 (3 to 5) |  | 2.00 times as long | 50% |\n'
+            in text
+        )
     assert (tmp_path / 'bench.png').stat().st_size > 1000
 
 
@@ -208,24 +290,40 @@ def test_the_benchmark_of_memory_runs_small(monkeypatch, capsys):
     costs.compare_memory()
     table = capsys.readouterr().out
     assert 'MB in flax' in table
-    assert all(float(figure) >= 0 for figure in re.search(r'^ +64 +8 +(.*)$', table, re.MULTILINE)[1].split())
+    assert all(
+        float(figure) >= 0
+        for figure in re.search(r'^ +64 +8 +(.*)$', table, re.MULTILINE)[1].split()
+    )
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_lengths_runs_small(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(costs, 'FLAGS', SimpleNamespace(cells=['irnn', 'gru_reset_before'], repeats=2, out=str(tmp_path)))
+    monkeypatch.setattr(
+        costs,
+        'FLAGS',
+        SimpleNamespace(cells=['irnn', 'gru_reset_before'], repeats=2, out=str(tmp_path)),
+    )
     monkeypatch.setattr(costs, 'LENGTHS', (2, 4))
     costs.time_lengths()
     seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
-    assert list(seconds) == ['irnn/gated', 'irnn/scan', 'gru_reset_before/scan']  # that cell has no form for an engine
-    assert all(len(times) == 2 and min(times) > 0 for own in seconds.values() for times in own.values())
+    assert list(seconds) == [
+        'irnn/gated',
+        'irnn/scan',
+        'gru_reset_before/scan',
+    ]  # that cell has no form for an engine
+    assert all(
+        len(times) == 2 and min(times) > 0 for own in seconds.values() for times in own.values()
+    )
     assert 'T = 4' in capsys.readouterr().out
     assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(tmp_path / 'length.png')
 
 
 def test_curves_draw_a_line_for_each_part(tmp_path):
     figures = 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
-    rows = [{'step': step} | {name: (at + step) / 10 for at, name in enumerate(figures)} for step in (1, 2, 3)]
+    rows = [
+        {'step': step} | {name: (at + step) / 10 for at, name in enumerate(figures)}
+        for step in (1, 2, 3)
+    ]
     plots.curves(rows, tmp_path / 'curves.png', 'a run')
     for part, drawn in (('train', True), ('validation', True), ('test', False)):
         assert (rgb(plots.COLOURS[part]) in colours(tmp_path / 'curves.png')) == drawn
@@ -234,20 +332,39 @@ def test_curves_draw_a_line_for_each_part(tmp_path):
 def test_gates_and_reach_draw_what_they_are_given(tmp_path):
     plots.gates({'i': np.ones((5, 3)), 'c': -np.ones((5, 3))}, tmp_path / 'gates.png', 'gates')
     assert {(103, 0, 31), (5, 48, 97)} <= colours(tmp_path / 'gates.png')  # the ends of the scale
-    plots.reach({'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}}, tmp_path / 'reach.png', 'reach')
+    plots.reach(
+        {'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}},
+        tmp_path / 'reach.png',
+        'reach',
+    )
     assert rgb(plots.CYCLE[0]) in colours(tmp_path / 'reach.png')
 
 
 def sweep_results():
     """Trials of two cells, three learning rates and two seeds, of which one diverged, with two rows each."""
     results, rows = [], []
-    for number, (cell, lr, seed) in enumerate(itertools.product(('gru', 'lstm'), (0.001, 0.01, 0.1), (0, 1))):
+    for number, (cell, lr, seed) in enumerate(
+        itertools.product(('gru', 'lstm'), (0.001, 0.01, 0.1), (0, 1))
+    ):
         accuracy = 0.5 + 0.04 * number
         diverged = number == 3
         settings = {'cell': cell, 'lr': lr, 'seed': seed}
-        figures = {'best_validation_accuracy': None if diverged else accuracy, 'test_accuracy': None if diverged else accuracy - 0.1}
-        results.append({'trial': number, 'settings': settings, 'status': 'diverged' if diverged else 'finished'} | figures)
-        rows += [{'trial': number, 'epoch': float(n), 'validation_accuracy': accuracy / n} for n in (2, 1)]
+        figures = {
+            'best_validation_accuracy': None if diverged else accuracy,
+            'test_accuracy': None if diverged else accuracy - 0.1,
+        }
+        results.append(
+            {
+                'trial': number,
+                'settings': settings,
+                'status': 'diverged' if diverged else 'finished',
+            }
+            | figures
+        )
+        rows += [
+            {'trial': number, 'epoch': float(n), 'validation_accuracy': accuracy / n}
+            for n in (2, 1)
+        ]
     return results, rows
 
 
@@ -269,11 +386,23 @@ def test_pictures_of_a_sweep_by_its_loss(tmp_path):
     results, rows = sweep_results()
     for trial in results:
         trial['best_validation_loss'] = trial.pop('best_validation_accuracy')
-    rows = [{'validation_loss' if name == 'validation_accuracy' else name: value for name, value in row.items()} for row in rows]
+    rows = [
+        {
+            'validation_loss' if name == 'validation_accuracy' else name: value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
     settings = trials.by_setting(results, 'best_validation_loss')
-    plots.sweep_axes(settings, 'best_validation_loss', ['cell'], set(), tmp_path / 'axes.png', 'axes')
-    plots.sweep_curves(results, rows, 'validation_loss', ['cell'], set(), tmp_path / 'curves.png', 'curves')
-    plots.sweep_map(settings, 'best_validation_loss', ('lr', 'cell'), set(), tmp_path / 'map.png', 'map')
+    plots.sweep_axes(
+        settings, 'best_validation_loss', ['cell'], set(), tmp_path / 'axes.png', 'axes'
+    )
+    plots.sweep_curves(
+        results, rows, 'validation_loss', ['cell'], set(), tmp_path / 'curves.png', 'curves'
+    )
+    plots.sweep_map(
+        settings, 'best_validation_loss', ('lr', 'cell'), set(), tmp_path / 'map.png', 'map'
+    )
     assert rgb(plots.CYCLE[0]) in colours(tmp_path / 'axes.png')
     assert (253, 231, 37) in colours(tmp_path / 'map.png')
 
@@ -281,7 +410,16 @@ def test_pictures_of_a_sweep_by_its_loss(tmp_path):
 def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
     known = np.sin(np.arange(60.0) / 4)[:, None]
     ends = (40, 50, 60)
-    plots.forecast(('x',), known, 0.5 + known[1:], known[50:55] - 0.5, known[:5], ends, tmp_path / 'forecast.png', 'a series')
+    plots.forecast(
+        ('x',),
+        known,
+        0.5 + known[1:],
+        known[50:55] - 0.5,
+        known[:5],
+        ends,
+        tmp_path / 'forecast.png',
+        'a series',
+    )
     assert {rgb(plots.CYCLE[at]) for at in (0, 1, -1)} <= colours(tmp_path / 'forecast.png')
 
 

@@ -18,36 +18,22 @@ ROOT = Path(__file__).parent.parent
 # Each room may import from those on lower floors, and from itself.
 FLOORS = {
     'rnnlab.errors': 0,
-    'rnnlab.initializers': 1,
-    'rnnlab.reference': 1,
-    'rnnlab.optim': 1,
     'rnnlab.precision': 1,
-    'rnnlab.runs': 1,
-    'rnnlab.axes': 1,
-    'rnnlab.intervals': 1,
-    'rnnlab.checkpoint': 1,
-    'rnnlab.plots': 3,
-    'rnnlab.tables': 1,
-    'rnnlab.losses': 1,
-    'rnnlab.baselines': 1,
+    'rnnlab.initializers': 1,
     'rnnlab.data': 1,
-    'rnnlab.batches': 2,
-    'rnnlab.search': 2,
-    'rnnlab.trials': 2,
+    'rnnlab.sweeps': 1,
     'rnnlab.cells': 2,
     'rnnlab.recurrence': 3,
-    'rnnlab.models': 4,
-    'rnnlab.interop': 4,
-    'rnnlab.generate': 5,
-    'rnnlab.diagnostics': 6,
-    'rnnlab.describe': 5,
-    'rnnlab.train': 5,
-    'rnnlab.laws': 6,
     'rnnlab.linen': 4,
     'rnnlab.nnx': 5,
-    'rnnlab.sweep': 6,
-    'rnnlab': 7,
-    'experiments': 8,
+    'rnnlab.models': 4,
+    'rnnlab.interop': 5,
+    'rnnlab.training': 5,
+    'rnnlab.results': 6,
+    'rnnlab.analysis': 7,
+    'rnnlab.testing': 8,
+    'rnnlab': 9,
+    'experiments': 10,
 }
 
 
@@ -61,7 +47,7 @@ def room(module: str) -> str:
 
 MODULES = {
     '.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
-    for path in sorted([*ROOT.glob('rnnlab/**/*.py'), *ROOT.glob('experiments/*.py')])
+    for path in sorted([*ROOT.glob('rnnlab/**/*.py'), *ROOT.glob('experiments/**/*.py')])
 }
 
 
@@ -74,7 +60,11 @@ def imports(path: Path):
         yield from (name for name in names if name.split('.')[0] in ('rnnlab', 'experiments'))
 
 
-@pytest.mark.parametrize(('module', 'path'), list(MODULES.items()), ids=lambda value: value if isinstance(value, str) else '')
+@pytest.mark.parametrize(
+    ('module', 'path'),
+    list(MODULES.items()),
+    ids=lambda value: value if isinstance(value, str) else '',
+)
 def test_imports_run_downwards(module, path):
     here = room(module)
     for name in imports(path):
@@ -82,29 +72,58 @@ def test_imports_run_downwards(module, path):
 
 
 def test_no_imports_run_round():
-    graph = {module: {name for name in imports(path) if name != module} for module, path in MODULES.items()}
+    graph = {
+        module: {name for name in imports(path) if name != module}
+        for module, path in MODULES.items()
+    }
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
 def test_import_is_light():
-    heavy = {'tensorflow_datasets', 'tensorflow', 'matplotlib', 'orbax', 'sklearn', 'absl', 'rich', 'optax', 'flax', 'requests', 'PIL'}
+    heavy = {
+        'tensorflow_datasets',
+        'tensorflow',
+        'matplotlib',
+        'orbax',
+        'sklearn',
+        'absl',
+        'rich',
+        'optax',
+        'flax',
+        'requests',
+        'PIL',
+    }
     code = 'import sys, jax; before = set(sys.modules); import rnnlab; print(*{name.split(".")[0] for name in set(sys.modules) - before})'
-    loaded = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
     assert not heavy & set(loaded)
 
 
 def test_no_eval_and_no_pickle():
     for path in MODULES.values():
-        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        names = {
+            node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+        }
         assert not names & {'eval', 'exec'}
         assert 'pickle' not in path.read_text().replace('allow_pickle=False', '')
 
 
 def test_the_readme_says_which_engine_serves_each_cell():
-    rows = re.findall(r'^\| `(\w+)` \|.*\| ([^|]*) \| ([^|]*) \| `(\w+)` \| (yes|no) \|$', (ROOT / 'README.md').read_text(), re.MULTILINE)
+    rows = re.findall(
+        r'^\| `(\w+)` \|.*\| ([^|]*) \| ([^|]*) \| `(\w+)` \| (yes|no) \|$',
+        (ROOT / 'README.md').read_text(),
+        re.MULTILINE,
+    )
     assert [name for name, *_ in rows] == [*CELLS]
     for name, gates, carry, engine, noise in rows:
         cell = CELLS[name](4)
-        fields = jax.eval_shape(lambda cell=cell: cell.carry(cell.init(jax.random.key(0), 3), ()))._fields
-        assert (carry, engine, noise == 'yes') == (', '.join(fields), engines(cell)[0], takes_noise(cell))
+        fields = jax.eval_shape(
+            lambda cell=cell: cell.carry(cell.init(jax.random.key(0), 3), ())
+        )._fields
+        assert (carry, engine, noise == 'yes') == (
+            ', '.join(fields),
+            engines(cell)[0],
+            takes_noise(cell),
+        )
         assert name == 'rhn' or gates == (', '.join(cell.gates) or '-')

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnlab.batches import in_order, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import IMAGES, Split, image_sequences
 from rnnlab.initializers import scaled
 from rnnlab.models import classifier
-from rnnlab.optim import Hyper, optimizer, schedule
 from rnnlab.recurrence import recurrent
-from rnnlab.sweep import (
+from rnnlab.training.batches import in_order, shuffled
+from rnnlab.training.lanes import (
     better,
     evaluation_over_lanes,
     in_turn,
@@ -28,19 +27,30 @@ from rnnlab.sweep import (
     placed,
     stacked,
 )
-from rnnlab.train import NATS, everywhere, fit, make_evaluate, make_run
+from rnnlab.training.optim import Hyper, optimizer, schedule
+from rnnlab.training.train import NATS, everywhere, fit, make_evaluate, make_run
 from tests.conftest import close, same
 from tests.test_train import BATCH, EVERY, D, K, data
 
 PLAIN = Hyper(lr=0.01, clip=1.0)
-EVERYTHING = Hyper(0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.1, 0.2, 0.5, 0.7)  # no setting is left out
-FORMS = ('elman', 'lstm', 'gru_reset_before', 'lru', 'qrnn')  # each engine's cells; tests/test_laws.py has lanes of every cell
+EVERYTHING = Hyper(
+    0.01, 1.0, 0.01, 0.5, 0.8, 0.99, 0.1, 0.2, 0.3, 0.1, 0.2, 0.5, 0.7
+)  # no setting is left out
+FORMS = (
+    'elman',
+    'lstm',
+    'gru_reset_before',
+    'lru',
+    'qrnn',
+)  # each engine's cells; tests/test_laws.py has lanes of every cell
 LANES = 4
 
 
 def lanes_of(hyper):
     """Different settings for each lane, and keys of which two are the same."""
-    hypers = [jax.tree.map(lambda value, lane=lane: value * 0.8**lane, hyper) for lane in range(LANES)]
+    hypers = [
+        jax.tree.map(lambda value, lane=lane: value * 0.8**lane, hyper) for lane in range(LANES)
+    ]
     hypers[1] = hypers[1]._replace(clip=float('inf'))
     return hypers, [jax.random.key(seed) for seed in (0, 1, 1, 2)]
 
@@ -49,15 +59,26 @@ def model(name, hyper):
     options = {} if hyper.init_scale is None else {'init': scaled('keras', hyper.init_scale)}
     if name == 'lstm':
         options['forget_bias'] = hyper.forget_bias
-    zoneout = None if hyper.zoneout is None else {'h': hyper.zoneout} | ({'c': hyper.zoneout_cell} if name == 'lstm' else {})
-    layer = recurrent(CELLS[name](6, **options), dropout=hyper.dropout, recurrent_dropout=hyper.recurrent_dropout, zoneout=zoneout)
+    zoneout = (
+        None
+        if hyper.zoneout is None
+        else {'h': hyper.zoneout} | ({'c': hyper.zoneout_cell} if name == 'lstm' else {})
+    )
+    layer = recurrent(
+        CELLS[name](6, **options),
+        dropout=hyper.dropout,
+        recurrent_dropout=hyper.recurrent_dropout,
+        zoneout=zoneout,
+    )
     return classifier([layer], inputs=D, classes=K, dropout=hyper.dropout)
 
 
 @cache
 def run(name='lstm', buckets=None, optimizer_name='adam', share=None):
     make_optimizer = optimizer(optimizer_name, share=share and schedule(share, 20, 5))
-    return make_run(partial(model, name), make_optimizer, shuffled(data(), BATCH, buckets or 1), every=EVERY)
+    return make_run(
+        partial(model, name), make_optimizer, shuffled(data(), BATCH, buckets or 1), every=EVERY
+    )
 
 
 def alone(run, hyper, key, steps):
@@ -68,7 +89,9 @@ def side_by_side(run, hypers, keys, steps, each):
     mesh = lane_mesh(len(keys), jax.devices())
     lanes = over_lanes(run, mesh, each)
     settings = stacked(hypers, keys)
-    return lanes.advance(*settings, jax.device_put(data(), everywhere(mesh)), lanes.start(*settings), steps)
+    return lanes.advance(
+        *settings, jax.device_put(data(), everywhere(mesh)), lanes.start(*settings), steps
+    )
 
 
 CASES = [(name, PLAIN, {}) for name in FORMS]
@@ -87,14 +110,18 @@ both_ways = pytest.mark.parametrize('each', [jax.vmap, in_turn], ids=['vmap', 'i
 @jax.numpy_dtype_promotion('standard')  # optax's schedules promote their step count
 def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
     hypers, keys = lanes_of(hyper)
-    expected = [alone(run(name, **options), *settings, 1) for settings in zip(hypers, keys, strict=True)]
+    expected = [
+        alone(run(name, **options), *settings, 1) for settings in zip(hypers, keys, strict=True)
+    ]
     for each in (jax.vmap, in_turn) if options else (jax.vmap,):  # the curves below are in turn
         lanes = side_by_side(run(name, **options), hypers, keys, 1, each)
         for lane in range(LANES):
             close(one_lane(lanes, lane), expected[lane], 1e-12)
 
 
-@pytest.mark.parametrize(('name', 'each'), [('elman', in_turn), ('gru', in_turn), ('lstm', in_turn), ('lstm', jax.vmap)])
+@pytest.mark.parametrize(
+    ('name', 'each'), [('elman', in_turn), ('gru', in_turn), ('lstm', in_turn), ('lstm', jax.vmap)]
+)
 @jax.numpy_dtype_promotion('standard')  # labels are of 32 bits
 def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
     digits = image_sequences(IMAGES['digits']())
@@ -109,16 +136,28 @@ def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
     examples = jax.device_put((digits.train, digits.validation), everywhere(mesh))
     batches = in_order(digits.validation, 100)
     evaluate = make_evaluate(network(PLAIN), batches)
-    evaluate_lanes = make_evaluate(network(PLAIN), batches, program=evaluation_over_lanes(mesh, each))
+    evaluate_lanes = make_evaluate(
+        network(PLAIN), batches, program=evaluation_over_lanes(mesh, each)
+    )
 
     def curve(run, hyper, key, evaluate, train, held_out):
         states = fit(run, hyper, key, train, run.start(hyper, key), stop=steps, every=every)
-        states = [(state.totals.means(), evaluate(state.params, held_out)) for state in states if int(state.step) % every == 0]
+        states = [
+            (state.totals.means(), evaluate(state.params, held_out))
+            for state in states
+            if int(state.step) % every == 0
+        ]
         return [[*means.values(), *evaluated.values()] for means, evaluated in states]
 
-    lanes = np.array(curve(over_lanes(run, mesh, each), *stacked(hypers, keys), evaluate_lanes, *examples))
+    lanes = np.array(
+        curve(over_lanes(run, mesh, each), *stacked(hypers, keys), evaluate_lanes, *examples)
+    )
     for lane, (hyper, key) in enumerate(zip(hypers, keys, strict=True)):
-        close(lanes[:, :, lane], np.array(curve(run, hyper, key, evaluate, digits.train, digits.validation)), 1e-9)
+        close(
+            lanes[:, :, lane],
+            np.array(curve(run, hyper, key, evaluate, digits.train, digits.validation)),
+            1e-9,
+        )
 
 
 @both_ways
@@ -149,15 +188,23 @@ def test_wave_after_wave_compiles_once():
         state = lanes.start(*stacked(hypers, keys))
         for steps in (1, 3):
             state = lanes.advance(*stacked(hypers, keys), examples, state, steps)
-        placed_again = placed(jax.tree.map(np.asarray, state), mesh)  # as a checkpoint gives it back
+        placed_again = placed(
+            jax.tree.map(np.asarray, state), mesh
+        )  # as a checkpoint gives it back
         state = lanes.advance(*stacked(hypers, keys), examples, placed_again, 2)
         assert int(state.step) == 6
     assert lanes.advance._cache_size() == 1
 
 
 def test_better_takes_the_lanes_that_improved():
-    old, new = {'w': jnp.zeros((3, 2)), 'b': jnp.zeros(3)}, {'w': jnp.ones((3, 2)), 'b': jnp.ones(3)}
-    close(better(old, new, np.array([True, False, True])), {'w': jnp.array([[1.0, 1], [0, 0], [1, 1]]), 'b': jnp.array([1.0, 0, 1])})
+    old, new = (
+        {'w': jnp.zeros((3, 2)), 'b': jnp.zeros(3)},
+        {'w': jnp.ones((3, 2)), 'b': jnp.ones(3)},
+    )
+    close(
+        better(old, new, np.array([True, False, True])),
+        {'w': jnp.array([[1.0, 1], [0, 0], [1, 1]]), 'b': jnp.array([1.0, 0, 1])},
+    )
 
 
 @given(st.integers(1, 200), st.integers(1, 50), st.integers(1, 16))
@@ -183,7 +230,11 @@ def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     alone = make_run(network, optimizer('adam'), batches, every=EVERY)
     hypers, keys = lanes_of(PLAIN)
     lanes = over_lanes(alone, lane_mesh(LANES, jax.devices()[:1]), each)
-    program = lanes.advance.lower(*stacked(hypers, keys), examples, jax.eval_shape(lanes.start, *stacked(hypers, keys)), 1).compile()
+    program = lanes.advance.lower(
+        *stacked(hypers, keys), examples, jax.eval_shape(lanes.start, *stacked(hypers, keys)), 1
+    ).compile()
     taken = program.memory_analysis()
     own, shared = lane_bytes(alone, network(PLAIN), NATS, PLAIN, examples, batches, each)
-    assert 0.5 < (LANES * own + shared) / (taken.temp_size_in_bytes + taken.argument_size_in_bytes) < 3
+    assert (
+        0.5 < (LANES * own + shared) / (taken.temp_size_in_bytes + taken.argument_size_in_bytes) < 3
+    )

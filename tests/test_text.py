@@ -15,15 +15,30 @@ from tests.conftest import shared
 
 SMALL = {'train': 4, 'test': 2}
 REVIEWS = {
-    'train': [('neg', 'A bad film. BAD!'), ('pos', "It's a great, great film"), ('neg', 'bad<br />café'), ('pos', '\n Good film\t')],
+    'train': [
+        ('neg', 'A bad film. BAD!'),
+        ('pos', "It's a great, great film"),
+        ('neg', 'bad<br />café'),
+        ('pos', '\n Good film\t'),
+    ],
     'test': [('neg', 'dull film'), ('pos', 'a joy')],
 }
 
 
 def test_words_are_those_of_keras():
-    assert text.words("Don't stop--it's GREAT!<br />(10/10)") == ["don't", 'stop', "it's", 'great', 'br', '10', '10']
+    assert text.words("Don't stop--it's GREAT!<br />(10/10)") == [
+        "don't",
+        'stop',
+        "it's",
+        'great',
+        'br',
+        '10',
+        '10',
+    ]
     assert text.words('tab\tline\nnext') == ['tab', 'line', 'next']
-    assert text.words('no\xa0break\x85here') == ['no\xa0break\x85here']  # split at the plain space alone
+    assert text.words('no\xa0break\x85here') == [
+        'no\xa0break\x85here'
+    ]  # split at the plain space alone
     assert text.words(' ,;. ') == []
 
 
@@ -56,11 +71,21 @@ def test_bytes_need_no_vocabulary():
 
 def little(count=10):
     ragged = Ragged(np.arange(count), np.ones(count, int))
-    return Texts(ragged, np.arange(count), ragged, np.arange(count), tuple('abcdefghij'), ('no', 'yes'), held_out=2)
+    return Texts(
+        ragged,
+        np.arange(count),
+        ragged,
+        np.arange(count),
+        tuple('abcdefghij'),
+        ('no', 'yes'),
+        held_out=2,
+    )
 
 
 def test_validation_is_the_end_of_one_fixed_shuffle():
-    data, again = (text_sequences(little(), vocab_size=8, max_length=3, pad='pre') for _ in range(2))
+    data, again = (
+        text_sequences(little(), vocab_size=8, max_length=3, pad='pre') for _ in range(2)
+    )
     assert len(data.validation.labels) == 2
     assert sorted([*data.train.labels, *data.validation.labels]) == list(range(10))
     assert data.train.labels.tolist() == again.train.labels.tolist() != list(range(8))
@@ -89,7 +114,11 @@ def test_bad_arguments_say_what_is_wrong(change, words):
 def write_archive(path, reviews=REVIEWS, mode='w:xz'):
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode) as archive:
-        parts = [(f'{split}/{label}/{n}_1.txt', t) for split, part in reviews.items() for n, (label, t) in enumerate(part)]
+        parts = [
+            (f'{split}/{label}/{n}_1.txt', t)
+            for split, part in reviews.items()
+            for n, (label, t) in enumerate(part)
+        ]
         for name, content in [('README', 'read me'), ('train/unsup/0_0.txt', 'unlabelled'), *parts]:
             content = content if isinstance(content, bytes) else content.encode()
             member = tarfile.TarInfo(f'aclImdb/{name}')
@@ -106,7 +135,10 @@ def small(tmp_path, monkeypatch, own_cache):
 
 
 @pytest.mark.filterwarnings('default')  # TFDS's own
-@pytest.mark.parametrize(('name', 'mode'), [('aclImdb_labelled.tar.xz', 'w:xz'), ('aclImdb.tar', 'w'), ('aclImdb_2.tar.gz', 'w:gz')])
+@pytest.mark.parametrize(
+    ('name', 'mode'),
+    [('aclImdb_labelled.tar.xz', 'w:xz'), ('aclImdb.tar', 'w'), ('aclImdb_2.tar.gz', 'w:gz')],
+)
 def test_reviews_are_prepared_from_any_tar_of_the_layout(small, name, mode):
     write_archive(small / 'downloads' / 'manual' / name, mode=mode)
     texts = imdb.load(small)
@@ -117,7 +149,10 @@ def test_reviews_are_prepared_from_any_tar_of_the_layout(small, name, mode):
     assert sorted(texts.train_labels) == [0, 0, 1, 1]
     by_byte = imdb.load(small, 'bytes')
     lines = np.split(by_byte.test.tokens.astype(np.uint8), np.cumsum(by_byte.test.lengths)[:-1])
-    assert {bytes(line): label for line, label in zip(lines, by_byte.test_labels, strict=True)} == {b'dull film': 0, b'a joy': 1}
+    assert {bytes(line): label for line, label in zip(lines, by_byte.test_labels, strict=True)} == {
+        b'dull film': 0,
+        b'a joy': 1,
+    }
     assert (by_byte.vocabulary, text.vocabulary_size(by_byte.vocabulary)) == (None, 259)
     assert 'tensorflow' not in sys.modules
 
@@ -133,18 +168,36 @@ def broken(change):
 @pytest.mark.parametrize(
     ('name', 'write', 'words'),
     [
-        ('aclImdb_v1.tar.gz', lambda path: write_archive(path, mode='w:gz'), 'truncated or altered .* fetch it again from http'),
-        ('aclImdb.tar.xz', broken(lambda data: data[:-40]), 'aclImdb.tar.xz is damaged, fetch it again'),
-        ('aclImdb.tar.xz', broken(lambda data: b'not a tar'), 'aclImdb.tar.xz is damaged, fetch it again'),
+        (
+            'aclImdb_v1.tar.gz',
+            lambda path: write_archive(path, mode='w:gz'),
+            'truncated or altered .* fetch it again from http',
+        ),
+        (
+            'aclImdb.tar.xz',
+            broken(lambda data: data[:-40]),
+            'aclImdb.tar.xz is damaged, fetch it again',
+        ),
+        (
+            'aclImdb.tar.xz',
+            broken(lambda data: b'not a tar'),
+            'aclImdb.tar.xz is damaged, fetch it again',
+        ),
         (
             'aclImdb.tar.xz',
             lambda path: write_archive(path, REVIEWS | {'test': [('pos', 'one')]}),
             '0 negative and 1 positive .*, not 1 of each',
         ),
-        ('aclImdb.tar.xz', lambda path: write_archive(path, REVIEWS | {'test': [('pos', b'\xff'), ('neg', 'x')]}), 'damaged'),
+        (
+            'aclImdb.tar.xz',
+            lambda path: write_archive(path, REVIEWS | {'test': [('pos', b'\xff'), ('neg', 'x')]}),
+            'damaged',
+        ),
     ],
 )
-def test_an_archive_that_is_not_the_reviews_is_refused_and_nothing_written(small, name, write, words):
+def test_an_archive_that_is_not_the_reviews_is_refused_and_nothing_written(
+    small, name, write, words
+):
     path = small / 'downloads' / 'manual' / name
     path.parent.mkdir(parents=True)
     write(path)
@@ -155,13 +208,21 @@ def test_an_archive_that_is_not_the_reviews_is_refused_and_nothing_written(small
 
 def test_a_download_is_held_against_the_known_checksum(tmp_path):
     infos = imdb.make_builder(tmp_path, None).url_infos
-    assert [(info.filename, info.checksum) for info in infos.values()] == [(imdb.ARCHIVE, imdb.checksum())]
+    assert [(info.filename, info.checksum) for info in infos.values()] == [
+        (imdb.ARCHIVE, imdb.checksum())
+    ]
 
 
 def test_absent_reviews_say_where_they_were_looked_for_and_the_two_ways(small):
     with pytest.raises(InputError) as error:
         imdb.load(small)
-    for words in (str(small), 'cannot be reached', 'copy a folder imdb_reviews/plain_text/1.0.0', 'aclImdb_v1.tar.gz', 'downloads/manual'):
+    for words in (
+        str(small),
+        'cannot be reached',
+        'copy a folder imdb_reviews/plain_text/1.0.0',
+        'aclImdb_v1.tar.gz',
+        'downloads/manual',
+    ):
         assert words in str(error.value)
     assert not small.exists()
     with pytest.raises(InputError, match='bytes, words'):
@@ -173,7 +234,9 @@ def test_the_labelled_archive_holds_what_tfds_prepared():
     examples = tfds.read(shared('tfds', 'imdb_reviews') / 'plain_text' / '1.0.0', imdb.COUNTS)
     for split in imdb.COUNTS:
         ours = sorted((text, ('neg', 'pos').index(label)) for _, label, text in reviews[split])
-        assert ours == sorted((example['text'].decode(), int(example['label'])) for example in examples[split])
+        assert ours == sorted(
+            (example['text'].decode(), int(example['label'])) for example in examples[split]
+        )
 
 
 def test_the_real_vocabulary_agrees_with_the_rules_written_anew():
@@ -182,11 +245,20 @@ def test_the_real_vocabulary_agrees_with_the_rules_written_anew():
     texts = imdb.load(folder.parent)
     examples = tfds.read(folder / 'plain_text' / '1.0.0', imdb.COUNTS)['train']
     word = re.compile(r'[^ !\"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~\t\n]+')
-    counts = Counter(found for example in examples for found in word.findall(example['text'].decode().lower()))
+    counts = Counter(
+        found for example in examples for found in word.findall(example['text'].decode().lower())
+    )
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:10_000]
     occurrences = np.bincount(texts.train.tokens)[:10_000]
     assert list(zip(texts.vocabulary[:10_000], occurrences.tolist(), strict=True)) == ranked
     assert texts.vocabulary[:6] == ('the', 'and', 'a', 'of', 'to', 'is')
-    assert (texts.train.lengths.sum(), np.bincount(texts.test_labels).tolist()) == (sum(counts.values()), [12_500, 12_500])
+    assert (texts.train.lengths.sum(), np.bincount(texts.test_labels).tolist()) == (
+        sum(counts.values()),
+        [12_500, 12_500],
+    )
     data = text_sequences(texts, vocab_size=10_000, max_length=500, pad=PADS[0])
-    assert (data.train.inputs.shape, data.validation.inputs.shape, data.train.inputs.max()) == ((20_000, 500), (5_000, 500), 9_999)
+    assert (data.train.inputs.shape, data.validation.inputs.shape, data.train.inputs.max()) == (
+        (20_000, 500),
+        (5_000, 500),
+        9_999,
+    )

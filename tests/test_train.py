@@ -9,14 +9,22 @@ import numpy as np
 import optax
 import pytest
 
-from rnnlab.batches import epoch_order, grouped, in_order, one_bucket, shuffled
 from rnnlab.cells import CELLS
 from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import classifier
-from rnnlab.optim import Hyper, optimizer
 from rnnlab.recurrence import recurrent
-from rnnlab.train import ORDER, as_arrays, batch_mesh, everywhere, fit, make_evaluate, make_run
+from rnnlab.training.batches import epoch_order, grouped, in_order, one_bucket, shuffled
+from rnnlab.training.optim import Hyper, optimizer
+from rnnlab.training.train import (
+    ORDER,
+    as_arrays,
+    batch_mesh,
+    everywhere,
+    fit,
+    make_evaluate,
+    make_run,
+)
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5
@@ -32,7 +40,11 @@ def data(seed=0):
 def model(name, hyper):
     """A cell of that name; 'dropout' is an LSTM with all of it."""
     options = {'forget_bias': hyper.forget_bias} if name == 'lstm' else {}
-    rates = {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout} if name == 'dropout' else {}
+    rates = (
+        {'dropout': hyper.dropout, 'recurrent_dropout': hyper.recurrent_dropout}
+        if name == 'dropout'
+        else {}
+    )
     layer = recurrent(CELLS[name if name in CELLS else 'lstm'](6, **options), **rates)
     return classifier([layer], inputs=D, classes=K, dropout=rates.get('dropout'))
 
@@ -41,7 +53,13 @@ def model(name, hyper):
 def run(name='lstm', devices=1, buckets=None):
     mesh = batch_mesh(BATCH) if devices > 1 else None
     assert (mesh.size if mesh else 1) == devices
-    return make_run(partial(model, name), optimizer('adam'), shuffled(data(), BATCH, buckets or 1), every=EVERY, mesh=mesh)
+    return make_run(
+        partial(model, name),
+        optimizer('adam'),
+        shuffled(data(), BATCH, buckets or 1),
+        every=EVERY,
+        mesh=mesh,
+    )
 
 
 def after(chunks, hyper=HYPER, **options):
@@ -51,7 +69,9 @@ def after(chunks, hyper=HYPER, **options):
     return state
 
 
-@pytest.mark.parametrize('options', [{}, {'name': 'dropout', 'buckets': 2}], ids=['plain', 'dropout and buckets'])
+@pytest.mark.parametrize(
+    'options', [{}, {'name': 'dropout', 'buckets': 2}], ids=['plain', 'dropout and buckets']
+)
 def test_how_a_run_is_cut_changes_no_bit(options):
     whole = after([24], **options)
     assert int(whole.step) == 24
@@ -62,7 +82,9 @@ def test_how_a_run_is_cut_changes_no_bit(options):
 @pytest.mark.parametrize('devices', [1, 2])
 def test_the_host_has_no_part_in_the_steps(devices):
     mesh = batch_mesh(BATCH) if devices > 1 else None
-    *given, steps = jax.device_put((as_arrays(HYPER), KEY, data(), jnp.int32(3)), everywhere(mesh) if mesh else None)
+    *given, steps = jax.device_put(
+        (as_arrays(HYPER), KEY, data(), jnp.int32(3)), everywhere(mesh) if mesh else None
+    )
     advance, state = run(devices=devices).advance, run(devices=devices).start(HYPER, KEY)
     program = advance.lower(*given, state, steps).compile().as_text()
     assert 'while' in program
@@ -79,7 +101,11 @@ def test_dropout_draws_anew_each_step():
     examples.lengths[:] = T
     states = [run('dropout').start(HYPER, KEY)]
     for _ in range(2):
-        states.append(run('dropout').advance(HYPER._replace(lr=0.0), KEY, examples, jax.tree.map(jnp.copy, states[-1]), 1))
+        states.append(
+            run('dropout').advance(
+                HYPER._replace(lr=0.0), KEY, examples, jax.tree.map(jnp.copy, states[-1]), 1
+            )
+        )
     close(states[1].params, states[0].params)
     losses = [float(state.totals.figures['loss']) for state in states]
     assert len({losses[1] - losses[0], losses[2] - losses[1]}) == 2
@@ -107,7 +133,9 @@ def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
         index = index[index >= 0]
 
         def loss(params, index=index):
-            log = jax.nn.log_softmax(net.apply(params, examples.inputs[index], examples.lengths[index]))
+            log = jax.nn.log_softmax(
+                net.apply(params, examples.inputs[index], examples.lengths[index])
+            )
             return -jnp.mean(log[jnp.arange(len(index)), examples.labels[index]])
 
         value, grads = jax.jit(jax.value_and_grad(loss))(params)
@@ -124,7 +152,9 @@ def test_label_smoothing_is_the_loss_against_smooth_labels():
     hyper, net = HYPER._replace(label_smoothing=0.3), model('lstm', HYPER)
     params, examples = run().start(hyper, KEY).params, data()
     labels = optax.smooth_labels(jax.nn.one_hot(examples.labels, K), 0.3)
-    expected = optax.softmax_cross_entropy(net.apply(params, examples.inputs, examples.lengths), labels)
+    expected = optax.softmax_cross_entropy(
+        net.apply(params, examples.inputs, examples.lengths), labels
+    )
     state = run().advance(hyper._replace(lr=0.0), KEY, examples, run().start(hyper, KEY), 3)
     assert state.totals.means()['loss'] == pytest.approx(float(jnp.mean(expected)), rel=1e-12)
 
@@ -137,14 +167,19 @@ def test_totals_begin_anew_at_every_multiple():
 @pytest.mark.parametrize('name', ['lstm', 'gru_reset_before', 'lru', 'dropout'])
 def test_devices_agree(name):
     buckets = 2 if name == 'dropout' else None
-    close(after([6], name=name, devices=2, buckets=buckets).params, after([6], name=name, buckets=buckets).params)
+    close(
+        after([6], name=name, devices=2, buckets=buckets).params,
+        after([6], name=name, buckets=buckets).params,
+    )
 
 
 def test_a_step_that_is_not_finite_is_not_taken():
     broken = data()
     broken.inputs[7] = np.nan
     broken.lengths[7] = T
-    order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), one_bucket(N, T, BATCH), BATCH)
+    order = epoch_order(
+        jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), one_bucket(N, T, BATCH), BATCH
+    )
     at = int(np.argwhere(np.asarray(order) == 7)[0, 0])
     state = run().advance(HYPER, KEY, broken, run().start(HYPER, KEY), 24)
     assert (int(state.step), int(state.taken), bool(state.finite)) == (24, at, False)
@@ -156,7 +191,11 @@ def test_evaluation_counts_every_example_once(devices):
     net, examples = model('gru', HYPER), data()
     params = net.init(KEY)
     logits = np.asarray(net.apply(params, examples.inputs, examples.lengths))
-    losses = np.asarray(optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(logits), jnp.asarray(examples.labels)))
+    losses = np.asarray(
+        optax.softmax_cross_entropy_with_integer_labels(
+            jnp.asarray(logits), jnp.asarray(examples.labels)
+        )
+    )
     right = logits.argmax(axis=-1) == examples.labels
     mesh = batch_mesh(4) if devices > 1 else None
     evaluate = make_evaluate(net, in_order(examples, 4), mesh=mesh)
@@ -167,7 +206,9 @@ def test_evaluation_counts_every_example_once(devices):
     with pytest.raises(InputError, match='23 of 22'):
         evaluate(params, examples, 0, 23)
     grouped = make_evaluate(net, in_order(examples, 4, 3), mesh=mesh)
-    assert grouped(params, examples) == pytest.approx({'loss': losses.mean(), 'accuracy': right.mean()}, rel=1e-12)
+    assert grouped(params, examples) == pytest.approx(
+        {'loss': losses.mean(), 'accuracy': right.mean()}, rel=1e-12
+    )
     with pytest.raises(InputError, match='not some'):
         grouped(params, examples, 0, 4)
 

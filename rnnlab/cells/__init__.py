@@ -3,13 +3,33 @@
 import importlib
 from collections.abc import Callable
 
-from rnnlab.cells.cell import Cell, Chain, Gated, Hidden, Linear, gated, linear, plain, residual, stack, takes_noise, trainable_carry
+from rnnlab.cells.base import (
+    Cell,
+    Chain,
+    Gated,
+    Hidden,
+    Linear,
+    gated,
+    linear,
+    plain,
+    residual,
+    stack,
+    takes_noise,
+    trainable_carry,
+)
 from rnnlab.cells.conv_lstm import conv_lstm
 from rnnlab.cells.elman import elman, irnn
 from rnnlab.cells.gru import gru, gru_chung, gru_layer_norm, gru_reset_before
 from rnnlab.cells.indrnn import indrnn
 from rnnlab.cells.lru import lru
-from rnnlab.cells.lstm import LSTMCarry, lstm, lstm_coupled, lstm_layer_norm, lstm_peephole, lstm_projected
+from rnnlab.cells.lstm import (
+    LSTMCarry,
+    lstm,
+    lstm_coupled,
+    lstm_layer_norm,
+    lstm_peephole,
+    lstm_projected,
+)
 from rnnlab.cells.mgu import mgu
 from rnnlab.cells.minimal import mingru, minlstm
 from rnnlab.cells.qrnn import qrnn
@@ -57,7 +77,9 @@ def find(name: str) -> Callable[..., Cell]:
     module, colon, maker = name.partition(':')
     if not (colon and maker):
         if name not in CELLS:
-            raise InputError(f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py')
+            raise InputError(
+                f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py'
+            )
         return CELLS[name]
     try:
         made = getattr(importlib.import_module(module), maker, None)

@@ -8,13 +8,19 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn.initializers import glorot_uniform, orthogonal
 
-from rnnlab.cells.cell import Cell, biased, gated
+from rnnlab.cells.base import Cell, biased, gated
 from rnnlab.cells.lstm import GATES, LSTMCarry, through_peepholes
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
 
-def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window: int = 3, forget_bias: float | Array = 1.0) -> Cell:
+def conv_lstm(
+    hidden_size: int,
+    *,
+    image: tuple[int, ...] | None = None,
+    window: int = 3,
+    forget_bias: float | Array = 1.0,
+) -> Cell:
     """The ConvLSTM (Shi et al. 2015, equation 3), for H channels of P places each.
 
         z = [x, h] * W + b                  [B, P, C+H] * [3, C+H, 4H] + [4H] -> [B, P, 4H]
@@ -48,14 +54,18 @@ def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window:
     def init_params(key, inputs, dtype=float):
         places = math.prod(shape(inputs))
         if inputs % places:
-            raise InputError(f'{inputs} inputs are no image of {" x ".join(map(str, shape(inputs)))} places with the same channels each')
+            raise InputError(
+                f'{inputs} inputs are no image of {" x ".join(map(str, shape(inputs)))} places with the same channels each'
+            )
         channels, across = inputs // places, (window,) * len(shape(inputs))
         key_x, key_h = jax.random.split(key)
         kernel = glorot_uniform()(key_x, (*across, channels, 4 * hidden_size), dtype)
         recurrent = orthogonal()(key_h, (*across, hidden_size, 4 * hidden_size), dtype)
         return {
             'kernel': jnp.concatenate([kernel, recurrent], axis=-2),
-            'bias': jnp.zeros(4 * hidden_size, dtype).at[hidden_size : 2 * hidden_size].add(forget_bias),
+            'bias': jnp.zeros(4 * hidden_size, dtype)
+            .at[hidden_size : 2 * hidden_size]
+            .add(forget_bias),
             'peephole': jnp.zeros((3, places * hidden_size), dtype),
         }
 
@@ -65,12 +75,27 @@ def conv_lstm(hidden_size: int, *, image: tuple[int, ...] | None = None, window:
 
     def affine(params, carry, x):
         batch, places = x.shape[:-1], shape(carry.h.shape[-1] // hidden_size)
-        xh = jnp.concatenate([flat.reshape(-1, *places, flat.shape[-1] // math.prod(places)) for flat in (x, carry.h)], axis=-1)
+        xh = jnp.concatenate(
+            [
+                flat.reshape(-1, *places, flat.shape[-1] // math.prod(places))
+                for flat in (x, carry.h)
+            ],
+            axis=-1,
+        )
         # What lies around each place, times one matrix: on a CPU the gradient takes a third to a tenth of XLA's convolution.
         wide = jnp.pad(xh, [(0, 0), *[(window // 2, window // 2)] * len(places), (0, 0)])
         shifts = itertools.product(range(window), repeat=len(places))
-        windows = [wide[:, *(slice(start, start + size) for start, size in zip(shift, places, strict=True))] for shift in shifts]
-        z = product(jnp.concatenate(windows, axis=-1), params['kernel'].reshape(-1, 4 * hidden_size))
-        return tuple(gate.reshape(*batch, -1) for gate in jnp.split(biased(z, params['bias']), 4, axis=-1))
+        windows = [
+            wide[
+                :, *(slice(start, start + size) for start, size in zip(shift, places, strict=True))
+            ]
+            for shift in shifts
+        ]
+        z = product(
+            jnp.concatenate(windows, axis=-1), params['kernel'].reshape(-1, 4 * hidden_size)
+        )
+        return tuple(
+            gate.reshape(*batch, -1) for gate in jnp.split(biased(z, params['bias']), 4, axis=-1)
+        )
 
     return gated(init_params, carry, affine, through_peepholes, GATES)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from rnnlab.cells.cell import Cell, Hidden, apart, gated, joint
+from rnnlab.cells.base import Cell, Hidden, apart, gated, joint
 from rnnlab.errors import known, positive
 from rnnlab.initializers import Preset, preset
 

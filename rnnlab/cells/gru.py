@@ -3,14 +3,19 @@
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, dropped, gated, named, norm, plain, times
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, gated, named, norm, plain, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, off_zero, preset
 from rnnlab.precision import product
 
 
 def gru(
-    hidden_size: int, *, reset_after: bool = True, writes: bool = False, chrono: float | None = None, init: str | Preset = 'keras'
+    hidden_size: int,
+    *,
+    reset_after: bool = True,
+    writes: bool = False,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
 ) -> Cell:
     """The GRU of torch, Flax, cuDNN and, by default, Keras: the reset gate acts after the recurrent product.
 
@@ -32,10 +37,14 @@ def gru(
     gates = ('r', 'z', 'n')
 
     def init_params(key, inputs, dtype=float):
-        kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
+        kernel, recurrent, (bias, recurrent_bias) = start.recurrent(
+            key, inputs, hidden_size, (2, 1), dtype
+        )
         keep, _ = keeping(start, key, hidden_size, dtype, chrono, usual=start.gate_bias)
         update = -keep if writes else keep
-        bias = bias.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(update)
+        bias = (
+            bias.at[:hidden_size].add(start.gate_bias).at[hidden_size : 2 * hidden_size].add(update)
+        )
         params = {'kernel': kernel, 'recurrent_kernel': recurrent, 'bias': bias}
         if reset_after:
             return params | {'recurrent_bias': recurrent_bias}
@@ -57,22 +66,38 @@ def gru(
 
     # reset after: affine maps, in which the candidate keeps the input and the recurrent side apart, then elementwise work
     def affine(params, carry, x):
-        (bias_rz, bias_n), (recurrent_bias_rz, recurrent_bias_n) = parted('bias', params), parted('recurrent_bias', params)
+        (bias_rz, bias_n), (recurrent_bias_rz, recurrent_bias_n) = (
+            parted('bias', params),
+            parted('recurrent_bias', params),
+        )
         x_n, h_n = product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
         if 'kernel_rz' in params:
             rz = product(jnp.concatenate([x, carry.h], axis=-1), params['kernel_rz'])
         else:
-            (x_rz, x_n), (h_rz, h_n) = (jnp.split(side, [2 * hidden_size], axis=-1) for side in (x_n, h_n))
+            (x_rz, x_n), (h_rz, h_n) = (
+                jnp.split(side, [2 * hidden_size], axis=-1) for side in (x_n, h_n)
+            )
             rz = x_rz + h_rz
-        return biased(rz, bias_rz + recurrent_bias_rz), biased(x_n, bias_n), biased(h_n, recurrent_bias_n)
+        return (
+            biased(rz, bias_rz + recurrent_bias_rz),
+            biased(x_n, bias_n),
+            biased(h_n, recurrent_bias_n),
+        )
 
     def together(params, inputs):
         """With few inputs, r and z take [x, h] at once. Milliseconds of a gradient on one core, so and otherwise: 290 and 380
         (784, 64, 1, 128), but 17 and 13 (28, 64, 28, 150)."""
         if 6 * inputs >= hidden_size:
             return params
-        (kernel_rz, kernel), (recurrent_rz, recurrent) = parted('kernel', params), parted('recurrent_kernel', params)
-        return params | {'kernel': kernel, 'recurrent_kernel': recurrent, 'kernel_rz': jnp.concatenate([kernel_rz, recurrent_rz])}
+        (kernel_rz, kernel), (recurrent_rz, recurrent) = (
+            parted('kernel', params),
+            parted('recurrent_kernel', params),
+        )
+        return params | {
+            'kernel': kernel,
+            'recurrent_kernel': recurrent,
+            'kernel_rz': jnp.concatenate([kernel_rz, recurrent_rz]),
+        }
 
     def pointwise(params, carry, z):
         rz, x_n, h_n = z
@@ -92,7 +117,9 @@ def gru(
     return plain(init_params, carry, whole, gates)
 
 
-def gru_reset_before(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def gru_reset_before(
+    hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
     """The GRU of Cho et al. 2014 (equations 5 to 8) and TF1: the reset gate acts before the recurrent product.
 
         x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
@@ -108,7 +135,9 @@ def gru_reset_before(hidden_size: int, *, chrono: float | None = None, init: str
     return gru(hidden_size, reset_after=False, chrono=chrono, init=init)
 
 
-def gru_chung(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def gru_chung(
+    hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
     """The GRU of Chung et al. 2014 (equations 5 to 8) and Haiku: the reset gate acts before the product, and z writes.
 
         x_r, x_z, x_n = split(x W + b)      [B, D] [D, 3H] + [3H] -> [B, 3H], 3 of [B, H]
@@ -124,7 +153,9 @@ def gru_chung(hidden_size: int, *, chrono: float | None = None, init: str | Pres
     return gru(hidden_size, reset_after=False, writes=True, chrono=chrono, init=init)
 
 
-def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def gru_layer_norm(
+    hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
+) -> Cell:
     """The GRU with layer normalisation (Ba, Kiros, Hinton 2016, supplement), where z writes.
 
         x_rz, x_n = split(x W)              [B, D] [D, 3H] -> [B, 2H], [B, H]
@@ -142,15 +173,25 @@ def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str |
     start = preset(init)
 
     def init_params(key, inputs, dtype=float):
-        kernel, recurrent, (bias, recurrent_bias) = start.recurrent(key, inputs, hidden_size, (2, 1), dtype)
+        kernel, recurrent, (bias, recurrent_bias) = start.recurrent(
+            key, inputs, hidden_size, (2, 1), dtype
+        )
         keep, _ = keeping(start, key, hidden_size, dtype, chrono, usual=start.gate_bias)
-        gates = (bias + recurrent_bias)[: 2 * hidden_size].at[:hidden_size].add(start.gate_bias).at[hidden_size:].add(-keep)
+        gates = (
+            (bias + recurrent_bias)[: 2 * hidden_size]
+            .at[:hidden_size]
+            .add(start.gate_bias)
+            .at[hidden_size:]
+            .add(-keep)
+        )
         return {
             'kernel': kernel,
             'recurrent_kernel': recurrent,
             'scale': jnp.ones_like(bias),
             'recurrent_scale': jnp.ones_like(bias),
-            'bias': jnp.concatenate([gates, bias[2 * hidden_size :] + off_zero(key, hidden_size, dtype)]),
+            'bias': jnp.concatenate(
+                [gates, bias[2 * hidden_size :] + off_zero(key, hidden_size, dtype)]
+            ),
             'recurrent_bias': recurrent_bias[2 * hidden_size :],
         }
 
@@ -163,10 +204,16 @@ def gru_layer_norm(hidden_size: int, *, chrono: float | None = None, init: str |
     def pointwise(params, carry, z):
         (x_rz, x_n), (h_rz, h_n) = (jnp.split(side, [2 * hidden_size], axis=-1) for side in z)
         (s_rz, s_n), (t_rz, t_n), (b_rz, b_n) = (
-            jnp.split(params[name], [2 * hidden_size]) for name in ('scale', 'recurrent_scale', 'bias')
+            jnp.split(params[name], [2 * hidden_size])
+            for name in ('scale', 'recurrent_scale', 'bias')
         )
-        r, z = jnp.split(sigmoid(biased(times(norm(x_rz), s_rz) + times(norm(h_rz), t_rz), b_rz)), 2, axis=-1)
-        n = jnp.tanh(biased(times(norm(x_n), s_n), b_n) + r * biased(times(norm(h_n), t_n), params['recurrent_bias']))
+        r, z = jnp.split(
+            sigmoid(biased(times(norm(x_rz), s_rz) + times(norm(h_rz), t_rz), b_rz)), 2, axis=-1
+        )
+        n = jnp.tanh(
+            biased(times(norm(x_n), s_n), b_n)
+            + r * biased(times(norm(h_n), t_n), params['recurrent_bias'])
+        )
         h = z * n + (1 - z) * carry.h
         return Hidden(h), h, (r, z, n)
 

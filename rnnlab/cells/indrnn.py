@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from rnnlab.cells.cell import Cell, Hidden, biased, gated, times
+from rnnlab.cells.base import Cell, Hidden, biased, gated, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, other, preset
 from rnnlab.precision import product
@@ -29,7 +29,9 @@ def indrnn(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
         return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def affine(params, carry, x):
-        return biased(product(x, params['kernel']), params['bias']) + times(carry.h, params['recurrent_scale'])
+        return biased(product(x, params['kernel']), params['bias']) + times(
+            carry.h, params['recurrent_scale']
+        )
 
     def pointwise(params, carry, z):
         h = jax.nn.relu(z)

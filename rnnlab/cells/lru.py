@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.cells.cell import Cell, Hidden, linear
+from rnnlab.cells.base import Cell, Hidden, linear
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
 
-def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi) -> Cell:
+def lru(
+    hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi
+) -> Cell:
     """The LRU (Orvieto et al. 2023, appendix A): a complex state, diagonal and linear.
 
         a = exp(-exp(nu_log) + i exp(theta_log))            [H]: modulus below 1, and phase
@@ -25,14 +27,21 @@ def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: 
     """
     positive('hidden_size', hidden_size)
     if not 0 <= r_min < r_max <= 1:
-        raise InputError(f'r_min and r_max must be 0 <= r_min < r_max <= 1, not {r_min} and {r_max}')
+        raise InputError(
+            f'r_min and r_max must be 0 <= r_min < r_max <= 1, not {r_min} and {r_max}'
+        )
     if not max_phase > 0:
         raise InputError(f'max_phase must be above zero, not {max_phase}')
 
     def init_params(key, inputs, dtype=float):
         keys = jax.random.split(key, 7)
-        modulus, phase = (jax.random.uniform(k, (hidden_size,), dtype, minval=jnp.finfo(dtype).eps) for k in keys[:2])
-        nu = jnp.maximum(-0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2)), jnp.finfo(dtype).eps)
+        modulus, phase = (
+            jax.random.uniform(k, (hidden_size,), dtype, minval=jnp.finfo(dtype).eps)
+            for k in keys[:2]
+        )
+        nu = jnp.maximum(
+            -0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2)), jnp.finfo(dtype).eps
+        )
 
         def normal(key, rows, variance):
             return math.sqrt(variance) * jax.random.normal(key, (rows, hidden_size), dtype)
@@ -59,6 +68,10 @@ def lru(hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: 
         return a, b, ()
 
     def read(params, h, x):
-        return product(h.real, params['C_re']) - product(h.imag, params['C_im']) + product(x, params['D'])
+        return (
+            product(h.real, params['C_re'])
+            - product(h.imag, params['C_im'])
+            + product(x, params['D'])
+        )
 
     return linear(init_params, carry, drive, read, ())

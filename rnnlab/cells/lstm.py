@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, apart, biased, gated, joint, norm, times
+from rnnlab.cells.base import Cell, apart, biased, gated, joint, norm, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, off_zero, other, preset
 from rnnlab.precision import product
@@ -19,7 +19,13 @@ class LSTMCarry(NamedTuple):
     h: Array  # [..., H]
 
 
-def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def lstm(
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
+) -> Cell:
     """The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins 2000).
 
         z = [x, h] W + b                    [B, D+H] [D+H, 4H] + [4H] -> [B, 4H]
@@ -53,7 +59,11 @@ def lstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: 
 
 
 def lstm_peephole(
-    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
 ) -> Cell:
     """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002): the output gate the new one.
 
@@ -71,7 +81,9 @@ def lstm_peephole(
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start(key, inputs, dtype)
         peephole = jnp.zeros((3, hidden_size), dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent]), 'peephole': peephole} | preset(init).biases(bias)
+        return {'kernel': jnp.concatenate([kernel, recurrent]), 'peephole': peephole} | preset(
+            init
+        ).biases(bias)
 
     def pointwise(params, carry, z):
         return through_peepholes(params, carry, jnp.split(z, 4, axis=-1))
@@ -80,7 +92,11 @@ def lstm_peephole(
 
 
 def lstm_coupled(
-    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
 ) -> Cell:
     """The LSTM that writes what it forgets (CIFG in Greff et al. 2017): its input gate is 1 - f.
 
@@ -134,10 +150,15 @@ def lstm_projected(
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start(key, inputs, dtype)
         map_out, _ = preset(init).dense(other(key, 1), hidden_size, size, dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent[:size]]), 'projection': map_out} | preset(init).biases(bias)
+        return {
+            'kernel': jnp.concatenate([kernel, recurrent[:size]]),
+            'projection': map_out,
+        } | preset(init).biases(bias)
 
     def carry(params, batch_shape):
-        c, h = (jnp.zeros((*batch_shape, width), params['bias'].dtype) for width in (hidden_size, size))
+        c, h = (
+            jnp.zeros((*batch_shape, width), params['bias'].dtype) for width in (hidden_size, size)
+        )
         return LSTMCarry(c, h)
 
     def pointwise(params, carry, z):
@@ -151,7 +172,11 @@ def lstm_projected(
 
 
 def lstm_layer_norm(
-    hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras'
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
 ) -> Cell:
     """The LSTM with layer normalisation (Ba, Kiros, Hinton 2016, supplement).
 
@@ -170,7 +195,11 @@ def lstm_layer_norm(
 
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, biases = start(key, inputs, dtype)
-        bias = biases.sum(axis=0).at[2 * hidden_size : 3 * hidden_size].add(off_zero(key, hidden_size, dtype))
+        bias = (
+            biases.sum(axis=0)
+            .at[2 * hidden_size : 3 * hidden_size]
+            .add(off_zero(key, hidden_size, dtype))
+        )
         return {
             'kernel': kernel,
             'recurrent_kernel': recurrent,
@@ -186,7 +215,10 @@ def lstm_layer_norm(
 
     def pointwise(params, carry, z):
         of_x, of_h = z
-        z = biased(times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale']), params['bias'])
+        z = biased(
+            times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale']),
+            params['bias'],
+        )
         i, f, g, o = jnp.split(z, 4, axis=-1)
         i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + i * g
@@ -214,7 +246,9 @@ def starting(hidden_size: int, forget_bias, chrono, init: str | Preset, gates: s
 
     def draw(key, inputs, dtype):
         kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (len(gates),), dtype)
-        for gate, of_gate in zip('fi', keeping(start, key, hidden_size, dtype, chrono, forget_bias), strict=True):
+        for gate, of_gate in zip(
+            'fi', keeping(start, key, hidden_size, dtype, chrono, forget_bias), strict=True
+        ):
             if gate in gates:
                 begin = gates.index(gate) * hidden_size
                 bias = bias.at[0, begin : begin + hidden_size].add(of_gate)

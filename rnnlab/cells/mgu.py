@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, dropped, named, plain
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, linear, named
+from rnnlab.cells.base import Cell, Hidden, biased, linear, named
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -41,7 +41,9 @@ def minlstm(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """
 
     def of(i, f, g):
-        least = lax.stop_gradient(jnp.minimum(jnp.minimum(i, f), 0))  # nothing overflows, nor is it 0 / 0 where both gates are shut
+        least = lax.stop_gradient(
+            jnp.minimum(jnp.minimum(i, f), 0)
+        )  # nothing overflows, nor is it 0 / 0 where both gates are shut
         one, of_i, of_f = jnp.exp(least), jnp.exp(least - i), jnp.exp(least - f)
         both = 2 * one + of_i + of_f
         i, f = (one + of_f) / both, (one + of_i) / both

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, gated, linear, named
+from rnnlab.cells.base import Cell, Hidden, biased, gated, linear, named
 from rnnlab.errors import InputError, positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -44,7 +44,11 @@ def qrnn(hidden_size: int, *, window: int = 2, init: str | Preset = 'keras') -> 
 
     def carry(params, batch_shape):
         h = zeros(params, batch_shape, hidden_size)
-        return Hidden(h) if window == 1 else QRNNCarry(zeros(params, batch_shape, params['kernel'].shape[0] // 2), h)
+        return (
+            Hidden(h)
+            if window == 1
+            else QRNNCarry(zeros(params, batch_shape, params['kernel'].shape[0] // 2), h)
+        )
 
     def map_input(params, x):
         n, f, o = jnp.split(named(biased(product(x, params['kernel']), params['bias'])), 3, axis=-1)
@@ -60,7 +64,9 @@ def qrnn(hidden_size: int, *, window: int = 2, init: str | Preset = 'keras') -> 
 
     # two steps: x goes through with the sums
     def affine(params, carry, x):
-        return biased(product(jnp.concatenate([carry.x, x], axis=-1), params['kernel']), params['bias']), x
+        return biased(
+            product(jnp.concatenate([carry.x, x], axis=-1), params['kernel']), params['bias']
+        ), x
 
     def pointwise(params, carry, z):
         z, x = z

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, linear, named, times
+from rnnlab.cells.base import Cell, Hidden, biased, linear, named, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -30,7 +30,9 @@ def rg_lru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     def init_params(key, inputs, dtype=float):
         input_key, gate_key, lambda_key = jax.random.split(key, 3)
         gate_kernel, gate_bias = start.dense(gate_key, hidden_size, 2 * hidden_size, dtype)
-        log_a = jnp.log(jax.random.uniform(lambda_key, (hidden_size,), dtype, 0.9, 0.999)) / SHARPNESS
+        log_a = (
+            jnp.log(jax.random.uniform(lambda_key, (hidden_size,), dtype, 0.9, 0.999)) / SHARPNESS
+        )
         return {
             'kernel': start.dense(input_key, inputs, hidden_size, dtype)[0],
             'gate_kernel': gate_kernel,
@@ -43,7 +45,11 @@ def rg_lru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
 
     def drive(params, x):
         u = named(product(x, params['kernel']))
-        r, i = jnp.split(sigmoid(named(biased(product(u, params['gate_kernel']), params['gate_bias']))), 2, axis=-1)
+        r, i = jnp.split(
+            sigmoid(named(biased(product(u, params['gate_kernel']), params['gate_bias']))),
+            2,
+            axis=-1,
+        )
         log_a = times(SHARPNESS * r, log_sigmoid(params['lambda']))
         rest = jnp.maximum(-jnp.expm1(2 * log_a), 1e-12)  # at 0 the root has no derivative
         return jnp.exp(log_a), jnp.sqrt(rest) * i * u, (r, i)

@@ -5,13 +5,15 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, dropped, named, plain
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 
 
-def rhn(hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, init: str | Preset = 'keras') -> Cell:
+def rhn(
+    hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, init: str | Preset = 'keras'
+) -> Cell:
     """The RHN with coupled gates (Zilly et al. 2017, equations 6 to 9): `depth` highway layers l in every step.
 
         s = h                               [B, H]
@@ -46,7 +48,10 @@ def rhn(hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, init:
     def whole(params, carry, x, noise=None):
         state, values = carry, list[Array]()
         for layer in layers:
-            z = biased(product(dropped(state, noise).h, params[f'recurrent_kernel_{layer}']), params[f'bias_{layer}'])
+            z = biased(
+                product(dropped(state, noise).h, params[f'recurrent_kernel_{layer}']),
+                params[f'bias_{layer}'],
+            )
             z = named(z + product(x, params['kernel']) if layer == 1 else z)
             n, t = jnp.split(z, 2, axis=-1)
             n, t = jnp.tanh(n), sigmoid(t)
@@ -54,4 +59,6 @@ def rhn(hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, init:
             values += [n, t]
         return state, state.h, tuple(values)
 
-    return plain(init_params, carry, whole, tuple(f'{gate}_{layer}' for layer in layers for gate in 'nt'))
+    return plain(
+        init_params, carry, whole, tuple(f'{gate}_{layer}' for layer in layers for gate in 'nt')
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jax.nn.initializers import lecun_normal
 
-from rnnlab.cells.cell import Cell, Hidden, linear
+from rnnlab.cells.base import Cell, Hidden, linear
 from rnnlab.errors import positive
 from rnnlab.precision import product
 
@@ -35,7 +35,9 @@ def s5(hidden_size: int) -> Cell:
         return {
             'log_decay': jnp.full(hidden_size, np.log(0.5), dtype),
             'phase': phases,
-            'log_step': jax.random.uniform(keys[2], (hidden_size,), dtype, np.log(0.001), np.log(0.1)),
+            'log_step': jax.random.uniform(
+                keys[2], (hidden_size,), dtype, np.log(0.001), np.log(0.1)
+            ),
             'B_re': b @ re,
             'B_im': -b @ im,
             'C_re': re.T @ c,
@@ -56,7 +58,9 @@ def s5(hidden_size: int) -> Cell:
         return a, b, ()
 
     def read(params, h, x):
-        return 2 * (product(h.real, params['C_re']) - product(h.imag, params['C_im'])) + product(x, params['D'])
+        return 2 * (product(h.real, params['C_re']) - product(h.imag, params['C_im'])) + product(
+            x, params['D']
+        )
 
     return linear(init_params, carry, drive, read, ())
 
@@ -69,5 +73,7 @@ def hippo(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     root = np.sqrt(2 * n + 1.0)
     legs = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)
     normal = legs + np.outer(root, root) / 2
-    phases, vectors = np.linalg.eigh(-1j * (normal + np.eye(2 * size) / 2))  # -1/2 taken off it is skew-symmetric
+    phases, vectors = np.linalg.eigh(
+        -1j * (normal + np.eye(2 * size) / 2)
+    )  # -1/2 taken off it is skew-symmetric
     return phases[size:], vectors.real[:, size:], vectors.imag[:, size:]

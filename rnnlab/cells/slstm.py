@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 
-from rnnlab.cells.cell import Cell, apart, gated, joint
+from rnnlab.cells.base import Cell, apart, gated, joint
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 
@@ -18,7 +18,13 @@ class SLSTMCarry(NamedTuple):
     h: Array  # [..., H]
 
 
-def slstm(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def slstm(
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
+) -> Cell:
     """The sLSTM with one head (Beck et al. 2024, equations 8 to 17): exponential input gates, a normaliser and a stabiliser.
 
         i, f, g, o = split([x, h] W + b)    [B, D+H] [D+H, 4H] + [4H] -> 4 of [B, H]: input, forget, candidate, output

@@ -4,13 +4,19 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, biased, gated, times
+from rnnlab.cells.base import Cell, Hidden, biased, gated, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 from rnnlab.precision import product
 
 
-def sru(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def sru(
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
+) -> Cell:
     """The SRU (Lei et al. 2018, equations 1 to 4, without the scale alpha): all products are of the input, and the gates see their own
     unit's state alone.
 
@@ -37,12 +43,21 @@ def sru(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: f
         return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
     def affine(params, carry, x):
-        n, gates, skip = jnp.split(product(x, params['kernel']), [hidden_size, 3 * hidden_size], axis=-1)
+        n, gates, skip = jnp.split(
+            product(x, params['kernel']), [hidden_size, 3 * hidden_size], axis=-1
+        )
         return n, biased(gates, params['bias']), skip if skip.shape[-1] else x
 
     def pointwise(params, carry, z):
         n, gates, skip = z
-        f, r = jnp.split(sigmoid(gates + times(jnp.concatenate([carry.h, carry.h], axis=-1), params['recurrent_scale'])), 2, axis=-1)
+        f, r = jnp.split(
+            sigmoid(
+                gates
+                + times(jnp.concatenate([carry.h, carry.h], axis=-1), params['recurrent_scale'])
+            ),
+            2,
+            axis=-1,
+        )
         h = f * carry.h + (1 - f) * n
         return Hidden(h), r * h + (1 - r) * skip, (n, f, r)
 

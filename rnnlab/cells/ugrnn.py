@@ -4,12 +4,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.cell import Cell, Hidden, apart, gated, joint
+from rnnlab.cells.base import Cell, Hidden, apart, gated, joint
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 
 
-def ugrnn(hidden_size: int, *, forget_bias: float | Array | None = None, chrono: float | None = None, init: str | Preset = 'keras') -> Cell:
+def ugrnn(
+    hidden_size: int,
+    *,
+    forget_bias: float | Array | None = None,
+    chrono: float | None = None,
+    init: str | Preset = 'keras',
+) -> Cell:
     """The UGRNN (Collins, Sohl-Dickstein, Sussillo 2017): an Elman cell with one gate.
 
         g, n = split([x, h] W + b)          [B, D+H] [D+H, 2H] + [2H] -> 2 of [B, H]: gate, candidate
@@ -26,7 +32,9 @@ def ugrnn(hidden_size: int, *, forget_bias: float | Array | None = None, chrono:
     def init_params(key, inputs, dtype=float):
         kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (2,), dtype)
         keep, _ = keeping(start, key, hidden_size, dtype, chrono, forget_bias)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias.at[0, :hidden_size].add(keep))
+        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(
+            bias.at[0, :hidden_size].add(keep)
+        )
 
     def carry(params, batch_shape):
         return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))

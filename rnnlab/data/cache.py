@@ -14,13 +14,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
 
 
-def cached(name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached(
+    name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     """What `decode` gives, from the cache while no file of the source folder changes.
 
     A cache that cannot be read is made anew; one that cannot be written is done without.
     """
     files = sorted(path for path in source.iterdir() if path.is_file())
-    stamp = repr([(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    stamp = repr(
+        [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    )
     folder = cache_folder()
     path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
     try:

@@ -16,13 +16,19 @@ class Split(NamedTuple):
     """Examples. Arrays of NumPy as loaded, of JAX once on the device."""
 
     inputs: np.ndarray | jax.Array  # [N, T, D], or ids [N, T]
-    labels: np.ndarray | jax.Array  # classes int [N], or [N, T] of every step; or numbers [N, K], [N, T, K]
+    labels: (
+        np.ndarray | jax.Array
+    )  # classes int [N], or [N, T] of every step; or numbers [N, K], [N, T, K]
     lengths: np.ndarray | jax.Array | None = None  # int [N]; None: every sequence is T long
 
 
 def take(split: Split, index: np.ndarray) -> Split:
     """The examples at those places."""
-    return Split(split.inputs[index], split.labels[index], None if split.lengths is None else split.lengths[index])
+    return Split(
+        split.inputs[index],
+        split.labels[index],
+        None if split.lengths is None else split.lengths[index],
+    )
 
 
 class Dataset(NamedTuple):
@@ -34,7 +40,9 @@ class Dataset(NamedTuple):
     vocabulary: tuple[str, ...] | None = None  # the words that ids stand for
     baseline: float | None = None  # the loss of what knows nothing of the sequence; None: not known
     classes: tuple[int | str, ...] | None = None  # their names
-    standard: dict[str, dict[str, float]] | None = None  # 'mean' and 'deviation' by which each input was standardised, by its name
+    standard: dict[str, dict[str, float]] | None = (
+        None  # 'mean' and 'deviation' by which each input was standardised, by its name
+    )
 
 
 def moments(columns: Sequence[str], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,9 +54,13 @@ def moments(columns: Sequence[str], values: np.ndarray) -> tuple[np.ndarray, np.
         mean, deviation = values.mean(axis=0), values.std(axis=0)
     for name, size, spread in zip(columns, deviation, np.ptp(values, axis=0), strict=True):
         if spread == 0:
-            raise InputError(f'column {name!r} is constant in the training part: there is nothing to learn from it; leave it out')
+            raise InputError(
+                f'column {name!r} is constant in the training part: there is nothing to learn from it; leave it out'
+            )
         if not 0 < size < math.inf:
-            raise InputError(f'column {name!r} has numbers too large or too small to be standardised; give it in other units')
+            raise InputError(
+                f'column {name!r} has numbers too large or too small to be standardised; give it in other units'
+            )
     return mean, deviation
 
 
@@ -85,7 +97,9 @@ VIEWS = {'rows': rows, 'pixels': pixels, 'permuted': permuted}
 def image_sequences(images: Images, view: str = 'rows', validation: int | None = None) -> Dataset:
     """Images as sequences; the last `validation` training images validate (None: as many as the dataset holds out)."""
     known('view', view, VIEWS)
-    kept = training_examples(images.train_labels, images.held_out if validation is None else validation)
+    kept = training_examples(
+        images.train_labels, images.held_out if validation is None else validation
+    )
     inputs, labels = VIEWS[view](images.train), images.train_labels
     return Dataset(
         train=Split(inputs[:kept], labels[:kept]),
@@ -99,5 +113,7 @@ def image_sequences(images: Images, view: str = 'rows', validation: int | None =
 def training_examples(labels: np.ndarray, held_out: int) -> int:
     """How many are left to train on."""
     if not 0 <= held_out < len(labels):
-        raise InputError(f'validation={held_out} must leave some of the {len(labels)} training examples to train on')
+        raise InputError(
+            f'validation={held_out} must leave some of the {len(labels)} training examples to train on'
+        )
     return len(labels) - held_out

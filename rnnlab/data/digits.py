@@ -17,11 +17,20 @@ def load(data_dir=None) -> Images:
     del data_dir  # nothing on disk
     package = importlib.util.find_spec('sklearn')
     assert package is not None  # rnnlab depends on it
-    scans = cached('digits', Path(str(package.origin)).parent, decode)  # importing it takes a second
+    scans = cached(
+        'digits', Path(str(package.origin)).parent, decode
+    )  # importing it takes a second
     images, labels = scans['images'], scans['labels']
     test = np.sort(np.concatenate([np.flatnonzero(labels == digit)[::5] for digit in range(10)]))
     train = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(len(labels)), test))
-    return Images(images[train], labels[train], images[test], labels[test], brightest=16, held_out=len(train) // 10)
+    return Images(
+        images[train],
+        labels[train],
+        images[test],
+        labels[test],
+        brightest=16,
+        held_out=len(train) // 10,
+    )
 
 
 def decode() -> dict[str, np.ndarray]:

@@ -27,7 +27,11 @@ CLASSES = ('negative', 'positive')
 ARCHIVE = 'aclImdb_v1.tar.gz'
 PAGE = 'http://ai.stanford.edu/~amaas/data/sentiment/'
 REVIEW = re.compile(r'aclImdb/(train|test)/(neg|pos)/[^/]+\.txt')
-COMPRESSIONS: dict[bytes, Callable] = {b'\x1f\x8b': gzip.open, b'\xfd7zXZ': lzma.open, b'BZh': bz2.open}  # by a file's first bytes
+COMPRESSIONS: dict[bytes, Callable] = {
+    b'\x1f\x8b': gzip.open,
+    b'\xfd7zXZ': lzma.open,
+    b'BZh': bz2.open,
+}  # by a file's first bytes
 TOKENS = ('words', 'bytes')
 
 
@@ -44,14 +48,22 @@ def load(data_dir: str | Path | None = None, tokens: str = 'words') -> Texts:
         reviews = read_archive(archive) if archive else None
         url = None if archive else PAGE + ARCHIVE
         names = f'{ARCHIVE}, or another tar of its labelled files whose name begins with aclImdb,'
-        tfds.prepare(lambda data_dir: make_builder(data_dir, reviews), folder, data_dir, url=url, archives=names)
+        tfds.prepare(
+            lambda data_dir: make_builder(data_dir, reviews),
+            folder,
+            data_dir,
+            url=url,
+            archives=names,
+        )
     arrays = cached(f'imdb-{tokens}', folder, lambda: tokenize(folder, tokens))
     return Texts(
         train=Ragged(arrays['train'], arrays['train_lengths']),
         train_labels=arrays['train_labels'],
         test=Ragged(arrays['test'], arrays['test_lengths']),
         test_labels=arrays['test_labels'],
-        vocabulary=tuple(arrays['vocabulary'].tobytes().decode().split(' ')) if tokens == 'words' else None,
+        vocabulary=tuple(arrays['vocabulary'].tobytes().decode().split(' '))
+        if tokens == 'words'
+        else None,
         classes=CLASSES,
         held_out=5_000,
     )
@@ -62,10 +74,16 @@ def tokenize(folder: Path, tokens: str) -> dict[str, np.ndarray]:
     examples = tfds.read(folder, COUNTS)
     texts = {split: [example['text'].decode() for example in examples[split]] for split in COUNTS}
     vocabulary = count_words(texts['train']) if tokens == 'words' else None
-    arrays = {} if vocabulary is None else {'vocabulary': np.frombuffer(' '.join(vocabulary).encode(), np.uint8)}
+    arrays = (
+        {}
+        if vocabulary is None
+        else {'vocabulary': np.frombuffer(' '.join(vocabulary).encode(), np.uint8)}
+    )
     for split in COUNTS:
         arrays[split], arrays[f'{split}_lengths'] = encode(texts[split], vocabulary)
-        arrays[f'{split}_labels'] = np.array([example['label'] for example in examples[split]], np.int32)
+        arrays[f'{split}_labels'] = np.array(
+            [example['label'] for example in examples[split]], np.int32
+        )
     return arrays
 
 
@@ -75,7 +93,9 @@ def find_archive(archives: Path) -> Path | None:
     if original.exists():
         with original.open('rb') as file:
             if hashlib.file_digest(file, 'sha256').hexdigest() != checksum():
-                raise InputError(f'{original} is truncated or altered (its sha256 is not the known one): fetch it again from {PAGE}')
+                raise InputError(
+                    f'{original} is truncated or altered (its sha256 is not the known one): fetch it again from {PAGE}'
+                )
         return original
     return next((path for path in sorted(archives.glob('aclImdb*')) if path.is_file()), None)
 
@@ -84,7 +104,9 @@ def checksum() -> str:
     """The sha256 of the original archive, from TFDS's own list."""
     from tensorflow_datasets.datasets.imdb_reviews import imdb_reviews_dataset_builder as stock
 
-    return next(info.checksum for info in stock.Builder.url_infos.values() if info.filename == ARCHIVE)
+    return next(
+        info.checksum for info in stock.Builder.url_infos.values() if info.filename == ARCHIVE
+    )
 
 
 def read_archive(path: Path) -> dict[str, list[tuple[str, str, str]]]:
@@ -95,13 +117,24 @@ def read_archive(path: Path) -> dict[str, list[tuple[str, str, str]]]:
             if match := REVIEW.fullmatch(name):
                 split, label = match.groups()
                 reviews[split].append((name, label, text.strip().decode()))
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError, UnicodeDecodeError) as error:
+    except (
+        tarfile.TarError,
+        EOFError,
+        lzma.LZMAError,
+        zlib.error,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:
         raise InputError(f'{path} is damaged, fetch it again: {first_line(error)}') from error
     for split, count in COUNTS.items():
         found = Counter(label for _, label, _ in reviews[split])
         if found != {'neg': count // 2, 'pos': count // 2}:
-            there = f'{found["neg"]} negative and {found["pos"]} positive reviews in aclImdb/{split}'
-            raise InputError(f'{path} has {there}, not {count // 2} of each; fetch it again, or put {ARCHIVE} in its place')
+            there = (
+                f'{found["neg"]} negative and {found["pos"]} positive reviews in aclImdb/{split}'
+            )
+            raise InputError(
+                f'{path} has {there}, not {count // 2} of each; fetch it again, or put {ARCHIVE} in its place'
+            )
     return reviews
 
 
@@ -109,7 +142,9 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """(name, content) of each file in a tar that may be compressed, which is read to its very end, where the checksum is."""
     with path.open('rb') as raw:
         start = raw.read(6)
-    opener = next((opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), open)
+    opener = next(
+        (opener for magic, opener in COMPRESSIONS.items() if start.startswith(magic)), open
+    )
     with opener(path, 'rb') as whole:
         with tarfile.open(fileobj=whole, mode='r|') as archive:
             for member in archive:
@@ -128,7 +163,9 @@ def make_builder(data_dir: Path, reviews: dict[str, list[tuple[str, str, str]]] 
 
         class Reviews(stock.Builder):
             name = 'imdb_reviews'
-            url_infos = stock.Builder.url_infos  # with the checksum, which TFDS else looks for beside this file
+            url_infos = (
+                stock.Builder.url_infos
+            )  # with the checksum, which TFDS else looks for beside this file
 
             def _split_generators(self, dl_manager):
                 whole = reviews or read_archive(Path(dl_manager.download(PAGE + ARCHIVE)))

@@ -40,7 +40,9 @@ def read_text(path: str | Path | None = None) -> str:
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
-        raise InputError(f'{path} is not UTF-8: {error.reason} at byte {error.start}; convert it first') from error
+        raise InputError(
+            f'{path} is not UTF-8: {error.reason} at byte {error.start}; convert it first'
+        ) from error
     if not text.strip():
         raise InputError(f'{path} is empty; name a file with some text')
     return text
@@ -50,12 +52,18 @@ def encode(tokens: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
     """The place of each in the vocabulary, int [N]; InputError for the first that is not in it, unless it has an UNKNOWN."""
     place = {token: number for number, token in enumerate(vocabulary)}
     unknown = place.get(UNKNOWN)
-    if unknown is None and (strange := next((token for token in tokens if token not in place), None)):
-        raise InputError(f'{strange!r} is not among the {len(vocabulary)} tokens of the text that was learned')
+    if unknown is None and (
+        strange := next((token for token in tokens if token not in place), None)
+    ):
+        raise InputError(
+            f'{strange!r} is not among the {len(vocabulary)} tokens of the text that was learned'
+        )
     return np.array([place.get(token, unknown) for token in tokens], np.int32)
 
 
-def language(text: str, *, tokens: str, streams: int, window: int, vocab_size: int | None = None) -> Dataset:
+def language(
+    text: str, *, tokens: str, streams: int, window: int, vocab_size: int | None = None
+) -> Dataset:
     """The text cut into `streams` as long as each other, of which the labels are one token ahead; the last tenth validates.
 
     Training streams are whole windows; what is left over at their end is not trained on. Those that validate are padded
@@ -72,20 +80,31 @@ def language(text: str, *, tokens: str, streams: int, window: int, vocab_size: i
         vocabulary = tuple(sorted(set(everything)))
     else:
         counts = Counter(word for word in everything[:kept] if word != UNKNOWN)
-        vocabulary = (UNKNOWN, *sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - 1])
+        vocabulary = (
+            UNKNOWN,
+            *sorted(counts, key=lambda word: (-counts[word], word))[: vocab_size - 1],
+        )
     if len(set(everything)) < 2:
-        raise InputError(f'the text has one kind of {tokens[:-1]} alone; there is nothing to predict')
+        raise InputError(
+            f'the text has one kind of {tokens[:-1]} alone; there is nothing to predict'
+        )
     ids = encode(everything, vocabulary)
     steps = (kept - 1) // streams // window * window
     if not steps or len(ids) - kept < 2:
         needed = math.ceil((streams * window + 1) * HELD_OUT / (HELD_OUT - 1))
         sizes = f'{streams} streams (--batch_size) of --window={window}'
-        raise InputError(f'the text has {len(ids)} {tokens}, and {sizes} need {needed}: lower one of them, or take a longer text')
+        raise InputError(
+            f'the text has {len(ids)} {tokens}, and {sizes} need {needed}: lower one of them, or take a longer text'
+        )
     held_out = Split(*padded_streams(ids[kept:], streams, window))
-    frequency = np.bincount(ids[:kept], minlength=len(vocabulary)) + 1.0  # as if each had come once more
+    frequency = (
+        np.bincount(ids[:kept], minlength=len(vocabulary)) + 1.0
+    )  # as if each had come once more
     nats = -np.log(frequency / frequency.sum())
     return Dataset(
-        train=Split(*(ids[ahead : ahead + streams * steps].reshape(streams, steps) for ahead in (0, 1))),
+        train=Split(
+            *(ids[ahead : ahead + streams * steps].reshape(streams, steps) for ahead in (0, 1))
+        ),
         validation=held_out,
         test=None,
         outputs=len(vocabulary),
@@ -94,7 +113,9 @@ def language(text: str, *, tokens: str, streams: int, window: int, vocab_size: i
     )
 
 
-def padded_streams(ids: np.ndarray, number: int, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def padded_streams(
+    ids: np.ndarray, number: int, window: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(ids [number, T], the ids after them, lengths [number]): all of them, T as many whole windows as that takes."""
     count = len(ids) - 1
     length = -(-count // number)

@@ -71,7 +71,9 @@ def copy(length: int) -> Task:
         steps = jnp.concatenate([symbols, empty.at[length - 1].set(ask)])
         return jax.nn.one_hot(steps, SYMBOLS + 2), jnp.concatenate([empty, symbols])
 
-    return Task(sample, SYMBOLS + 2, SYMBOLS + 1, COPIED * math.log(SYMBOLS) / (length + 2 * COPIED))
+    return Task(
+        sample, SYMBOLS + 2, SYMBOLS + 1, COPIED * math.log(SYMBOLS) / (length + 2 * COPIED)
+    )
 
 
 def parity(length: int) -> Task:
@@ -84,7 +86,9 @@ def parity(length: int) -> Task:
 
     def sample(key):
         bits = jax.random.bernoulli(key, shape=(length,))
-        return jnp.expand_dims(bits.astype(float), -1), jnp.cumsum(bits.astype(jnp.int32), dtype=jnp.int32) % 2
+        return jnp.expand_dims(bits.astype(float), -1), jnp.cumsum(
+            bits.astype(jnp.int32), dtype=jnp.int32
+        ) % 2
 
     return Task(sample, 1, 2, (length - 1) / length * math.log(2))
 
@@ -96,7 +100,9 @@ def recall(length: int) -> Task:
     The letters of a sequence differ. An odd length of 3 (one pair) to 53 (26 pairs); the digit is asked for at the last step.
     """
     if length % 2 == 0 or not 3 <= length <= 2 * LETTERS + 1:
-        raise InputError(f'the recall task takes an odd length from 3 to {2 * LETTERS + 1}, pairs and the question, not {length}')
+        raise InputError(
+            f'the recall task takes an odd length from 3 to {2 * LETTERS + 1}, pairs and the question, not {length}'
+        )
     pairs = length // 2
 
     def sample(key):
@@ -104,13 +110,22 @@ def recall(length: int) -> Task:
         letters = jax.random.permutation(of_letters, LETTERS)[:pairs].astype(jnp.int32)
         digits = jax.random.randint(of_digits, (pairs,), 0, DIGITS, jnp.int32)
         asked = jax.random.randint(of_question, (), 0, pairs)
-        steps = jnp.concatenate([jnp.stack([letters, digits + LETTERS], axis=-1).ravel(), letters[asked][None]])
-        return jax.nn.one_hot(steps, LETTERS + DIGITS), jnp.full(length, -1, jnp.int32).at[-1].set(digits[asked])
+        steps = jnp.concatenate(
+            [jnp.stack([letters, digits + LETTERS], axis=-1).ravel(), letters[asked][None]]
+        )
+        return jax.nn.one_hot(steps, LETTERS + DIGITS), jnp.full(length, -1, jnp.int32).at[-1].set(
+            digits[asked]
+        )
 
     return Task(sample, LETTERS + DIGITS, DIGITS, math.log(DIGITS))
 
 
-TASKS: dict[str, Callable[[int], Task]] = {'adding': adding, 'copy': copy, 'parity': parity, 'recall': recall}
+TASKS: dict[str, Callable[[int], Task]] = {
+    'adding': adding,
+    'copy': copy,
+    'parity': parity,
+    'recall': recall,
+}
 
 
 def memory_sequences(task: Task, validation: int, test: int) -> Dataset:
@@ -120,4 +135,10 @@ def memory_sequences(task: Task, validation: int, test: int) -> Dataset:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(EXAMPLES_SEED), number), count)
         return Split(*map(np.asarray, jax.jit(jax.vmap(task.sample))(keys)))
 
-    return Dataset(None, split(validation, 0) if validation else None, split(test, 1), task.outputs, baseline=task.baseline)
+    return Dataset(
+        None,
+        split(validation, 0) if validation else None,
+        split(test, 1),
+        task.outputs,
+        baseline=task.baseline,
+    )

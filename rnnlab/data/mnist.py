@@ -35,7 +35,13 @@ def load(data_dir: str | Path | None = None) -> Images:
     if not tfds.prepared(folder):
         missing = check_archives(tfds.archives_folder(data_dir))
         url = MIRROR + missing[0] if missing else None
-        tfds.prepare(make_builder, folder, data_dir, url=url, archives=f'the original archives ({", ".join(missing)})')
+        tfds.prepare(
+            make_builder,
+            folder,
+            data_dir,
+            url=url,
+            archives=f'the original archives ({", ".join(missing)})',
+        )
     arrays = cached('mnist', folder, lambda: decode(folder))
     return Images(**arrays, brightest=255, held_out=5_000)
 
@@ -56,7 +62,9 @@ def check_archives(archives: Path) -> list[str]:
         if not (archives / name).exists():
             missing.append(name)
         elif hashlib.sha256((archives / name).read_bytes()).hexdigest() != checksums()[name]:
-            raise InputError(f"{archives / name} is truncated or altered (its sha256 is not MNIST's): fetch it again from {MIRROR}")
+            raise InputError(
+                f"{archives / name} is truncated or altered (its sha256 is not MNIST's): fetch it again from {MIRROR}"
+            )
     return missing
 
 
@@ -79,7 +87,10 @@ def make_builder(data_dir: Path):
         return out.getvalue()
 
     def examples(images_path, labels_path):
-        images, labels = read_idx(images_path, header=16).reshape(-1, 28, 28), read_idx(labels_path, header=8)
+        images, labels = (
+            read_idx(images_path, header=16).reshape(-1, 28, 28),
+            read_idx(labels_path, header=8),
+        )
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield number, {'image': png(image), 'label': int(label)}
 
@@ -87,7 +98,9 @@ def make_builder(data_dir: Path):
 
         class MNIST(stock.MNIST):
             def _split_generators(self, dl_manager):
-                paths = dl_manager.download({split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()})
+                paths = dl_manager.download(
+                    {split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()}
+                )
                 return {split: examples(*paths[split]) for split in paths}
 
     return MNIST(data_dir=data_dir, file_format='array_record')

@@ -74,7 +74,9 @@ def mackey_glass(rows: int = 3000, every: float = 6.0, delay: float = 17.0) -> S
 ALL = 'all'
 
 
-def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[str] = ()) -> tuple[Series, int]:
+def read_series(
+    path: str | Path, targets: Sequence[str] = (), others: Sequence[str] = ()
+) -> tuple[Series, int]:
     """(columns of a table in a .csv, .xlsx or .parquet file, the oldest row first; how many of them are targets, the first ones).
 
     Without targets it is the only column that has numbers. `others` come behind, `all`: those that have numbers.
@@ -82,19 +84,34 @@ def read_series(path: str | Path, targets: Sequence[str] = (), others: Sequence[
     Raises InputError for a file that cannot be read, an unknown column, and one with text or nothing where a number should be.
     """
     table = read_table(Path(path))
-    numeric = [name for name, values in table.items() if any(number(value) is not None for value in values)]
+    numeric = [
+        name for name, values in table.items() if any(number(value) is not None for value in values)
+    ]
     if not numeric:
         rows = len(next(iter(table.values()), []))
-        hint = '; values are to be separated by commas' if len(table) == 1 and re.search('[;\t|]', next(iter(table))) else ''
-        raise InputError(f'{path} has no column of numbers: {rows} rows of {", ".join(table)}{hint}')
+        hint = (
+            '; values are to be separated by commas'
+            if len(table) == 1 and re.search('[;\t|]', next(iter(table)))
+            else ''
+        )
+        raise InputError(
+            f'{path} has no column of numbers: {rows} rows of {", ".join(table)}{hint}'
+        )
     if not targets and len(numeric) > 1:
-        raise InputError(f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric)}')
+        raise InputError(
+            f'{path} has {len(numeric)} columns of numbers: say by --column=NAME which of {", ".join(numeric)}'
+        )
     targets = list(dict.fromkeys(numeric if ALL in targets or not targets else targets))
     columns = list(dict.fromkeys([*targets, *(numeric if ALL in others else others)]))
-    return Series(np.stack([numbers(path, name, column(path, table, name)) for name in columns], axis=1), tuple(columns)), len(targets)
+    return Series(
+        np.stack([numbers(path, name, column(path, table, name)) for name in columns], axis=1),
+        tuple(columns),
+    ), len(targets)
 
 
-def forecasting(series: Series, targets: int, *, window: int, stride: int, split: Sequence[float]) -> Forecasting:
+def forecasting(
+    series: Series, targets: int, *, window: int, stride: int, split: Sequence[float]
+) -> Forecasting:
     """The first `targets` columns predicted a step ahead from all of them.
 
     Training examples are windows of the training part, `stride` rows apart, with a label at each of their steps. To validate and
@@ -110,10 +127,14 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
     ends = part_ends(len(values), split)
     train = values[: ends[0]]
     if len(train) <= window:
-        raise InputError(f'the training part has {len(train)} rows, and --window={window} needs {window + 1}')
+        raise InputError(
+            f'the training part has {len(train)} rows, and --window={window} needs {window + 1}'
+        )
     mean, deviation = moments(series.columns, train)
     standard = (values - mean) / deviation
-    windows = np.lib.stride_tricks.sliding_window_view(standard[: ends[0]], window + 1, axis=0)[::stride].swapaxes(1, 2)
+    windows = np.lib.stride_tricks.sliding_window_view(standard[: ends[0]], window + 1, axis=0)[
+        ::stride
+    ].swapaxes(1, 2)
 
     def part(begin: int, end: int) -> Split:
         labels = standard[1:end, :targets].copy()
@@ -134,14 +155,22 @@ def forecasting(series: Series, targets: int, *, window: int, stride: int, split
 def part_ends(rows: int, split: Sequence[float]) -> tuple[int, int, int]:
     given = ','.join(f'{part:g}' for part in split)
     if len(split) != 3 or not all(0 < part < math.inf for part in split):
-        raise InputError(f'--split={given} should be three numbers above zero: train, validation, test')
+        raise InputError(
+            f'--split={given} should be three numbers above zero: train, validation, test'
+        )
     first, second, third = split
     shares = sum(split) <= 1 + 1e-9
     if shares:
-        ends = round(rows * first), round(rows * (first + second)), round(rows * (first + second + third))
+        ends = (
+            round(rows * first),
+            round(rows * (first + second)),
+            round(rows * (first + second + third)),
+        )
     else:
         if any(part % 1 for part in split):
-            raise InputError(f'--split={given} adds up to more than 1, and so should be whole numbers of rows')
+            raise InputError(
+                f'--split={given} adds up to more than 1, and so should be whole numbers of rows'
+            )
         ends = int(first), int(first + second), int(first + second + third)
     if ends[2] > rows or not 0 < ends[0] < ends[1] < ends[2]:
         raise InputError(f'--split={given} does not divide {rows} rows into three parts')

@@ -20,13 +20,17 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         raise InputError(f'there is no file {path}')
     try:
         columns = readers[path.suffix.lower()](path)
-    except Exception as error:  # whatever the libraries raise on a file that is damaged or something else
+    except (
+        Exception
+    ) as error:  # whatever the libraries raise on a file that is damaged or something else
         raise InputError(f'{path} cannot be read: {first_line(error)}') from error
     names = [name for name, _ in columns]
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise InputError(f'{path} has column {twice[0]!r} twice; give each a name of its own')
     if names and all(number(name) is not None for name in names):
-        raise InputError(f'{path} has numbers where the names of its columns should be: {", ".join(names)}; put a line with names first')
+        raise InputError(
+            f'{path} has numbers where the names of its columns should be: {", ".join(names)}; put a line with names first'
+        )
     return dict(columns)
 
 
@@ -38,7 +42,10 @@ def read_csv(path: Path) -> Columns:
     from pyarrow import csv
 
     table = csv.read_csv(path, parse_options=csv.ParseOptions(ignore_empty_lines=False))
-    return [(name, column.to_pylist()) for name, column in zip(table.column_names, table.columns, strict=True)]
+    return [
+        (name, column.to_pylist())
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    ]
 
 
 def read_parquet(path: Path) -> Columns:
@@ -52,8 +59,14 @@ def read_xlsx(path: Path) -> Columns:
     from openpyxl import load_workbook
 
     with path.open('rb') as file:
-        names, *rows = load_workbook(file, read_only=True, data_only=True).worksheets[0].iter_rows(values_only=True)
-    return [(str(name), [row[at] for row in rows]) for at, name in enumerate(names) if name is not None]
+        names, *rows = (
+            load_workbook(file, read_only=True, data_only=True)
+            .worksheets[0]
+            .iter_rows(values_only=True)
+        )
+    return [
+        (str(name), [row[at] for row in rows]) for at, name in enumerate(names) if name is not None
+    ]
 
 
 def column(path: str | Path, table: dict[str, list[Any]], name: str, hint: str = '') -> list[Any]:
@@ -79,7 +92,9 @@ def numbers(path: str | Path, name: str, values: list[Any]) -> np.ndarray:
     made = [number(value) for value in values]
     if None in made:
         at = made.index(None)
-        raise InputError(f'{path} has {str(values[at])!r} in column {name!r}, line {at + FIRST}, where a number should be')
+        raise InputError(
+            f'{path} has {str(values[at])!r} in column {name!r}, line {at + FIRST}, where a number should be'
+        )
     return np.array(made, np.float64)
 
 
@@ -87,4 +102,6 @@ def complete(path: str | Path, name: str, values: list[Any]) -> None:
     """InputError with the first line that has no value."""
     for line, value in enumerate(values, FIRST):
         if value is None or value == '' or value != value:
-            raise InputError(f'{path} has no value in column {name!r}, line {line}: fill it in, or leave the rows out')
+            raise InputError(
+                f'{path} has no value in column {name!r}, line {line}: fill it in, or leave the rows out'
+            )

@@ -9,11 +9,18 @@ import numpy as np
 from rnnlab.data.dataset import Dataset, Split, take, training_examples
 from rnnlab.errors import InputError, known, positive
 
-PADDING, START, UNKNOWN, FIRST = 0, 1, 2, 3  # the ids before those of tokens, as in keras.datasets.imdb
+PADDING, START, UNKNOWN, FIRST = (
+    0,
+    1,
+    2,
+    3,
+)  # the ids before those of tokens, as in keras.datasets.imdb
 BYTES = 256
 SHUFFLE_SEED = 0  # names the one order whose last texts validate
 
-PUNCTUATION = str.maketrans(dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', ' '))  # the filter of Keras's Tokenizer
+PUNCTUATION = str.maketrans(
+    dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', ' ')
+)  # the filter of Keras's Tokenizer
 PADS = ('pre', 'post')
 
 
@@ -55,11 +62,15 @@ def encode(texts: Sequence[str], vocabulary: Sequence[str] | None) -> Ragged:
         parts = [np.frombuffer(text.encode(), np.uint8) for text in texts]
     else:
         place = {word: number for number, word in enumerate(vocabulary)}
-        parts = [np.array([place.get(word, -1) for word in words(text)], np.int32) for text in texts]
+        parts = [
+            np.array([place.get(word, -1) for word in words(text)], np.int32) for text in texts
+        ]
     return Ragged(np.concatenate(parts), np.array([len(part) for part in parts], np.int32))
 
 
-def pad_sequences(texts: Ragged, size: int, max_length: int, pad: str) -> tuple[np.ndarray, np.ndarray]:
+def pad_sequences(
+    texts: Ragged, size: int, max_length: int, pad: str
+) -> tuple[np.ndarray, np.ndarray]:
     """(ids [N, T], lengths [N]): the start's id and then each token's, the last max_length of these.
 
     Ids past `size` are those of unknown ones. Padding stands in front ('pre', T = max_length) or behind ('post', T at
@@ -85,16 +96,22 @@ def vocabulary_size(vocabulary: Sequence[str] | None) -> int:
     return FIRST + (BYTES if vocabulary is None else len(vocabulary))
 
 
-def text_sequences(texts: Texts, *, vocab_size: int, max_length: int, pad: str, validation: int | None = None) -> Dataset:
+def text_sequences(
+    texts: Texts, *, vocab_size: int, max_length: int, pad: str, validation: int | None = None
+) -> Dataset:
     """Texts as sequences of ids; the last `validation` of a fixed shuffle of train validate (None: as the dataset holds out).
 
     The vocabulary are the most frequent words that vocab_size leaves room for beside padding, start and unknown. Lengths are
     given for padding behind only: in front it is read like a word, as Keras does.
     """
-    kept = training_examples(texts.train_labels, texts.held_out if validation is None else validation)
+    kept = training_examples(
+        texts.train_labels, texts.held_out if validation is None else validation
+    )
     positive('max_length', max_length)
     if vocab_size <= FIRST:
-        raise InputError(f'vocab_size={vocab_size} must be above {FIRST}: padding, start, unknown, and words')
+        raise InputError(
+            f'vocab_size={vocab_size} must be above {FIRST}: padding, start, unknown, and words'
+        )
     vocabulary = None if texts.vocabulary is None else texts.vocabulary[: vocab_size - FIRST]
 
     def split(ragged: Ragged, labels: np.ndarray) -> Split:

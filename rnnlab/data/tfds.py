@@ -30,7 +30,9 @@ def read(folder: Path, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]
     except (ValueError, AttributeError) as error:
         raise InputError(f'{damaged}: {error}') from error
     if found != 'array_record':
-        raise InputError(f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there')
+        raise InputError(
+            f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there'
+        )
     examples = {}
     for split, count in counts.items():
         try:
@@ -48,7 +50,9 @@ def archives_folder(data_dir: Path) -> Path:
     return data_dir / 'downloads' / 'manual'
 
 
-def prepare(builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url: str | None, archives: str) -> None:
+def prepare(
+    builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url: str | None, archives: str
+) -> None:
     """Makes the prepared folder with the builder, a stock one of TFDS without its use of TensorFlow.
 
     url is what has to be fetched first, None where all archives are on disk; `archives` says which ones could be put there.
@@ -62,9 +66,13 @@ def prepare(builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url
             f'(array_record) to {data_dir}, or put {archives} into {manual}'
         )
     try:
-        builder(data_dir).download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual))
+        builder(data_dir).download_and_prepare(
+            download_config=tfds.download.DownloadConfig(manual_dir=manual)
+        )
     except (OSError, tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
-        raise InputError(f'{name} could not be prepared in {data_dir}: {first_line(error)}') from error
+        raise InputError(
+            f'{name} could not be prepared in {data_dir}: {first_line(error)}'
+        ) from error
 
 
 def reachable(url: str, seconds: float = 5.0) -> bool:

@@ -14,4 +14,16 @@ from rnnlab.interop.tf1 import from_tf1
 from rnnlab.interop.torch import from_torch, to_torch
 from rnnlab.interop.weights import Weights
 
-__all__ = ['Weights', 'from_flax', 'from_haiku', 'from_keras', 'from_tf1', 'from_torch', 'load', 'save', 'to_flax', 'to_keras', 'to_torch']
+__all__ = [
+    'Weights',
+    'from_flax',
+    'from_haiku',
+    'from_keras',
+    'from_tf1',
+    'from_torch',
+    'load',
+    'save',
+    'to_flax',
+    'to_keras',
+    'to_torch',
+]

@@ -20,8 +20,14 @@ def save(path: str | Path, params: Any) -> None:
     from safetensors.numpy import save_file
 
     flat = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(params).items()}
-    if any('.' in str(getattr(key, 'key', '')) for keys, _ in jax.tree.leaves_with_path(params) for key in keys):
-        raise InputError('params whose names have a point in them would not be found again: rename them')
+    if any(
+        '.' in str(getattr(key, 'key', ''))
+        for keys, _ in jax.tree.leaves_with_path(params)
+        for key in keys
+    ):
+        raise InputError(
+            'params whose names have a point in them would not be found again: rename them'
+        )
     try:
         save_file(flat, path)
     except (OSError, SafetensorError) as error:
@@ -42,7 +48,9 @@ def load(path: str | Path, like: Any = None) -> Any:
     try:
         flat = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f'{path} is no safetensors file that can be read: {first_line(error)}') from error
+        raise InputError(
+            f'{path} is no safetensors file that can be read: {first_line(error)}'
+        ) from error
     if like is None:
         return jax.tree.map(jnp.asarray, nested(flat))
     wanted = named_leaves(like)
@@ -50,13 +58,20 @@ def load(path: str | Path, like: Any = None) -> Any:
         if name not in flat:
             raise InputError(f'{path} has no {name}; it has {", ".join(sorted(flat))}')
         if flat[name].shape != leaf.shape:
-            raise InputError(f'{path} has {name} as {list(flat[name].shape)}, not {list(leaf.shape)}')
-    return jax.tree.unflatten(jax.tree.structure(like), [jnp.asarray(flat[name]) for name in wanted])
+            raise InputError(
+                f'{path} has {name} as {list(flat[name].shape)}, not {list(leaf.shape)}'
+            )
+    return jax.tree.unflatten(
+        jax.tree.structure(like), [jnp.asarray(flat[name]) for name in wanted]
+    )
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
     """The leaves of a tree by the names of their branches, with points between."""
-    return {jax.tree_util.keystr(keys, simple=True, separator='.'): leaf for keys, leaf in jax.tree.leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(keys, simple=True, separator='.'): leaf
+        for keys, leaf in jax.tree.leaves_with_path(tree)
+    }
 
 
 def nested(flat: Mapping[str, Any]) -> Any:

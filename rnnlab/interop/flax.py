@@ -44,7 +44,9 @@ def from_flax(source: Any, *, activation: str = 'tanh') -> Weights:
     """
     known('activation', activation, ACTIVATIONS)
     sources = source if isinstance(source, list) else [source]
-    return assembled([part_of(tree_of(one, activation), ACTIVATIONS[activation]) for one in sources])
+    return assembled(
+        [part_of(tree_of(one, activation), ACTIVATIONS[activation]) for one in sources]
+    )
 
 
 def to_flax(layers: Sequence[Layer], params: dict[str, Any]) -> list[dict[str, Any]]:
@@ -84,16 +86,24 @@ def nnx_params(module: Any, activation: str) -> Any:
         if getattr(part, 'residual', False):
             raise InputError('a SimpleCell with residual=True computes what no cell here does')
         simple = type(part).__name__ == 'SimpleCell'
-        for which, name in (('activation_fn', activation if simple else 'tanh'), ('gate_fn', 'sigmoid')):
+        for which, name in (
+            ('activation_fn', activation if simple else 'tanh'),
+            ('gate_fn', 'sigmoid'),
+        ):
             found = getattr(getattr(part, which, None), '__name__', name)
             if found != name:
-                raise InputError(f'{type(part).__name__}: {which} {found} is not what the cell here computes; {name} is')
+                raise InputError(
+                    f'{type(part).__name__}: {which} {found} is not what the cell here computes; {name} is'
+                )
     return nnx.state(module, nnx.Param)
 
 
 def part_of(tree: Any, elman: str) -> Part:
     if isinstance(tree, tuple) or tree.keys() == {*DIRECTIONS}:
-        both = [part_of(side, elman) for side in (tree if isinstance(tree, tuple) else (tree[name] for name in DIRECTIONS))]
+        both = [
+            part_of(side, elman)
+            for side in (tree if isinstance(tree, tuple) else (tree[name] for name in DIRECTIONS))
+        ]
         if len(both) != 2 or not all(isinstance(side, Sides) for side in both):
             raise InputError('two directions are a pair of the params of recurrent cells')
         return both[0], both[1]  # type: ignore[return-value]
@@ -107,25 +117,36 @@ def part_of(tree: Any, elman: str) -> Part:
     if names == {'i', 'h'}:
         return both_sides(elman, tree['i'], tree['h'])
     for kind in ('lstm', 'gru', 'ugrnn'):
-        if names == {side + gate for side in 'ih' for gate in NAMES[kind]} and not (kind == 'ugrnn' and 'bias' in tree['hn']):
+        if names == {side + gate for side in 'ih' for gate in NAMES[kind]} and not (
+            kind == 'ugrnn' and 'bias' in tree['hn']
+        ):
             named = {name.rstrip('_'): block for name, block in tree.items()}
-            return both_sides(kind, *(gathered([named[side + gate] for gate in NAMES[kind]]) for side in 'ih'))
+            return both_sides(
+                kind, *(gathered([named[side + gate] for gate in NAMES[kind]]) for side in 'ih')
+            )
     if names == {'dense_i', 'dense_h'}:
         kind = told_by_shape(tree['dense_h']['kernel'], 'dense_h')
         return both_sides(elman if kind == 'elman' else kind, tree['dense_i'], tree['dense_h'])
-    raise InputError(f'{", ".join(sorted(tree))}: not the params of a SimpleCell, LSTMCell, GRUCell, Dense or Embed of Flax')
+    raise InputError(
+        f'{", ".join(sorted(tree))}: not the params of a SimpleCell, LSTMCell, GRUCell, Dense or Embed of Flax'
+    )
 
 
 def gathered(gates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One dense map of those of the gates."""
-    return {'kernel': joined([gate['kernel'] for gate in gates]), 'bias': joined([bias_of(gate) for gate in gates])}
+    return {
+        'kernel': joined([gate['kernel'] for gate in gates]),
+        'bias': joined([bias_of(gate) for gate in gates]),
+    }
 
 
 def both_sides(kind: str, of_input: Mapping[str, Any], recurrent: Mapping[str, Any]) -> Sides:
     bias, recurrent_bias = bias_of(of_input), bias_of(recurrent)
     if kind == 'gru':
         return Sides(kind, of_input['kernel'], recurrent['kernel'], bias, recurrent_bias)
-    return Sides(kind, of_input['kernel'], recurrent['kernel'], bias + recurrent_bias)  # one of them is 0
+    return Sides(
+        kind, of_input['kernel'], recurrent['kernel'], bias + recurrent_bias
+    )  # one of them is 0
 
 
 def bias_of(block: Mapping[str, Any]) -> Any:
@@ -138,7 +159,12 @@ def tree_of_part(part: Part) -> dict[str, Any]:
     if not isinstance(part, Sides):
         return {name: tree_of_part(sides) for name, sides in zip(DIRECTIONS, part, strict=True)}
     if part.kind in ('elman', 'irnn'):
-        return {'cell': {'i': {'kernel': part.kernel, 'bias': one_bias(part)}, 'h': {'kernel': part.recurrent_kernel}}}
+        return {
+            'cell': {
+                'i': {'kernel': part.kernel, 'bias': one_bias(part)},
+                'h': {'kernel': part.recurrent_kernel},
+            }
+        }
     gates = NAMES[part.kind]
     cell = {
         side + gate: {'kernel': block}
@@ -148,5 +174,7 @@ def tree_of_part(part: Part) -> dict[str, Any]:
     for gate, bias in zip(gates, blocks(one_bias(part), len(gates)), strict=True):
         cell[('h' if part.kind == 'lstm' else 'i') + gate]['bias'] = bias
     if part.kind == 'gru':
-        cell['in']['bias'], cell['hn']['bias'] = (blocks(bias, 3)[2] for bias in (part.bias, part.recurrent_bias))
+        cell['in']['bias'], cell['hn']['bias'] = (
+            blocks(bias, 3)[2] for bias in (part.bias, part.recurrent_bias)
+        )
     return {'cell': cell}

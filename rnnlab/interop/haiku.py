@@ -8,7 +8,10 @@ from rnnlab.interop.tf1 import split
 from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, ordered, zeros
 
 
-def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, str] | list[str | tuple[str, str]]) -> Weights:
+def from_haiku(
+    params: Mapping[str, Mapping[str, Any]],
+    names: str | tuple[str, str] | list[str | tuple[str, str]],
+) -> Weights:
     """The modules of these names in a transformed function's params (arrays may be traced), as layers and params.
 
     A tuple of two names is (forward, backward). A Linear is the readout, or before the first layer the dense map; an Embed the
@@ -20,22 +23,30 @@ def from_haiku(params: Mapping[str, Mapping[str, Any]], names: str | tuple[str, 
 
     def one(name: str) -> Any:
         own = {
-            key.removeprefix(name).removeprefix('/'): arrays(dict(part)) for key, part in params.items() if f'{key}/'.startswith(f'{name}/')
+            key.removeprefix(name).removeprefix('/'): arrays(dict(part))
+            for key, part in params.items()
+            if f'{key}/'.startswith(f'{name}/')
         }
         if own.keys() == {'linear'}:
             return split('lstm', own['linear']['w'], own['linear']['b'], 'igfo', 1.0)
         if own.keys() == {'linear', 'linear_1'}:
-            (kernel, bias), (recurrent_kernel, recurrent_bias) = (linear(own[part]) for part in ('linear', 'linear_1'))
+            (kernel, bias), (recurrent_kernel, recurrent_bias) = (
+                linear(own[part]) for part in ('linear', 'linear_1')
+            )
             return Sides('irnn', kernel, recurrent_kernel, bias, recurrent_bias)
         if own.keys() == {''}:
             own = own['']
             if own.keys() == {'w_i', 'w_h', 'b'}:
-                return Sides('gru_chung', *(ordered(own[key], 'zrn', 'rzn') for key in ('w_i', 'w_h', 'b')))
+                return Sides(
+                    'gru_chung', *(ordered(own[key], 'zrn', 'rzn') for key in ('w_i', 'w_h', 'b'))
+                )
             if own.keys() == {'embeddings'}:
                 return {'table': own['embeddings']}
             if own.keys() in ({'w'}, {'w', 'b'}):
                 return dict(zip(('kernel', 'bias'), linear(own), strict=True))
-        raise InputError(f'{name!r} is no VanillaRNN, LSTM, GRU, Linear or Embed in these params; they have {", ".join(params)}')
+        raise InputError(
+            f'{name!r} is no VanillaRNN, LSTM, GRU, Linear or Embed in these params; they have {", ".join(params)}'
+        )
 
     def part(name: str | tuple[str, str]) -> Part:
         return (one(name[0]), one(name[1])) if isinstance(name, tuple) else one(name)

@@ -4,7 +4,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnlab.errors import InputError, known
-from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, joined, one_bias, ordered, taken_apart, told_by_shape, zeros
+from rnnlab.interop.weights import (
+    Part,
+    Sides,
+    Weights,
+    arrays,
+    assembled,
+    joined,
+    one_bias,
+    ordered,
+    taken_apart,
+    told_by_shape,
+    zeros,
+)
 from rnnlab.recurrence import Layer
 
 KINDS = ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before')
@@ -37,7 +49,9 @@ def from_keras(source: Any, *, activation: str = 'tanh') -> Weights:
             continue
         recurrent_before = any(not isinstance(part, dict) for part in parts)
         parts.append(
-            part_of_layer(layer) if hasattr(layer, 'get_weights') else part_of_arrays(arrays([*layer]), activation, recurrent_before)
+            part_of_layer(layer)
+            if hasattr(layer, 'get_weights')
+            else part_of_arrays(arrays([*layer]), activation, recurrent_before)
         )
     return assembled(parts)
 
@@ -60,14 +74,18 @@ def listed(source: Any) -> list[Any]:
     if hasattr(source, 'get_weights'):
         return [source]
     if not isinstance(source, list | tuple):
-        raise InputError(f'from_keras takes layers and what get_weights gives, not {type(source).__name__}')
+        raise InputError(
+            f'from_keras takes layers and what get_weights gives, not {type(source).__name__}'
+        )
     return [source] if any(hasattr(part, 'ndim') for part in source) else [*source]
 
 
 def part_of_layer(layer: Any) -> Part:
     name, weights = type(layer).__name__, layer.get_weights()
     if not weights:
-        raise InputError(f'the Keras layer {layer.name} ({name}) has no weights that are taken: build it first, or leave it out')
+        raise InputError(
+            f'the Keras layer {layer.name} ({name}) has no weights that are taken: build it first, or leave it out'
+        )
     if name == 'Embedding':
         return {'table': weights[0]}
     if name == 'Dense':
@@ -76,13 +94,19 @@ def part_of_layer(layer: Any) -> Part:
     if name != 'Bidirectional':
         return sides_of_layer(layer, backwards=False)
     if layer.merge_mode != 'concat':
-        raise InputError(f'{layer.name}: Bidirectional is taken with merge_mode concat, not {layer.merge_mode}')
-    return sides_of_layer(layer.forward_layer, backwards=False), sides_of_layer(layer.backward_layer, backwards=True)
+        raise InputError(
+            f'{layer.name}: Bidirectional is taken with merge_mode concat, not {layer.merge_mode}'
+        )
+    return sides_of_layer(layer.forward_layer, backwards=False), sides_of_layer(
+        layer.backward_layer, backwards=True
+    )
 
 
 def sides_of_layer(layer: Any, backwards: bool) -> Sides:
     if getattr(layer, 'go_backwards', backwards) != backwards:
-        raise InputError(f'{layer.name}: go_backwards is taken in the second direction of a Bidirectional, and there alone')
+        raise InputError(
+            f'{layer.name}: go_backwards is taken in the second direction of a Bidirectional, and there alone'
+        )
     cell, weights = getattr(layer, 'cell', layer), layer.get_weights()
     name = type(cell).__name__
     if name == 'SimpleRNNCell':
@@ -101,7 +125,9 @@ def sides_of_layer(layer: Any, backwards: bool) -> Sides:
 def function(layer: Any, which: str, names: Sequence[str]) -> str:
     name = getattr(getattr(layer, which), '__name__', '')
     if name not in names:
-        raise InputError(f'{layer.name}: {which} {name} is not what the cell here computes; {" or ".join(names)} is')
+        raise InputError(
+            f'{layer.name}: {which} {name} is not what the cell here computes; {" or ".join(names)} is'
+        )
     return name
 
 
@@ -114,7 +140,9 @@ def part_of_arrays(weights: list[Any], activation: str, recurrent_before: bool) 
         raise InputError(f'{len(weights)} arrays are not the weights of one Keras layer')
     if len(weights) > 3:
         half = len(weights) // 2
-        return sides_of_arrays(weights[:half], activation), sides_of_arrays(weights[half:], activation)
+        return sides_of_arrays(weights[:half], activation), sides_of_arrays(
+            weights[half:], activation
+        )
     return sides_of_arrays(weights, activation)
 
 
@@ -127,7 +155,10 @@ def sides_of_arrays(weights: list[Any], activation: str) -> Sides:
 
 def dense(weights: Sequence[Any]) -> Part:
     kernel = weights[0]
-    return {'kernel': kernel, 'bias': weights[1] if len(weights) > 1 else zeros(kernel, kernel.shape[1])}
+    return {
+        'kernel': kernel,
+        'bias': weights[1] if len(weights) > 1 else zeros(kernel, kernel.shape[1]),
+    }
 
 
 def sides_of(kind: str, weights: Sequence[Any]) -> Sides:
@@ -135,7 +166,9 @@ def sides_of(kind: str, weights: Sequence[Any]) -> Sides:
     bias = biases[0] if biases else zeros(kernel, kernel.shape[1])
     if not kind.startswith('gru'):
         return Sides(kind, kernel, recurrent_kernel, bias)
-    kernel, recurrent_kernel, bias = (ordered(array, 'zrn', 'rzn') for array in (kernel, recurrent_kernel, bias))
+    kernel, recurrent_kernel, bias = (
+        ordered(array, 'zrn', 'rzn') for array in (kernel, recurrent_kernel, bias)
+    )
     if kind == 'gru_reset_before':
         return Sides(kind, kernel, recurrent_kernel, bias)
     return Sides(kind, kernel, recurrent_kernel, *((bias[0], bias[1]) if biases else (bias, bias)))
@@ -151,4 +184,8 @@ def weights_of(part: Part) -> list[Any]:
         weights = [part.kernel, part.recurrent_kernel, joined(both, axis=0)]
     else:
         weights = [part.kernel, part.recurrent_kernel, one_bias(part)]
-    return [ordered(array, 'rzn', 'zrn') for array in weights] if part.kind.startswith('gru') else weights
+    return (
+        [ordered(array, 'rzn', 'zrn') for array in weights]
+        if part.kind.startswith('gru')
+        else weights
+    )

@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 
 from rnnlab.errors import InputError, known
-from rnnlab.interop.weights import GATES, Part, Sides, Weights, arrays, assembled, joined, ordered, parted
+from rnnlab.interop.weights import (
+    GATES,
+    Part,
+    Sides,
+    Weights,
+    arrays,
+    assembled,
+    joined,
+    ordered,
+    parted,
+)
 
 VARIABLES = {
     'elman': ('kernel', 'bias'),
@@ -19,7 +29,9 @@ VARIABLES = {
     'gru_reset_before': ('gates/kernel', 'gates/bias', 'candidate/kernel', 'candidate/bias'),
     'ugrnn': ('kernel', 'bias'),
 }
-ORDER = {'lstm_coupled': 'gfo'} | dict.fromkeys(('lstm', 'lstm_peephole', 'lstm_projected'), 'igfo')  # where it is not ours
+ORDER = {'lstm_coupled': 'gfo'} | dict.fromkeys(
+    ('lstm', 'lstm_peephole', 'lstm_projected'), 'igfo'
+)  # where it is not ours
 
 
 def from_tf1(source: Any, cell: str, *, forget_bias: float = 1.0) -> Weights:
@@ -49,13 +61,21 @@ def from_tf1(source: Any, cell: str, *, forget_bias: float = 1.0) -> Weights:
 
     def sides(own: Mapping[str, Any]) -> Sides:
         if own.keys() != {*VARIABLES[cell]}:
-            raise InputError(f'an {cell} of TF1 has {", ".join(VARIABLES[cell])}, and not {", ".join(own)}')
+            raise InputError(
+                f'an {cell} of TF1 has {", ".join(VARIABLES[cell])}, and not {", ".join(own)}'
+            )
         first, second, *others = (arrays(own[name]) for name in VARIABLES[cell])
         if cell == 'indrnn':
             return Sides(cell, first, None, others[0], more=second[0])
         if cell == 'gru_reset_before':
             return split(cell, joined([first, others[0]]), joined([second, others[1]]))
-        more = joined([part[None] for part in others], axis=0) if cell == 'lstm_peephole' else others[0] if others else None
+        more = (
+            joined([part[None] for part in others], axis=0)
+            if cell == 'lstm_peephole'
+            else others[0]
+            if others
+            else None
+        )
         return split(cell, first, second, ORDER.get(cell, GATES[cell]), forget_bias, more)
 
     def part(own: Any) -> Part:
@@ -64,10 +84,26 @@ def from_tf1(source: Any, cell: str, *, forget_bias: float = 1.0) -> Weights:
     return assembled([part(own) for own in (source if isinstance(source, list) else [source])])
 
 
-def split(kind: str, kernel: Any, bias: Any, gates: str | None = None, forget_bias: float = 0.0, more: Any = None) -> Sides:
+def split(
+    kind: str,
+    kernel: Any,
+    bias: Any,
+    gates: str | None = None,
+    forget_bias: float = 0.0,
+    more: Any = None,
+) -> Sides:
     """The cell of a kernel [D + H, N] with its gates in that order, which adds the forget bias at every step."""
     own = GATES[kind]
     kernel, bias = (ordered(array, gates or own, own) for array in (kernel, bias))
-    forget = np.array([forget_bias if gate == ('g' if kind == 'ugrnn' else 'f') else 0 for gate in own], bias.dtype)
+    forget = np.array(
+        [forget_bias if gate == ('g' if kind == 'ugrnn' else 'f') else 0 for gate in own],
+        bias.dtype,
+    )
     kernel, recurrent_kernel = parted(kind, kernel, more)
-    return Sides(kind, kernel, recurrent_kernel, bias + np.repeat(forget, bias.shape[0] // len(own)), more=more)
+    return Sides(
+        kind,
+        kernel,
+        recurrent_kernel,
+        bias + np.repeat(forget, bias.shape[0] // len(own)),
+        more=more,
+    )

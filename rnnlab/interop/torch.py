@@ -7,7 +7,16 @@ from typing import Any
 
 from rnnlab.errors import InputError, known
 from rnnlab.interop.files import named_leaves
-from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, taken_apart, told_by_shape, zeros
+from rnnlab.interop.weights import (
+    Part,
+    Sides,
+    Weights,
+    arrays,
+    assembled,
+    taken_apart,
+    told_by_shape,
+    zeros,
+)
 from rnnlab.recurrence import Layer
 
 NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
@@ -16,7 +25,9 @@ KINDS = ('elman', 'irnn', 'lstm', 'lstm_projected', 'gru')
 NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
 
 
-def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlinearity: str = 'tanh') -> Weights:
+def from_torch(
+    source: Any, *, prefix: str | Sequence[str] | None = None, nonlinearity: str = 'tanh'
+) -> Weights:
     """Modules, or state_dicts with their names and shapes (of tensors or arrays, traced ones too), as layers and params.
 
     An nn.RNN, nn.LSTM or nn.GRU becomes num_layers layers, bidirectional ones where it is; nn.RNNCell, nn.LSTMCell and
@@ -38,16 +49,22 @@ def from_torch(source: Any, *, prefix: str | Sequence[str] | None = None, nonlin
     known('nonlinearity', nonlinearity, NONLINEARITIES)
     if prefix is not None:
         state = state_of(source)
-        source = [selected(state, name) for name in ([prefix] if isinstance(prefix, str) else prefix)]
+        source = [
+            selected(state, name) for name in ([prefix] if isinstance(prefix, str) else prefix)
+        ]
     parts: list[Part] = []
     for module in source if isinstance(source, list) else [source]:
         recurrent_before = any(not isinstance(part, dict) for part in parts)
         if getattr(module, 'max_norm', None) is not None:
-            raise InputError(f'an nn.Embedding with max_norm={module.max_norm} is not what is computed here; without it it is taken')
+            raise InputError(
+                f'an nn.Embedding with max_norm={module.max_norm} is not what is computed here; without it it is taken'
+            )
         if type(module).__name__ == 'Dropout':
             continue
         linear = recurrent_before or type(module).__name__ == 'Linear'
-        parts += parts_of(state_of(module), NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)], linear)
+        parts += parts_of(
+            state_of(module), NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)], linear
+        )
     return assembled(parts)
 
 
@@ -73,12 +90,25 @@ def parts_of(state: dict[str, Any], elman: str, linear: bool) -> list[Part]:
     if state.keys() in ({'weight'}, {'weight', 'bias'}) and state['weight'].ndim == 2:
         if not linear and len(state) == 1:
             return [{'table': state['weight']}]
-        return [{'kernel': state['weight'].T, 'bias': state.get('bias', zeros(state['weight'], len(state['weight'])))}]
-    suffixes = sorted({name.removeprefix('weight_ih') for name in state if name.startswith('weight_ih')}, key=place)
-    kernels, biases, projections = (
-        {name + suffix for name in names for suffix in suffixes} for names in (NAMES[:2], NAMES[2:], [PROJECTION])
+        return [
+            {
+                'kernel': state['weight'].T,
+                'bias': state.get('bias', zeros(state['weight'], len(state['weight']))),
+            }
+        ]
+    suffixes = sorted(
+        {name.removeprefix('weight_ih') for name in state if name.startswith('weight_ih')},
+        key=place,
     )
-    if not suffixes or state.keys() - biases not in (kernels, kernels | projections) or state.keys() & biases not in (set(), biases):
+    kernels, biases, projections = (
+        {name + suffix for name in names for suffix in suffixes}
+        for names in (NAMES[:2], NAMES[2:], [PROJECTION])
+    )
+    if (
+        not suffixes
+        or state.keys() - biases not in (kernels, kernels | projections)
+        or state.keys() & biases not in (set(), biases)
+    ):
         raise unknown(state)
     sides = [sides_of(state, suffix, elman) for suffix in suffixes]
     if any(suffix.endswith('_reverse') for suffix in suffixes):
@@ -93,9 +123,18 @@ def place(suffix: str) -> tuple[int, bool]:
 
 def sides_of(state: dict[str, Any], suffix: str, elman: str) -> Sides:
     kernel, recurrent_kernel = (state[name + suffix].T for name in NAMES[:2])
-    bias, recurrent_bias = (state.get(name + suffix, zeros(kernel, kernel.shape[1])) for name in NAMES[2:])
+    bias, recurrent_bias = (
+        state.get(name + suffix, zeros(kernel, kernel.shape[1])) for name in NAMES[2:]
+    )
     if PROJECTION + suffix in state:
-        return Sides('lstm_projected', kernel, recurrent_kernel, bias, recurrent_bias, state[PROJECTION + suffix].T)
+        return Sides(
+            'lstm_projected',
+            kernel,
+            recurrent_kernel,
+            bias,
+            recurrent_bias,
+            state[PROJECTION + suffix].T,
+        )
     kind = told_by_shape(recurrent_kernel, 'weight_hh' + suffix)
     return Sides(elman if kind == 'elman' else kind, kernel, recurrent_kernel, bias, recurrent_bias)
 
@@ -114,17 +153,30 @@ def module_of(part: Part) -> tuple | None:
 def recurrent_state(parts: list[Any]) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for number, part in enumerate(parts):
-        for sides, direction in zip((part,) if isinstance(part, Sides) else part, ('', '_reverse'), strict=False):
-            recurrent_bias = zeros(sides.bias, len(sides.bias)) if sides.recurrent_bias is None else sides.recurrent_bias
+        for sides, direction in zip(
+            (part,) if isinstance(part, Sides) else part, ('', '_reverse'), strict=False
+        ):
+            recurrent_bias = (
+                zeros(sides.bias, len(sides.bias))
+                if sides.recurrent_bias is None
+                else sides.recurrent_bias
+            )
             values = sides.kernel.T, sides.recurrent_kernel.T, sides.bias, recurrent_bias
-            state |= {f'{name}_l{number}{direction}': value for name, value in zip(NAMES, values, strict=True)}
+            state |= {
+                f'{name}_l{number}{direction}': value
+                for name, value in zip(NAMES, values, strict=True)
+            }
             if sides.kind == 'lstm_projected':
                 state[f'{PROJECTION}_l{number}{direction}'] = sides.more.T
     return state
 
 
 def linear_state(part: Any) -> dict[str, Any]:
-    return {'weight': part['table']} if 'table' in part else {'weight': part['kernel'].T, 'bias': part['bias']}
+    return (
+        {'weight': part['table']}
+        if 'table' in part
+        else {'weight': part['kernel'].T, 'bias': part['bias']}
+    )
 
 
 def state_of(source: Any) -> dict[str, Any]:
@@ -148,13 +200,19 @@ def array_of(tensor: Any) -> Any:
 
 def selected(state: dict[str, Any], prefix: str) -> dict[str, Any]:
     start = prefix.removesuffix('.') + '.'
-    part = {name.removeprefix(start): leaf for name, leaf in state.items() if name.startswith(start)}
+    part = {
+        name.removeprefix(start): leaf for name, leaf in state.items() if name.startswith(start)
+    }
     if not part:
-        raise InputError(f'no weight has the prefix {prefix!r}; there are {", ".join(sorted({name.rpartition(".")[0] for name in state}))}')
+        raise InputError(
+            f'no weight has the prefix {prefix!r}; there are {", ".join(sorted({name.rpartition(".")[0] for name in state}))}'
+        )
     return part
 
 
 def unknown(state: dict[str, Any]) -> InputError:
     names = ', '.join([*state][:4]) + (', ...' if len(state) > 4 else '')
     parts = "of a bigger module name its parts in order, as in prefix=['lstm', 'last']"
-    return InputError(f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; {parts}')
+    return InputError(
+        f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; {parts}'
+    )

@@ -1,7 +1,16 @@
 """Cells over time: unroll, the engines behind it, and the layers made of it."""
 
 from rnnlab.recurrence.dropout import dropout_mask
-from rnnlab.recurrence.layer import MERGES, Layer, bidirectional, recurrent
+from rnnlab.recurrence.layers import MERGES, Layer, bidirectional, recurrent
 from rnnlab.recurrence.unroll import ENGINES, engines, unroll
 
-__all__ = ['ENGINES', 'MERGES', 'Layer', 'bidirectional', 'dropout_mask', 'engines', 'recurrent', 'unroll']
+__all__ = [
+    'ENGINES',
+    'MERGES',
+    'Layer',
+    'bidirectional',
+    'dropout_mask',
+    'engines',
+    'recurrent',
+    'unroll',
+]

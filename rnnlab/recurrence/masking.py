@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rnnlab.cells.cell import Carry, Cell, Linear, dropped, take_step
+from rnnlab.cells.base import Carry, Cell, Linear, dropped, take_step
 
 
 class Inputs(NamedTuple):
@@ -21,7 +21,9 @@ class Inputs(NamedTuple):
     valid: Array | None = None  # bool [T, *batch]; None: every step is
     fresh: Array | None = None  # bool [T, *batch]; None: no step is
     cut: Array | None = None  # bool [T]; None: no step is
-    held: dict[str, Array] | None = None  # by field of the carry, [T, *batch, H] or 1 for these: the share of the old one that stays
+    held: dict[str, Array] | None = (
+        None  # by field of the carry, [T, *batch, H] or 1 for these: the share of the old one that stays
+    )
 
 
 class Masked(NamedTuple):
@@ -46,7 +48,9 @@ def within(time_steps: int, lengths: Array) -> Array:
     return time < jnp.expand_dims(lengths, 0)
 
 
-def masks(time_steps: int, lengths: Array | None, reset: Array | None, reverse: bool) -> tuple[Array | None, Array | None]:
+def masks(
+    time_steps: int, lengths: Array | None, reset: Array | None, reverse: bool
+) -> tuple[Array | None, Array | None]:
     """(valid, fresh), each bool [T, *batch] or None, from per-sequence lengths and the flags of where sequences begin."""
     valid = None if lengths is None else within(time_steps, lengths)
     if reset is None:
@@ -61,7 +65,9 @@ def cuts(time_steps: int, bptt: int | None, reverse: bool) -> Array | None:
     """bool [T]: the steps, every bptt-th, whose carry comes from beyond a cut; None where there are none."""
     if bptt is None or bptt >= time_steps:
         return None
-    before = jnp.arange(time_steps) + (1 if reverse else 0)  # the boundary that is crossed to get there
+    before = jnp.arange(time_steps) + (
+        1 if reverse else 0
+    )  # the boundary that is crossed to get there
     return (before % bptt == 0) & (before > 0) & (before < time_steps)
 
 
@@ -102,7 +108,10 @@ def masked(cell: Cell) -> Masked:
         """Zoneout. The output is then that of the new carry, where it is h or can be read from it."""
         if inputs.held is None:
             return after, y
-        fields = {name: mix(share, getattr(before, name), getattr(after, name)) for name, share in inputs.held.items()}
+        fields = {
+            name: mix(share, getattr(before, name), getattr(after, name))
+            for name, share in inputs.held.items()
+        }
         mixed = after._replace(**fields)
         return mixed, mixed.h if y is after.h else read(mixed.h) if read else y
 
@@ -110,7 +119,9 @@ def masked(cell: Cell) -> Masked:
         params, noise = pair
         carry, x = enter(params, carry, inputs)
         read = (lambda h: cell.form.read(params, h, x)) if isinstance(cell.form, Linear) else None
-        return leave(inputs, carry, *hold(inputs, carry, *take_step(cell, params, carry, x, noise), read))
+        return leave(
+            inputs, carry, *hold(inputs, carry, *take_step(cell, params, carry, x, noise), read)
+        )
 
     def affine(pair, carry, inputs):
         params, noise = pair

@@ -8,15 +8,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnlab.cells.cell import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
+from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
 from rnnlab.errors import InputError, first_line, known, positive
-from rnnlab.recurrence.gated import gated
-from rnnlab.recurrence.linear import associative, linear
+from rnnlab.recurrence.engines.gated import gated
+from rnnlab.recurrence.engines.linear import associative, linear
+from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.engines.scan import scan
 from rnnlab.recurrence.masking import Inputs, cuts, holding, masked, masks, within, zeroed
-from rnnlab.recurrence.parts import in_parts
-from rnnlab.recurrence.scan import scan
 
-ENGINES: dict[str, Callable] = {'scan': scan, 'gated': gated, 'linear': linear, 'associative': associative}
+ENGINES: dict[str, Callable] = {
+    'scan': scan,
+    'gated': gated,
+    'linear': linear,
+    'associative': associative,
+}
 
 
 def engines(cell: Cell) -> list[str]:
@@ -27,7 +32,11 @@ def engines(cell: Cell) -> list[str]:
         # Milliseconds of a gradient of the recurrence alone, (T, B, H), a step after another and associative, two cores: 4.5 and 55
         # (256, 32, 128), 172 and 577 (4096, 32, 128), 34 and 109 (65536, 1, 64). An accelerator waits for every step: not measured.
         # A scan with the products inside takes from 0.7 (an LRU, two inputs, T = 200) to 4 times as long (T = 16384, batch of 1).
-        return ['linear', 'associative', 'scan'] if jax.default_backend() == 'cpu' else ['associative', 'linear', 'scan']
+        return (
+            ['linear', 'associative', 'scan']
+            if jax.default_backend() == 'cpu'
+            else ['associative', 'linear', 'scan']
+        )
     return ['scan']
 
 
@@ -91,15 +100,21 @@ def unroll(
     if lengths is not None:
         lengths = jnp.asarray(lengths)
         if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
-            raise InputError(f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}')
+            raise InputError(
+                f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}'
+            )
         if not isinstance(lengths, jax.core.Tracer) and lengths.size:
             given = np.asarray(lengths)  # whose extremes no trace around takes part in
             if not 0 <= given.min() <= given.max() <= time_steps:
-                raise InputError(f'lengths go from 0 to the {time_steps} steps of xs, not from {given.min()} to {given.max()}')
+                raise InputError(
+                    f'lengths go from 0 to the {time_steps} steps of xs, not from {given.min()} to {given.max()}'
+                )
     if reset is not None:
         reset = jnp.asarray(reset)
         if reset.shape != xs.shape[:-1] or reset.dtype != bool:
-            raise InputError(f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}')
+            raise InputError(
+                f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}'
+            )
     try:
         fresh = cell.carry(params, tuple(batch))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -107,35 +122,70 @@ def unroll(
     if carry is None:
         carry = fresh
     elif jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, fresh):
-        raise InputError(f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}')
+        raise InputError(
+            f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}'
+        )
 
     if isinstance(cell.form, Chain):
-        if noise is not None and (not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)):
-            raise InputError(f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
-        options = {'lengths': lengths, 'reset': reset, 'reverse': reverse, 'bptt': bptt, 'remat': remat, 'engine': engine}
-        if zoneout is not None and (not isinstance(zoneout, tuple) or len(zoneout) != len(cell.form.cells)):
-            raise InputError(f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells')
+        if noise is not None and (
+            not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)
+        ):
+            raise InputError(
+                f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells'
+            )
+        options = {
+            'lengths': lengths,
+            'reset': reset,
+            'reverse': reverse,
+            'bptt': bptt,
+            'remat': remat,
+            'engine': engine,
+        }
+        if zoneout is not None and (
+            not isinstance(zoneout, tuple) or len(zoneout) != len(cell.form.cells)
+        ):
+            raise InputError(
+                f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells'
+            )
         return climb(cell.form, params, xs, carry, noise, zoneout, last, options)
     if noise is not None and not takes_noise(cell):
-        raise InputError('noise multiplies what recurrent products read, and the step of this cell takes none: leave it out')
+        raise InputError(
+            'noise multiplies what recurrent products read, and the step of this cell takes none: leave it out'
+        )
     if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
-        raise InputError(f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}')
+        raise InputError(
+            f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}'
+        )
 
     try:
-        y = jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), noise)
+        y = jax.eval_shape(
+            lambda *at: take_step(cell, *at)[1],
+            params,
+            carry,
+            jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype),
+            noise,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise unfit(cell, params, xs, error) from error
 
-    held = None if not zoneout else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
+    held = (
+        None
+        if not zoneout
+        else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
+    )
 
     possible = engines(cell)
     engine = engine or (possible[0] if time_steps else 'scan')
     known('engine', engine, ENGINES)
     if engine not in possible:
-        raise InputError(f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}')
+        raise InputError(
+            f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}'
+        )
     if engine == 'gated':
         params = cell.form.ready(params, xs.shape[-1])
-    inputs = Inputs(xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse), held)
+    inputs = Inputs(
+        xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse), held
+    )
     state, over_time = carry, masked(cell)
     at_once = last and engine in ('linear', 'associative')
     if at_once:  # only the last h is read
@@ -162,23 +212,38 @@ def unfit(cell: Cell, params: Any, xs: Array, error: Exception) -> InputError:
 
     def by_name(tree):
         leaves = jax.tree_util.tree_leaves_with_path(tree)
-        return {jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)] for path, leaf in leaves}
+        return {
+            jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)]
+            for path, leaf in leaves
+        }
 
-    wanted = by_name(jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0)))
+    wanted = by_name(
+        jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0))
+    )
     if wanted == by_name(params):
-        return InputError(f'the cell takes no step over xs {xs.dtype} {list(xs.shape)}: {first_line(error)}')
-    return InputError(f'for xs {list(xs.shape)} the params of this cell should be {wanted}, and not {by_name(params)}')
+        return InputError(
+            f'the cell takes no step over xs {xs.dtype} {list(xs.shape)}: {first_line(error)}'
+        )
+    return InputError(
+        f'for xs {list(xs.shape)} the params of this cell should be {wanted}, and not {by_name(params)}'
+    )
 
 
 def shares(field: str, value: Any, carry: Carry, xs: Array) -> Array:
     """The shares of zoneout for a field of the carry, with an axis of time; a number counts for all."""
     if field not in carry._fields:
-        raise InputError(f'zoneout names {field!r}, but the carry of this cell has {", ".join(carry._fields)}')
+        raise InputError(
+            f'zoneout names {field!r}, but the carry of this cell has {", ".join(carry._fields)}'
+        )
     if field != 'h' and 'm' in carry._fields:
-        raise InputError(f'zoneout of {field} is not possible: {", ".join(carry._fields)} hang together, only h can stay by itself')
+        raise InputError(
+            f'zoneout of {field} is not possible: {", ".join(carry._fields)} hang together, only h can stay by itself'
+        )
     value, wanted = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
     if value.ndim and list(value.shape) != wanted:
-        raise InputError(f'zoneout of {field} must be a number or an array {wanted}, not {list(value.shape)}')
+        raise InputError(
+            f'zoneout of {field} must be a number or an array {wanted}, not {list(value.shape)}'
+        )
     return value if value.ndim else jnp.broadcast_to(value, (len(xs), *[1] * (xs.ndim - 1)))
 
 
@@ -190,7 +255,9 @@ def climb(form: Chain, params, xs, carries, noise, zoneout, last: bool, options:
     """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
     after = []
     nothing = [None] * len(form.cells)
-    for cell, p, before, part, held in zip(form.cells, params, carries, noise or nothing, zoneout or nothing, strict=True):
+    for cell, p, before, part, held in zip(
+        form.cells, params, carries, noise or nothing, zoneout or nothing, strict=True
+    ):
         new, ys = unroll(cell, p, xs, before, noise=part, zoneout=held, **options)
         after.append(new)
         xs = form.join(xs, ys)

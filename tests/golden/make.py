@@ -1,4 +1,4 @@
-"""Writes torch.npz and keras.npz beside this file: what experiments.counterparts and experiments.trajectories give with them, in float64.
+"""Writes torch.npz and keras.npz beside this file: what experiments.parity.harness and experiments.parity.optimizers give with them, in float64.
 
     KERAS_BACKEND=jax python -m tests.golden.make         # with the extra `peers`
 
@@ -13,9 +13,9 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.counterparts import Image, point
-from experiments.libraries import PEERS
-from experiments.trajectories import PATHS, SETTINGS
+from experiments.parity.harness import Image, point
+from experiments.parity.libraries import PEERS
+from experiments.parity.optimizers import PATHS, SETTINGS
 
 IMAGES: dict[str, Image] = {'conv_lstm': (6,)}
 CASES = {
@@ -33,14 +33,23 @@ def arrays(library: str, name: str):
     results['after'] = results.pop('carry')
     kept = {'weights': weights, 'carry': carries} | results
     yield from {'shapes': shapes, 'xs': xs, 'lengths': peer.lengths}.items()
-    yield from ((what, value if what in ('outputs', 'd inputs') else ravel_pytree(value)[0]) for what, value in kept.items())
+    yield from (
+        (what, value if what in ('outputs', 'd inputs') else ravel_pytree(value)[0])
+        for what, value in kept.items()
+    )
 
 
 def main():
     jax.config.update('jax_enable_x64', True)
     for library, names in CASES.items():
-        kept = {f'{name}.{what}': np.asarray(value) for name in names for what, value in arrays(library, name)}
-        kept |= {f'{optimizer}.parameters': PATHS[library][1](optimizer)[9::10] for optimizer in SETTINGS}
+        kept = {
+            f'{name}.{what}': np.asarray(value)
+            for name in names
+            for what, value in arrays(library, name)
+        }
+        kept |= {
+            f'{optimizer}.parameters': PATHS[library][1](optimizer)[9::10] for optimizer in SETTINGS
+        }
         np.savez_compressed(Path(__file__).parent / f'{library}.npz', **kept)
 
 

@@ -1,0 +1,22 @@
+"""Pictures of runs, cells, sweeps and the benchmark; matplotlib is imported when one is drawn."""
+
+from rnnlab.results.plots.benchmark import bench, length
+from rnnlab.results.plots.cell import gates, reach
+from rnnlab.results.plots.run import COLOURS, compare, curves, forecast
+from rnnlab.results.plots.style import CYCLE
+from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
+
+__all__ = [
+    'COLOURS',
+    'CYCLE',
+    'bench',
+    'compare',
+    'curves',
+    'forecast',
+    'gates',
+    'length',
+    'reach',
+    'sweep_axes',
+    'sweep_curves',
+    'sweep_map',
+]

@@ -1,0 +1,65 @@
+"""Pictures of a cell: its gates over time, how far gradients reach."""
+
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from rnnlab.results.plots.style import CYCLE
+
+
+def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
+    """Every gate and carry [T, H] as a picture of units against time, all on one scale around 0."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    figure = Figure(figsize=(9, 0.9 + 1.25 * len(values)), layout='constrained')
+    figure.suptitle(title, fontsize=11)
+    panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
+    limit = max(float(np.max(np.abs(value))) for value in values.values()) or 1.0
+    for axes, (name, value) in zip(panels, values.items(), strict=True):
+        image = axes.imshow(
+            value.T, aspect='auto', cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest'
+        )
+        axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=12)
+        for axis, size in ((axes.xaxis, len(value)), (axes.yaxis, value.shape[1])):
+            axis.set_major_locator(
+                FixedLocator(range(size)) if size <= 8 else MaxNLocator(8, integer=True)
+            )
+    panels[-1].set_xlabel('time step (rows: units)')
+    figure.colorbar(image, ax=list(panels), shrink=0.6, label='value')
+    figure.savefig(path, dpi=150)
+
+
+def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> None:
+    """For each cell, by its label, the norms [T, B] by lag of gradient_reach: the geometric mean over sequences, a line for each carry."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for (cell, fields), colour in zip(norms.items(), cycle(CYCLE), strict=False):
+        for field, values in fields.items():
+            mean = np.exp(
+                np.mean(np.log(np.maximum(np.asarray(values, np.float64), 1e-30)), axis=1)
+            )
+            lags = np.arange(len(mean))
+            shown = mean > 1e-12
+            axes.plot(
+                lags[shown],
+                mean[shown],
+                color=colour,
+                linestyle='-' if field == 'h' else '--',
+                label=f'{cell}, {field}',
+            )
+    axes.set(
+        xlabel=r'lag  $T - t$  (time steps)',
+        ylabel=r'spectral norm of  $\partial h_T\,/\,\partial s_t$,  s = h or c',
+        yscale='log',
+        ylim=(1e-12, None),
+        title=title,
+    )
+    axes.title.set_fontsize(11)
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,180 @@
+"""A sweep is one program: a run over lanes, each with settings and a key of its own, shared out over devices."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rnnlab.data import Split
+from rnnlab.models import Model
+from rnnlab.training.batches import Batch, Batches
+from rnnlab.training.losses import Loss
+from rnnlab.training.optim import Hyper
+from rnnlab.training.train import Run, TrainState, everywhere, sums
+
+WHOLE: Any = PartitionSpec()
+PART: Any = PartitionSpec('lane')
+
+
+def lanes_per_wave(trials: int, most: int, devices: int) -> int:
+    """The lanes of each wave: for as few waves as `most` lanes allow, as few as these need, and the same on each device."""
+    devices = min(devices, most, trials)
+    waves = -(-trials // (most // devices * devices))
+    return -(-trials // (waves * devices)) * devices
+
+
+def lane_mesh(lanes: int, devices: Sequence[Any]) -> Mesh:
+    """The most of these devices that take as many lanes each."""
+    number = max(n for n in range(1, len(devices) + 1) if lanes % n == 0)
+    return jax.make_mesh(
+        (number,), ('lane',), axis_types=(AxisType.Auto,), devices=devices[:number]
+    )
+
+
+def stacked(hypers: Sequence[Hyper], keys: Sequence[Array]) -> tuple[Hyper, Array]:
+    """The settings and keys of lanes, an entry a lane. What is None must be so in all of them."""
+    return jax.tree.map(lambda *values: jnp.asarray(values, float), *hypers), jnp.stack(keys)
+
+
+def in_turn(function: Callable) -> Callable:
+    """As jax.vmap, but one lane after the other, so that each computes as a run alone does."""
+    return lambda *args: jax.lax.map(lambda lane: function(*lane), args)
+
+
+def each_on(device: Any) -> Callable:
+    """How lanes of one device are run best: on a core in turn, where each stays in the cache; an accelerator takes all at once."""
+    return in_turn if device.platform == 'cpu' else jax.vmap
+
+
+def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
+    """That run for many settings and keys at once (see `stacked`): a TrainState with an entry a lane, but for `step`.
+
+    A lane is the run that its settings and key give alone. One whose loss or gradient is not finite stays as it was before.
+    `each` is jax.vmap or in_turn; None takes what suits the device.
+    """
+    each = each or each_on(mesh.devices.flat[0])
+    lanes = TrainState(
+        step=WHOLE, taken=PART, params=PART, opt_state=PART, totals=PART, carry=PART
+    )  # they share the step
+
+    def start(hypers: Hyper, keys: Array) -> TrainState:
+        states = each(lambda hyper, key: run.start(hyper, key).replace(step=None))(hypers, keys)
+        return states.replace(step=jnp.int32(0))
+
+    def advance(
+        hypers: Hyper, keys: Array, data: Split, states: TrainState, steps: int
+    ) -> TrainState:
+        def lane(hyper, key, state):
+            return run.advance(hyper, key, data, state.replace(step=states.step), steps).replace(
+                step=None
+            )
+
+        after = each(lane)(hypers, keys, states.replace(step=None))
+        return after.replace(step=states.step + jnp.asarray(steps, jnp.int32))
+
+    return Run(
+        jax.jit(shared_out(start, mesh, (PART, PART), lanes)),
+        jax.jit(
+            shared_out(advance, mesh, (PART, PART, WHOLE, lanes, WHOLE), lanes), donate_argnums=3
+        ),
+    )
+
+
+def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
+    """The `program` of make_evaluate for params with an entry a lane; loss and accuracy have one too."""
+    each = each or each_on(mesh.devices.flat[0])
+
+    def program(totals: Callable) -> Callable:
+        def of_lanes(params, *rest):
+            return each(lambda params: totals(params, *rest))(params)
+
+        return jax.jit(shared_out(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
+
+    return program
+
+
+def shared_out(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+    # Each device runs the lanes that it has, and none waits for another.
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    )
+
+
+def placed(state: TrainState, mesh: Mesh) -> TrainState:
+    """A state of lanes, with each lane on its device."""
+    part = jax.device_put(state.replace(step=None), NamedSharding(mesh, PART))
+    return part.replace(step=jax.device_put(state.step, everywhere(mesh)))
+
+
+def one_lane(tree: Any, lane: int) -> Any:
+    """The entries of one lane on the host, and the step, which lanes share."""
+    return jax.tree.map(lambda leaf: np.array(leaf[lane] if leaf.ndim else leaf), tree)
+
+
+@jax.jit
+def better(best: Any, new: Any, improved: Array) -> Any:
+    """In each lane the entry of `new` where that is an improvement."""
+    return jax.tree.map(
+        lambda old, leaf: jnp.where(
+            jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old
+        ),
+        best,
+        new,
+    )
+
+
+def lane_bytes(
+    run: Run,
+    model: Model,
+    loss: Loss,
+    hyper: Hyper,
+    data: Split | None,
+    batches: Batches,
+    each: Callable,
+) -> tuple[int, int]:
+    """(what each lane adds on its device, what its lanes share) in bytes, about, without compiling anything.
+
+    Parameters and optimizer state count twice, before and after a step. While a lane runs it has gradients and updates too, and
+    twice what the gradient of a batch keeps of the forward pass, for what flows back; lanes that run in turn share that.
+    """
+    key = jax.eval_shape(jax.random.key, 0)
+    state = jax.eval_shape(run.start, hyper, key)
+    keys = jax.eval_shape(lambda key: jax.random.split(key, batches.size), key)
+    longest = sums(model, loss, batches)[-1]
+
+    def forward(params, carry, data, keys):
+        batch = Batch(jnp.zeros(batches.size, jnp.int32), None, keys)
+        return jax.vjp(
+            lambda params: longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss'], params
+        )[1]
+
+    kept, working = (
+        2 * size(state),
+        2 * size(state.params)
+        + 2 * size(jax.eval_shape(forward, state.params, state.carry, data, keys)),
+    )
+    return (kept, working) if each is in_turn else (kept + working, 0)
+
+
+def size(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def device_memory(device: Any) -> int:
+    """Bytes that programs may use on a device; of a CPU what the machine, or the process's control group, has for all of them."""
+    if stats := device.memory_stats():
+        return stats['bytes_limit']
+    limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
+    groups = Path('/proc/self/cgroup')
+    own = groups.read_text().rpartition('::')[2].strip().lstrip('/') if groups.exists() else ''
+    for folder in (Path('/sys/fs/cgroup', own), *Path('/sys/fs/cgroup', own).parents):
+        limit = folder / 'memory.max'
+        if limit.exists() and (text := limit.read_text().strip()).isdecimal():
+            limits.append(int(text))
+    return min(limits)
