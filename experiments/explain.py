@@ -22,7 +22,7 @@ from experiments.runner.cli import FLAGS
 from experiments.runner.console import console
 from rnnlab.analysis.describe import count, owners, spans
 from rnnlab.analysis.diagnostics import gradient_reach, trace
-from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference, takes_noise
+from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference
 from rnnlab.errors import InputError
 from rnnlab.recurrence import engines
 from rnnlab.results import plots
@@ -75,7 +75,7 @@ def main() -> None:
     first, *others = engines(cell)
     also = f'; {", ".join(others)} can run it too' if others else ''
     console.print(
-        f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if takes_noise(cell) else "no, its step takes no noise"}.'
+        f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if cell.takes_mask else "no, its step takes no mask"}.'
     )
     console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, gates, ys)}')
     console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")

@@ -24,7 +24,7 @@ class Cell(nn.RNNCellBase):
 
     It has one parameter, 'cell', whose value is the whole tree that `cell.init` gives (a stack's is a tuple, which linen takes as a
     value but not as a scope): `unroll(cell, variables['params']['cell']['cell'], xs)` with what an RNN has drawn, and back.
-    There is no dropout: linen's RNN hands a cell no noise.
+    There is no dropout: linen's RNN hands a cell no mask.
 
     Lift flax.linen.RNN over it, not the cell, with nn.vmap where each lane has parameters of its own.
     """

@@ -22,7 +22,7 @@ class Cell(nnx.RNNCellBase):
     """A cell of rnnlab, stacks included, as nnx's cells are: for flax.nnx.RNN, Bidirectional and scan.
 
     `params` is the tree that `cell.init` gives, with an nnx.Param for each array: `unroll(cell, module.parameters(), xs)`, and back
-    with `module.params = jax.tree.map(nnx.Param, params)`. There is no dropout: nnx's RNN hands a cell no noise.
+    with `module.params = jax.tree.map(nnx.Param, params)`. There is no dropout: nnx's RNN hands a cell no mask.
     """
 
     def __init__(

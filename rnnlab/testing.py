@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from rnnlab.analysis.describe import owners
-from rnnlab.cells.base import Carry, Cell, Chain, Params, take_step, takes_noise
+from rnnlab.cells.base import Carry, Cell, Chain, Params, take_step
 from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
 from rnnlab.recurrence.dropout import recurrent_noise
@@ -148,7 +148,7 @@ def make_case(cell: Cell) -> Case:
     for x in rng.standard_normal((3, B, D)):
         carry, y = step(params, carry, jnp.asarray(x))
     noise = None
-    if takes_noise(cell):
+    if cell.takes_mask:
         noise = jax.tree.map(
             lambda leaf: 1 + normal(leaf, 0.3),
             recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5),

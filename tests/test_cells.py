@@ -86,7 +86,7 @@ def test_residual_passes_no_padding_on():
     close(ys[3:, 1], jnp.zeros((T - 3, D)))
 
 
-def test_a_cell_written_without_noise_unrolls_and_stacks():
+def test_a_cell_written_without_a_mask_unrolls_and_stacks():
     made = lstm(H)
     own = Cell(made.init, made.carry, lambda params, carry, x: made.step(params, carry, x))
     params, xs, carry = case(made)

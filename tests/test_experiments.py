@@ -94,8 +94,10 @@ def readme(section):
 
 NARROW = """
 
+from dataclasses import replace
+
 def narrow(hidden_size):
-    return mycell(hidden_size)._replace(step=lambda params, carry, x: (Hidden(carry.h[..., :1]), carry.h))
+    return replace(mycell(hidden_size), step=lambda params, carry, x: (Hidden(carry.h[..., :1]), carry.h))
 """
 
 

@@ -1,5 +1,7 @@
 """Every cell of the registry keeps every law; a cell that breaks one is told which."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -37,7 +39,7 @@ def leaky(*, step=None, **other):
             )
             return Hidden(h), h
 
-        return Cell(init, carry, step or right)._replace(**other)
+        return replace(Cell(init, carry, step or right), **other)
 
     return make
 
@@ -76,7 +78,7 @@ def wrong_form(hidden_size):
         (),
         None,
     )
-    return good._replace(form=other.form)
+    return replace(good, form=other.form)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.cells import CELLS, Linear, gru, lstm, residual, stack, takes_noise, trainable_carry
+from rnnlab.cells import CELLS, Linear, gru, lstm, residual, stack, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, engines, recurrent, unroll
 from rnnlab.recurrence.dropout import fold, recurrent_noise
@@ -56,7 +56,7 @@ def real_leaves(tree):
 def noise(name, seed=3):
     """What the recurrent products are to be multiplied by, for a batch of B."""
     cell, params, _, _ = case(name)
-    if not takes_noise(cell):
+    if not cell.takes_mask:
         return None
     return jax.tree.map(
         lambda h: noisy(jnp.ones_like(h), seed),
@@ -135,7 +135,7 @@ def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine,
 
 
 @pytest.mark.parametrize('name', ['mingru', 'sru'])
-def test_a_cell_without_recurrent_products_takes_no_noise(name):
+def test_a_cell_without_recurrent_products_takes_no_mask(name):
     cell, params, xs, _ = case(name)
     with pytest.raises(InputError, match='takes none'):
         unroll(cell, params, xs, noise=jnp.ones((B, H)))

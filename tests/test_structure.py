@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rnnlab.cells import CELLS, takes_noise
+from rnnlab.cells import CELLS
 from rnnlab.recurrence import engines
 
 ROOT = Path(__file__).parent.parent
@@ -116,14 +116,14 @@ def test_the_readme_says_which_engine_serves_each_cell():
         re.MULTILINE,
     )
     assert [name for name, *_ in rows] == [*CELLS]
-    for name, gates, carry, engine, noise in rows:
+    for name, gates, carry, engine, mask in rows:
         cell = CELLS[name](4)
         fields = jax.eval_shape(
             lambda cell=cell: cell.carry(cell.init(jax.random.key(0), 3), ())
         )._fields
-        assert (carry, engine, noise == 'yes') == (
+        assert (carry, engine, mask == 'yes') == (
             ', '.join(fields),
             engines(cell)[0],
-            takes_noise(cell),
+            cell.takes_mask,
         )
         assert name == 'rhn' or gates == (', '.join(cell.gates) or '-')

@@ -7,7 +7,7 @@ import jax
 
 from experiments.runner.cli import FLAGS, set_defaults
 from rnnlab import testing as laws
-from rnnlab.cells import CELLS, Cell, find, takes_noise, trainable_carry
+from rnnlab.cells import CELLS, Cell, find, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.recurrence import Layer, bidirectional, recurrent
@@ -84,9 +84,9 @@ def layers(hyper: Hyper) -> list[Layer]:
         own, both = cell(hyper), 'bidirectional' in FLAGS and FLAGS.bidirectional
         if FLAGS.trainable_carry:
             own = trainable_carry(own)
-        if FLAGS.recurrent_dropout is not None and not takes_noise(own):
+        if FLAGS.recurrent_dropout is not None and not own.takes_mask:
             raise InputError(
-                f'--recurrent_dropout goes with a cell whose step takes noise for its recurrent products, not {FLAGS.cell}'
+                f'--recurrent_dropout goes with a cell with recurrent products that a mask can multiply, not {FLAGS.cell}'
             )
         fields = (
             jax.eval_shape(partial(start, own))._fields

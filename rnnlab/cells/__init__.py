@@ -3,20 +3,8 @@
 import importlib
 from collections.abc import Callable
 
-from rnnlab.cells.base import (
-    Cell,
-    Chain,
-    Gated,
-    Hidden,
-    Linear,
-    gated,
-    linear,
-    plain,
-    residual,
-    stack,
-    takes_noise,
-    trainable_carry,
-)
+from rnnlab.cells.base import Cell, Chain, Gated, Hidden, Linear, gated, linear, plain
+from rnnlab.cells.combine import residual, stack, trainable_carry
 from rnnlab.cells.conv_lstm import conv_lstm
 from rnnlab.cells.elman import elman, irnn
 from rnnlab.cells.gru import gru, gru_chung, gru_layer_norm, gru_reset_before
@@ -96,5 +84,5 @@ __all__ = [
     'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'find', 'gated', 'gru', 'gru_chung',
     'gru_layer_norm', 'gru_reset_before', 'indrnn', 'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm',
     'lstm_peephole', 'lstm_projected', 'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru',
-    'stack', 'takes_noise', 'trainable_carry', 'ugrnn',
+    'stack', 'trainable_carry', 'ugrnn',
 ]  # fmt: skip

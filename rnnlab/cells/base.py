@@ -4,8 +4,8 @@ Letters in shapes: T time steps, B batch, D inputs, H hidden size, N columns of 
 none included.
 """
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -20,17 +20,24 @@ Params = Any
 Carry = Any
 
 
-class Cell(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Cell:
     """A recurrent cell; hyperparameters are closed over, everything learned is in params.
 
     init: (key, D, dtype=float) -> params.
-    carry: (params, batch_shape) -> the carry that a sequence starts from, a NamedTuple of arrays [*batch_shape, H], of some
+    carry: (params, batch_shape) -> the initial carry of a sequence, a NamedTuple of arrays [*batch_shape, H], of some
         cells of other widths; one of its fields is h.
-    step: (params, carry, x [..., D], noise=None) -> (carry, y [..., H]): the definition of the cell. The noise, an array
+    step: (params, carry, x [..., D], mask=None) -> (carry, y [..., H]): the definition of the cell. The mask, an array
         [..., H] (a tuple of them for a Chain), multiplies what the recurrent products read of the carry: recurrent dropout.
     gates: their names, in the order of the columns of its kernels.
-    values: (params, carry, x) -> what each gate is in that step, arrays [..., H] in the order of `gates`; None: not shown.
-    form: a faster equal of step for an engine (Gated, Linear) or the parts that it is made of (Chain); None for a plain cell.
+    values: (params, carry, x) -> the gates' values in that step, arrays [..., H] in the order of `gates`; None: not shown.
+    form: a faster equal of step for an engine (Gated, Linear) or the cells of a Chain; None for a plain cell.
+    takes_mask: whether step has the argument mask; without it a cell has no recurrent dropout.
+    zoneout: the fields of the carry that zoneout supports.
+
+    Set by the function that makes the cell, empty for a cell without one:
+    name: its name, such as 'lstm'.
+    hyperparameters: what it was called with, defaults included.
     """
 
     init: Callable[..., Params]
@@ -39,19 +46,25 @@ class Cell(NamedTuple):
     gates: tuple[str, ...] = ()
     values: Callable[[Params, Carry, Array], tuple[Array, ...]] | None = None
     form: Any = None
+    _: KW_ONLY
+    takes_mask: bool = False
+    zoneout: tuple[str, ...] = ('h',)
+    layout: Mapping[str, Any] | None = None
+    name: str = field(default='', init=False)
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict, init=False)
 
 
 class Gated(NamedTuple):
     """One affine map of input and carry, then elementwise work: what the engine with its own gradient takes.
 
     affine: (params, carry, x) -> z, an array [..., N] or a tuple of such.
-    pointwise: (params, carry, z) -> (carry, y, values of the gates); may use params and mix features, never the batch.
-    ready: (params, D) -> the params as affine and pointwise take them as well, made once for all steps.
+    elementwise: (params, carry, z) -> (carry, y, values of the gates); may use params and mix features, never the batch.
+    prepare: (params, D) -> the params as affine and elementwise take them as well, made once for all steps.
     """
 
     affine: Callable[[Params, Carry, Array], Any]
-    pointwise: Callable[[Params, Carry, Any], tuple[Carry, Array, tuple[Array, ...]]]
-    ready: Callable[[Params, int], Params] = lambda params, inputs: params
+    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, tuple[Array, ...]]]
+    prepare: Callable[[Params, int], Params] = lambda params, inputs: params
 
 
 class Linear(NamedTuple):
@@ -123,62 +136,58 @@ def named(z: Any) -> Any:
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
 
 
-def dropped(carry: Carry, noise: Array | None) -> Carry:
-    """The carry as the recurrent products read it: h times the noise, where there is one."""
+def dropped(carry: Carry, mask: Array | None) -> Carry:
+    """The carry as the recurrent products read it: h times the mask, where there is one."""
     return (
-        carry
-        if noise is None
-        else carry._replace(h=carry.h * jnp.broadcast_to(noise, carry.h.shape))
+        carry if mask is None else carry._replace(h=carry.h * jnp.broadcast_to(mask, carry.h.shape))
     )
 
 
-def takes_noise(cell: Cell) -> bool:
-    """Whether the step has recurrent products that noise can multiply; of a chain, that of all its cells."""
-    if isinstance(cell.form, Chain):
-        return all(map(takes_noise, cell.form.cells))
-    return 'noise' in inspect.signature(cell.step).parameters
+def take_step(cell: Cell, params: Params, carry: Carry, x: Array, mask: Any) -> tuple[Carry, Array]:
+    """The cell's step; without mask it is not named, so that a cell written without it runs too."""
+    return cell.step(params, carry, x) if mask is None else cell.step(params, carry, x, mask)
 
 
-def take_step(
-    cell: Cell, params: Params, carry: Carry, x: Array, noise: Any
-) -> tuple[Carry, Array]:
-    """The cell's step; without noise it is not named, so that a cell written without it runs too."""
-    return cell.step(params, carry, x) if noise is None else cell.step(params, carry, x, noise)
+def plain(init, carry, whole, gates, form=None, takes_mask=True, zoneout=('h',)) -> Cell:
+    """A cell from one function (params, carry, x, mask=None) -> (carry, y, values of the gates)."""
 
-
-def plain(init, carry, whole, gates, form=None) -> Cell:
-    """A cell from one function (params, carry, x, noise=None) -> (carry, y, values of the gates)."""
-
-    def step(params, carry, x, noise=None):
-        carry, y, _ = whole(params, carry, x, noise)
+    def step(params, carry, x, mask=None):
+        carry, y, _ = whole(params, carry, x, mask)
         return carry, y
 
     def values(params, carry, x):
         return whole(params, carry, x)[2]
 
-    return Cell(init, carry, step, gates, values, form)
-
-
-def gated(init, carry, affine, pointwise, gates, ready=None, takes_noise=True) -> Cell:
-    """A cell of one affine map and elementwise work; the step follows from the two. Without recurrent products it takes no noise.
-
-    init and carry as in Cell, affine, pointwise and ready as in Gated; gates names what pointwise gives last.
-    """
-
-    def whole(params, carry, x, noise=None):
-        return pointwise(params, carry, named(affine(params, dropped(carry, noise), x)))
-
-    form = Gated(affine, pointwise) if ready is None else Gated(affine, pointwise, ready)
-    cell = plain(init, carry, whole, gates, form)
-    return (
-        cell
-        if takes_noise
-        else cell._replace(step=lambda params, carry, x: whole(params, carry, x)[:2])
+    return Cell(
+        init,
+        carry,
+        step if takes_mask else lambda params, carry, x: step(params, carry, x),
+        gates,
+        values,
+        form,
+        takes_mask=takes_mask,
+        zoneout=zoneout,
     )
 
 
+def gated(
+    init, carry, affine, elementwise, gates, prepare=None, takes_mask=True, zoneout=('h',)
+) -> Cell:
+    """A cell of one affine map and elementwise work; the step follows from the two.
+
+    init and carry as in Cell, affine, elementwise and prepare as in Gated; gates names what elementwise gives last. Without recurrent
+    products it takes no mask.
+    """
+
+    def whole(params, carry, x, mask=None):
+        return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
+
+    form = Gated(affine, elementwise) if prepare is None else Gated(affine, elementwise, prepare)
+    return plain(init, carry, whole, gates, form, takes_mask, zoneout)
+
+
 def linear(init, carry, drive, read, gates) -> Cell:
-    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no noise.
+    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no mask.
 
     init and carry (Hidden) as in Cell, drive and read as in Linear; gates names what drive gives last.
     """
@@ -200,80 +209,3 @@ def output(cell: Cell, params: Params, inputs: int) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(
         lambda params, x: cell.step(params, cell.carry(params, ()), x)[1], params, x
     )
-
-
-def stack(*cells: Cell) -> Cell:
-    """Cells one above the other, again a cell; its params and its carry are tuples with one entry a cell."""
-    return chain(cells, lambda x, y: y)
-
-
-def residual(cell: Cell) -> Cell:
-    """x + y of a cell whose outputs are as many as its inputs, again a cell.
-
-    Raises InputError at init when they are not.
-    """
-
-    def join(x, y):
-        if x.shape[-1] != y.shape[-1]:
-            raise InputError(
-                f'residual adds outputs to inputs, but there are {y.shape[-1]} outputs and {x.shape[-1]} inputs; '
-                f'choose a hidden size of {x.shape[-1]}'
-            )
-        return x + y
-
-    return chain((cell,), join)
-
-
-def trainable_carry(cell: Cell) -> Cell:
-    """The cell, or each one of a stack, with a learned start of the carry: params has initial_h [H] and so on for every field besides, of a
-    complex one both parts [2, H]. They begin where the cell's own sequences do."""
-    if isinstance(cell.form, Chain):
-        return chain(tuple(map(trainable_carry, cell.form.cells)), cell.form.join)
-
-    def init(key, inputs, dtype=float):
-        params = cell.init(key, inputs, dtype)
-        first = cell.carry(params, ())._asdict()
-        return params | {
-            f'initial_{name}': jnp.stack([x.real, x.imag]) if jnp.iscomplexobj(x) else x
-            for name, x in first.items()
-        }
-
-    def carry(params, batch_shape):
-        def learned(name, own):
-            start = params[f'initial_{name}']
-            return jnp.broadcast_to(
-                lax.complex(*start) if jnp.iscomplexobj(own) else start, own.shape
-            )
-
-        own = cell.carry(params, batch_shape)
-        return type(own)(**{name: learned(name, leaf) for name, leaf in own._asdict().items()})
-
-    return cell._replace(init=init, carry=carry)
-
-
-def chain(cells: tuple[Cell, ...], join) -> Cell:
-    if not cells:
-        raise InputError('stack takes at least one cell')
-
-    def init(key, inputs, dtype=float):
-        params = []
-        for cell, cell_key in zip(cells, jax.random.split(key, len(cells)), strict=True):
-            params.append(cell.init(cell_key, inputs, dtype))
-            y = output(cell, params[-1], inputs)
-            inputs = jax.eval_shape(join, jax.ShapeDtypeStruct((inputs,), y.dtype), y).shape[-1]
-        return tuple(params)
-
-    def carry(params, batch_shape):
-        return tuple(cell.carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
-
-    def step(params, carries, x, noise=None):
-        after = []
-        for cell, p, before, part in zip(
-            cells, params, carries, noise or [None] * len(cells), strict=True
-        ):
-            new, y = take_step(cell, p, before, x, part)
-            after.append(new)
-            x = join(x, y)
-        return tuple(after), x
-
-    return Cell(init, carry, step, form=Chain(cells, join))

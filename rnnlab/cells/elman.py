@@ -32,11 +32,11 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'k
     def affine(params, carry, x):
         return joint(params, x, carry.h)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         h = act(z)
         return Hidden(h), h, (h,)
 
-    return gated(init_params, carry, affine, pointwise, ('h',), ready=apart)
+    return gated(init_params, carry, affine, elementwise, ('h',), prepare=apart)
 
 
 def irnn(hidden_size: int, *, init: str | Preset = 'identity') -> Cell:

@@ -99,21 +99,21 @@ def gru(
             'kernel_rz': jnp.concatenate([kernel_rz, recurrent_rz]),
         }
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         rz, x_n, h_n = z
         r, z = jnp.split(sigmoid(rz), 2, axis=-1)
         return blend(r, z, jnp.tanh(x_n + r * h_n), carry.h)
 
     # reset before: a second product waits for r
-    def whole(params, carry, x, noise=None):
+    def whole(params, carry, x, mask=None):
         recurrent_rz, recurrent_n = parted('recurrent_kernel', params)
         x_rz, x_n = jnp.split(from_input(params, x), [2 * hidden_size], axis=-1)
-        h = dropped(carry, noise).h
+        h = dropped(carry, mask).h
         r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
         return blend(r, z, jnp.tanh(named(x_n + product(r * h, recurrent_n))), carry.h)
 
     if reset_after:
-        return gated(init_params, carry, affine, pointwise, gates, ready=together)
+        return gated(init_params, carry, affine, elementwise, gates, prepare=together)
     return plain(init_params, carry, whole, gates)
 
 
@@ -201,7 +201,7 @@ def gru_layer_norm(
     def affine(params, carry, x):
         return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         (x_rz, x_n), (h_rz, h_n) = (jnp.split(side, [2 * hidden_size], axis=-1) for side in z)
         (s_rz, s_n), (t_rz, t_n), (b_rz, b_n) = (
             jnp.split(params[name], [2 * hidden_size])
@@ -217,4 +217,4 @@ def gru_layer_norm(
         h = z * n + (1 - z) * carry.h
         return Hidden(h), h, (r, z, n)
 
-    return gated(init_params, carry, affine, pointwise, ('r', 'z', 'n'))
+    return gated(init_params, carry, affine, elementwise, ('r', 'z', 'n'))

@@ -33,8 +33,8 @@ def indrnn(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
             carry.h, params['recurrent_scale']
         )
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         h = jax.nn.relu(z)
         return Hidden(h), h, (h,)
 
-    return gated(init_params, carry, affine, pointwise, ('h',))
+    return gated(init_params, carry, affine, elementwise, ('h',))

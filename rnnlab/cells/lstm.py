@@ -48,14 +48,14 @@ def lstm(
         kernel, recurrent, bias = start(key, inputs, dtype)
         return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         i, f, g, o = jnp.split(z, 4, axis=-1)
         i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + i * g
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, zeros(hidden_size), of_both, pointwise, GATES, ready=apart)
+    return gated(init_params, zeros(hidden_size), of_both, elementwise, GATES, prepare=apart)
 
 
 def lstm_peephole(
@@ -85,10 +85,10 @@ def lstm_peephole(
             init
         ).biases(bias)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         return through_peepholes(params, carry, jnp.split(z, 4, axis=-1))
 
-    return gated(init_params, zeros(hidden_size), of_both, pointwise, GATES, ready=apart)
+    return gated(init_params, zeros(hidden_size), of_both, elementwise, GATES, prepare=apart)
 
 
 def lstm_coupled(
@@ -114,14 +114,16 @@ def lstm_coupled(
         kernel, recurrent, bias = start(key, inputs, dtype)
         return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         f, g, o = jnp.split(z, 3, axis=-1)
         f, g, o = sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + (1 - f) * g
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (f, g, o)
 
-    return gated(init_params, zeros(hidden_size), of_both, pointwise, ('f', 'g', 'o'), ready=apart)
+    return gated(
+        init_params, zeros(hidden_size), of_both, elementwise, ('f', 'g', 'o'), prepare=apart
+    )
 
 
 def lstm_projected(
@@ -161,14 +163,14 @@ def lstm_projected(
         )
         return LSTMCarry(c, h)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         i, f, g, o = jnp.split(z, 4, axis=-1)
         i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + i * g
         h = product(o * jnp.tanh(c), params['projection'])
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, carry, of_both, pointwise, GATES, ready=apart)
+    return gated(init_params, carry, of_both, elementwise, GATES, prepare=apart)
 
 
 def lstm_layer_norm(
@@ -213,7 +215,7 @@ def lstm_layer_norm(
     def affine(params, carry, x):
         return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         of_x, of_h = z
         z = biased(
             times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale']),
@@ -225,7 +227,7 @@ def lstm_layer_norm(
         h = o * jnp.tanh(biased(times(norm(c), params['cell_scale']), params['cell_bias']))
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, zeros(hidden_size), affine, pointwise, GATES)
+    return gated(init_params, zeros(hidden_size), affine, elementwise, GATES)
 
 
 def through_peepholes(params, carry, gates):

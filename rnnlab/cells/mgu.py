@@ -31,10 +31,10 @@ def mgu(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     def carry(params, batch_shape):
         return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
 
-    def whole(params, carry, x, noise=None):
+    def whole(params, carry, x, mask=None):
         u_f, u_n = jnp.split(params['recurrent_kernel'], 2, axis=-1)
         x_f, x_n = jnp.split(biased(product(x, params['kernel']), params['bias']), 2, axis=-1)
-        h = dropped(carry, noise).h
+        h = dropped(carry, mask).h
         f = sigmoid(named(x_f + product(h, u_f)))
         n = jnp.tanh(named(x_n + product(f * h, u_n)))
         h = (1 - f) * carry.h + f * n

@@ -68,7 +68,7 @@ def qrnn(hidden_size: int, *, window: int = 2, init: str | Preset = 'keras') -> 
             product(jnp.concatenate([carry.x, x], axis=-1), params['kernel']), params['bias']
         ), x
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         z, x = z
         n, f, o = jnp.split(z, 3, axis=-1)
         n, f, o = jnp.tanh(n), sigmoid(f), sigmoid(o)
@@ -77,4 +77,4 @@ def qrnn(hidden_size: int, *, window: int = 2, init: str | Preset = 'keras') -> 
 
     if window == 1:
         return linear(init_params, carry, drive, read, gates)
-    return gated(init_params, carry, affine, pointwise, gates, takes_noise=False)
+    return gated(init_params, carry, affine, elementwise, gates, takes_mask=False)

@@ -45,11 +45,11 @@ def rhn(
     def carry(params, batch_shape):
         return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias_1'].dtype))
 
-    def whole(params, carry, x, noise=None):
+    def whole(params, carry, x, mask=None):
         state, values = carry, list[Array]()
         for layer in layers:
             z = biased(
-                product(dropped(state, noise).h, params[f'recurrent_kernel_{layer}']),
+                product(dropped(state, mask).h, params[f'recurrent_kernel_{layer}']),
                 params[f'bias_{layer}'],
             )
             z = named(z + product(x, params['kernel']) if layer == 1 else z)

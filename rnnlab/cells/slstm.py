@@ -55,7 +55,7 @@ def slstm(
     def affine(params, carry, x):
         return joint(params, x, carry.h)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         i, f, g, o = jnp.split(z, 4, axis=-1)
         log_f = log_sigmoid(f) + carry.m
         m = jnp.maximum(log_f, i)
@@ -64,4 +64,4 @@ def slstm(
         h = o * c / n
         return SLSTMCarry(c, n, m, h), h, (i, f, g, o)
 
-    return gated(init_params, carry, affine, pointwise, ('i', 'f', 'g', 'o'), ready=apart)
+    return gated(init_params, carry, affine, elementwise, ('i', 'f', 'g', 'o'), prepare=apart)

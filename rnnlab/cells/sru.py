@@ -48,7 +48,7 @@ def sru(
         )
         return n, biased(gates, params['bias']), skip if skip.shape[-1] else x
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         n, gates, skip = z
         f, r = jnp.split(
             sigmoid(
@@ -61,4 +61,4 @@ def sru(
         h = f * carry.h + (1 - f) * n
         return Hidden(h), r * h + (1 - r) * skip, (n, f, r)
 
-    return gated(init_params, carry, affine, pointwise, ('n', 'f', 'r'), takes_noise=False)
+    return gated(init_params, carry, affine, elementwise, ('n', 'f', 'r'), takes_mask=False)

@@ -42,10 +42,10 @@ def ugrnn(
     def affine(params, carry, x):
         return joint(params, x, carry.h)
 
-    def pointwise(params, carry, z):
+    def elementwise(params, carry, z):
         g, n = jnp.split(z, 2, axis=-1)
         g, n = sigmoid(g), jnp.tanh(n)
         h = g * carry.h + (1 - g) * n
         return Hidden(h), h, (g, n)
 
-    return gated(init_params, carry, affine, pointwise, ('g', 'n'), ready=apart)
+    return gated(init_params, carry, affine, elementwise, ('g', 'n'), prepare=apart)

@@ -131,7 +131,7 @@ def masked(cell: Cell) -> Masked:
     def pointwise(pair, carry, z, inputs):
         params, _ = pair
         carry, _ = enter(params, carry, inputs)
-        after, y, _ = cell.form.pointwise(params, carry, z)
+        after, y, _ = cell.form.elementwise(params, carry, z)
         return leave(inputs, carry, *hold(inputs, carry, after, y, None))
 
     def drive(pair, inputs):

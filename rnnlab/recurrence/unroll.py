@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params, take_step, takes_noise
+from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params, take_step
 from rnnlab.errors import InputError, first_line, known, positive
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
@@ -148,7 +148,7 @@ def unroll(
                 f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells'
             )
         return climb(cell.form, params, xs, carry, noise, zoneout, last, options)
-    if noise is not None and not takes_noise(cell):
+    if noise is not None and not cell.takes_mask:
         raise InputError(
             'noise multiplies what recurrent products read, and the step of this cell takes none: leave it out'
         )
@@ -182,7 +182,7 @@ def unroll(
             f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}'
         )
     if engine == 'gated':
-        params = cell.form.ready(params, xs.shape[-1])
+        params = cell.form.prepare(params, xs.shape[-1])
     inputs = Inputs(
         xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse), held
     )
