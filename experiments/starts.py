@@ -4,7 +4,6 @@ python -m experiments.starts
 python -m experiments.starts --cells=lstm,lru --hidden_size=256
 """
 
-import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import mean, stdev
@@ -58,7 +57,8 @@ def main() -> None:
 
 def starts(make: Callable[..., Cell]) -> Iterator[tuple[str, Cell]]:
     """The cell by the name of each start that it takes."""
-    takes, make = inspect.signature(make).parameters, partial(make, FLAGS.hidden_size)
+    make = partial(make, FLAGS.hidden_size)
+    takes = make().hyperparameters
     if 'init' not in takes:
         yield 'its own', make()
         return

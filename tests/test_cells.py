@@ -1,11 +1,25 @@
 """Laws of every cell by itself, and of what is made of cells."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnlab.cells import CELLS, Cell, lstm, reference, residual, stack
+from rnnlab.cells import (
+    CELLS,
+    Cell,
+    find,
+    gru,
+    irnn,
+    lstm,
+    reference,
+    residual,
+    stack,
+    trainable_carry,
+)
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 from tests.conftest import close, noisy
@@ -122,3 +136,69 @@ def test_noise_for_a_stack_is_a_tuple_with_one_for_each(noise):
 def test_bad_arguments_say_what_is_wrong(make, words):
     with pytest.raises(InputError, match=words):
         make()
+
+
+def test_a_cell_says_what_it_is():
+    assert repr(lstm(4)) == 'lstm(hidden_size=4)'
+    assert (
+        repr(lstm(hidden_size=4, init='torch', chrono=None)) == "lstm(hidden_size=4, init='torch')"
+    )
+    assert repr(stack(lstm(4), residual(irnn(4)))) == (
+        'stack(lstm(hidden_size=4), residual(cell=irnn(hidden_size=4)))'
+    )
+    assert lstm(4).hyperparameters == {
+        'hidden_size': 4, 'forget_bias': None, 'chrono': None, 'init': 'keras'
+    }  # fmt: skip
+    assert irnn(4).name == 'irnn'
+    assert find('tests.test_cells:mycell')(4).name == 'tests.test_cells:mycell'
+    assert 'test_cells' in repr(mycell(4))
+
+
+def mycell(hidden_size):
+    made = lstm(hidden_size)
+    return Cell(made.init, made.carry, lambda params, carry, x: made.step(params, carry, x))
+
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        *CELLS.values(),
+        lambda size: stack(lstm(size), gru(size)),
+        lambda size: residual(lstm(size)),
+        lambda size: trainable_carry(lstm(size)),
+        lambda size: trainable_carry(stack(lstm(size), gru(size))),
+        lambda size: find('tests.test_cells:mycell')(size),
+    ],
+)
+def test_cells_compare_by_their_arguments(make):
+    assert make(4) == make(4)
+    assert hash(make(4)) == hash(make(4))
+    assert make(4) != make(5)
+
+
+def test_cells_of_other_functions_or_arrays_differ():
+    assert lstm(4) != gru(4)
+    assert lstm(4) != lstm(4, forget_bias=2.0)
+    assert stack(lstm(4)) != residual(lstm(4))
+    assert mycell(4) != mycell(4)
+    assert replace(lstm(4), gates=()) != lstm(4)
+    assert replace(lstm(4), gates=()).name == ''
+    bias = jnp.ones(4)
+    for cell in (lstm(4, forget_bias=bias), stack(lstm(4, forget_bias=bias))):
+        assert cell == cell
+        assert hash(cell) == hash(cell)
+    assert lstm(4, forget_bias=bias) != lstm(4, forget_bias=jnp.ones(4))
+    jax.vmap(lambda bias: hash(lstm(4, forget_bias=bias)) * bias)(bias)
+
+
+def test_equal_cells_compile_once():
+    traced = []
+
+    @partial(jax.jit, static_argnums=0)
+    def run(cell, params, xs):
+        traced.append(cell)
+        return unroll(cell, params, xs)
+
+    for cell in (lstm(4), lstm(4), stack(gru(4)), stack(gru(4)), lstm(4), gru(4)):
+        run(cell, cell.init(jax.random.key(0), D), jnp.ones((T, B, D)))
+    assert traced == [lstm(4), stack(gru(4)), gru(4)]

@@ -6,7 +6,6 @@ has the others. Carries are lists with those of layer 1's two directions, then l
 Everything is in float64; nothing is 0.
 """
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -224,7 +223,7 @@ def numpy(name: str, image: Image, layers: int = 2) -> Peer:
     options: dict[str, Any] = {'image': image} if image else {}
     sizes = {'projection': PROJECTION} if name == 'lstm_projected' else options
     starts = [
-        {'init': start} if 'init' in inspect.signature(CELLS[name]).parameters else {}
+        {'init': start} if 'init' in CELLS[name](H).hyperparameters else {}
         for start in ('keras', 'torch')
     ]
     forward, backward = (CELLS[name](H, **sizes, **start) for start in starts)

@@ -1,10 +1,5 @@
 """The recurrent layers that the flags describe, for every experiment."""
 
-import inspect
-from functools import partial
-
-import jax
-
 from experiments.runner.cli import FLAGS, set_defaults
 from rnnlab import testing as laws
 from rnnlab.cells import CELLS, Cell, find, trainable_carry
@@ -41,7 +36,9 @@ def check() -> None:
 
 def cell(hyper: Hyper) -> Cell:
     make, options = find(FLAGS.cell), {}
-    takes = inspect.signature(make).parameters
+    if FLAGS.cell not in CELLS:
+        laws.structure(FLAGS.cell, make, hidden_size=FLAGS.hidden_size)
+    takes = make(FLAGS.hidden_size).hyperparameters
     if FLAGS.init and 'init' in takes:
         options['init'] = FLAGS.init
     if hyper.init_scale is not None:
@@ -49,7 +46,7 @@ def cell(hyper: Hyper) -> Cell:
             raise InputError(
                 f'--init_scale goes with a cell that takes --init, not {FLAGS.cell}, which has a start of its own'
             )
-        options['init'] = scaled(FLAGS.init or takes['init'].default, hyper.init_scale)
+        options['init'] = scaled(FLAGS.init or takes['init'], hyper.init_scale)
     if hyper.forget_bias is not None:
         if 'forget_bias' not in takes:
             raise InputError(
@@ -62,8 +59,6 @@ def cell(hyper: Hyper) -> Cell:
                 f'--chrono goes with a cell that has a gate to keep its memory, not {FLAGS.cell}'
             )
         options['chrono'] = FLAGS.chrono
-    if FLAGS.cell not in CELLS:
-        laws.structure(FLAGS.cell, make, hidden_size=FLAGS.hidden_size)
     return make(FLAGS.hidden_size, **options)
 
 
@@ -88,12 +83,7 @@ def layers(hyper: Hyper) -> list[Layer]:
             raise InputError(
                 f'--recurrent_dropout goes with a cell with recurrent products that a mask can multiply, not {FLAGS.cell}'
             )
-        fields = (
-            jax.eval_shape(partial(start, own))._fields
-            if FLAGS.zoneout_cell is not None
-            else ('c',)
-        )
-        if 'c' not in fields or 'm' in fields:
+        if FLAGS.zoneout_cell is not None and 'c' not in own.zoneout:
             raise InputError(
                 f'--zoneout_cell goes with a cell that has a memory c beside h, and no more, not {FLAGS.cell}'
             )
@@ -104,11 +94,6 @@ def layers(hyper: Hyper) -> list[Layer]:
         )
 
     return [layer() for _ in range(FLAGS.layers)]
-
-
-def start(cell: Cell):
-    """A carry of it."""
-    return cell.carry(cell.init(jax.random.key(0), 1), ())
 
 
 def readout(hyper: Hyper) -> dict:

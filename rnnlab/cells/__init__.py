@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable
 
-from rnnlab.cells.base import Cell, Chain, Gated, Hidden, Linear, gated, linear, plain
+from rnnlab.cells.base import Cell, Chain, Gated, Hidden, Linear, gated, linear, maker, plain
 from rnnlab.cells.combine import residual, stack, trainable_carry
 from rnnlab.cells.conv_lstm import conv_lstm
 from rnnlab.cells.elman import elman, irnn
@@ -62,27 +62,27 @@ def find(name: str) -> Callable[..., Cell]:
 
     Raises InputError for a name that is neither.
     """
-    module, colon, maker = name.partition(':')
-    if not (colon and maker):
+    module, colon, function = name.partition(':')
+    if not (colon and function):
         if name not in CELLS:
             raise InputError(
                 f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py'
             )
         return CELLS[name]
     try:
-        made = getattr(importlib.import_module(module), maker, None)
+        made = getattr(importlib.import_module(module), function, None)
     except (Exception, SystemExit) as error:  # whatever somebody's own file does
         raise InputError(
             f'the module {module!r} of the cell {name} cannot be imported: {type(error).__name__}: {first_line(error)}'
         ) from error
     if not callable(made):
-        raise InputError(f'the module {module!r} has no function {maker!r} that makes a cell')
-    return made
+        raise InputError(f'the module {module!r} has no function {function!r} that makes a cell')
+    return maker(made, name)
 
 
 __all__ = [
     'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'find', 'gated', 'gru', 'gru_chung',
     'gru_layer_norm', 'gru_reset_before', 'indrnn', 'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm',
-    'lstm_peephole', 'lstm_projected', 'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru',
+    'lstm_peephole', 'lstm_projected', 'maker', 'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru',
     'stack', 'trainable_carry', 'ugrnn',
 ]  # fmt: skip

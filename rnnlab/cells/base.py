@@ -4,23 +4,26 @@ Letters in shapes: T time steps, B batch, D inputs, H hidden size, N columns of 
 none included.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, NamedTuple
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from functools import wraps
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-from rnnlab.errors import InputError
 from rnnlab.precision import product
 
 Params = Any
 Carry = Any
+Arguments = ParamSpec('Arguments')
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cell:
     """A recurrent cell; hyperparameters are closed over, everything learned is in params.
 
@@ -34,10 +37,13 @@ class Cell:
     form: a faster equal of step for an engine (Gated, Linear) or the cells of a Chain; None for a plain cell.
     takes_mask: whether step has the argument mask; without it a cell has no recurrent dropout.
     zoneout: the fields of the carry that zoneout supports.
+    layout: by parameter, the names of its row blocks and column blocks; None: not known.
 
-    Set by the function that makes the cell, empty for a cell without one:
-    name: its name, such as 'lstm'.
-    hyperparameters: what it was called with, defaults included.
+    name, hyperparameters: what made the cell, and the arguments it was called with, defaults included. `maker` sets them;
+        `dataclasses.replace` drops them, as the result is another cell.
+
+    Cells made by the same maker with equal arguments are equal, so that jax.jit with a static cell compiles once for
+    them; arrays, as a sweep closes over, are equal to themselves alone.
     """
 
     init: Callable[..., Params]
@@ -52,6 +58,74 @@ class Cell:
     layout: Mapping[str, Any] | None = None
     name: str = field(default='', init=False)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict, init=False)
+    _maker: Callable[..., Any] | None = field(default=None, init=False)
+
+    def _identity(self) -> tuple[Hashable, ...]:
+        if self._maker is not None:
+            return self._maker, *map(by_value, self.hyperparameters.values())
+        return tuple(by_value(getattr(self, part.name)) for part in fields(self) if part.init)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        if self._maker is None:
+            return f'Cell(step={self.step.__module__}.{self.step.__qualname__})'
+        shown: list[str] = []
+        for name, parameter in inspect.signature(self._maker).parameters.items():
+            value = self.hyperparameters[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                shown += map(repr, value)
+            elif by_value(value) != by_value(parameter.default):
+                shown.append(f'{name}={value!r}')
+        return f'{self.name}({", ".join(shown)})'
+
+
+class Same:
+    """Equal to what holds the same object."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def by_value(value: Any) -> Hashable:
+    """The value for comparison: itself if hashable, otherwise (arrays, tracers) equal only to the same object."""
+    try:
+        hash(value)
+    except TypeError:
+        return Same(value)
+    return Same(value) if isinstance(value, Array) else value
+
+
+def maker(make: Callable[Arguments, Cell], name: str = '') -> Callable[Arguments, Cell]:
+    """The function `make` with its cells named after it (a user's: mymodule:mycell) and compared by its arguments."""
+    signature = inspect.signature(make)
+    library = make.__module__.startswith('rnnlab.')
+    name = name or (make.__name__ if library else f'{make.__module__}:{make.__name__}')
+
+    @wraps(make)
+    def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Cell:
+        cell = make(*args, **kwargs)
+        if not isinstance(cell, Cell):
+            return cell  # of a user's own function; refused where it is used
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        cell = replace(cell)
+        object.__setattr__(cell, 'name', name)
+        object.__setattr__(cell, 'hyperparameters', MappingProxyType(bound.arguments))
+        object.__setattr__(cell, '_maker', make)
+        return cell
+
+    return made
 
 
 class Gated(NamedTuple):

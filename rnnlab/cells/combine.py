@@ -6,15 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.cells.base import Cell, Chain, output, take_step
+from rnnlab.cells.base import Cell, Chain, maker, output, take_step
 from rnnlab.errors import InputError
 
 
+@maker
 def stack(*cells: Cell) -> Cell:
     """Cells one above the other, again a cell; its params and its carry are tuples with one entry a cell."""
     return chain(cells, lambda x, y: y)
 
 
+@maker
 def residual(cell: Cell) -> Cell:
     """x + y of a cell whose outputs are as many as its inputs, again a cell.
 
@@ -32,6 +34,7 @@ def residual(cell: Cell) -> Cell:
     return chain((cell,), join)
 
 
+@maker
 def trainable_carry(cell: Cell) -> Cell:
     """The cell, or each one of a stack, with a learned start of the carry: params has initial_h [H] and so on for every field besides, of a
     complex one both parts [2, H]. They begin where the cell's own sequences do."""

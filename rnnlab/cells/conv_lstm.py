@@ -8,12 +8,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn.initializers import glorot_uniform, orthogonal
 
-from rnnlab.cells.base import Cell, biased, gated
+from rnnlab.cells.base import Cell, biased, gated, maker
 from rnnlab.cells.lstm import GATES, LSTMCarry, through_peepholes
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
 
+@maker
 def conv_lstm(
     hidden_size: int,
     *,
@@ -98,4 +99,4 @@ def conv_lstm(
             gate.reshape(*batch, -1) for gate in jnp.split(biased(z, params['bias']), 4, axis=-1)
         )
 
-    return gated(init_params, carry, affine, through_peepholes, GATES)
+    return gated(init_params, carry, affine, through_peepholes, GATES, zoneout=('h', 'c'))

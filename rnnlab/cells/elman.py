@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from rnnlab.cells.base import Cell, Hidden, apart, gated, joint
+from rnnlab.cells.base import Cell, Hidden, apart, gated, joint, maker
 from rnnlab.errors import known, positive
 from rnnlab.initializers import Preset, preset
 
 ACTIVATIONS = {'tanh': jnp.tanh, 'relu': jax.nn.relu}
 
 
+@maker
 def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'keras') -> Cell:
     """The Elman cell (Elman 1990); activation is tanh or relu.
 
@@ -39,6 +40,7 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'k
     return gated(init_params, carry, affine, elementwise, ('h',), prepare=apart)
 
 
+@maker
 def irnn(hidden_size: int, *, init: str | Preset = 'identity') -> Cell:
     """The Elman cell with ReLU whose recurrent kernel starts as the identity (Le, Jaitly, Hinton 2015).
 

@@ -3,12 +3,13 @@
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, dropped, gated, named, norm, plain, times
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, gated, maker, named, norm, plain, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, off_zero, preset
 from rnnlab.precision import product
 
 
+@maker
 def gru(
     hidden_size: int,
     *,
@@ -117,6 +118,7 @@ def gru(
     return plain(init_params, carry, whole, gates)
 
 
+@maker
 def gru_reset_before(
     hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:
@@ -135,6 +137,7 @@ def gru_reset_before(
     return gru(hidden_size, reset_after=False, chrono=chrono, init=init)
 
 
+@maker
 def gru_chung(
     hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:
@@ -153,6 +156,7 @@ def gru_chung(
     return gru(hidden_size, reset_after=False, writes=True, chrono=chrono, init=init)
 
 
+@maker
 def gru_layer_norm(
     hidden_size: int, *, chrono: float | None = None, init: str | Preset = 'keras'
 ) -> Cell:

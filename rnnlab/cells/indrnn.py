@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 
-from rnnlab.cells.base import Cell, Hidden, biased, gated, times
+from rnnlab.cells.base import Cell, Hidden, biased, gated, maker, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, other, preset
 from rnnlab.precision import product
 
 
+@maker
 def indrnn(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """The IndRNN (Li et al. 2018): each unit reads itself alone.
 

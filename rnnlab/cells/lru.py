@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.cells.base import Cell, Hidden, linear
+from rnnlab.cells.base import Cell, Hidden, linear, maker
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
 
+@maker
 def lru(
     hidden_size: int, *, r_min: float = 0.0, r_max: float = 1.0, max_phase: float = 2 * math.pi
 ) -> Cell:

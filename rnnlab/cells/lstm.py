@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, apart, biased, gated, joint, norm, times
+from rnnlab.cells.base import Cell, apart, biased, gated, joint, maker, norm, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, off_zero, other, preset
 from rnnlab.precision import product
@@ -19,6 +19,7 @@ class LSTMCarry(NamedTuple):
     h: Array  # [..., H]
 
 
+@maker
 def lstm(
     hidden_size: int,
     *,
@@ -55,9 +56,18 @@ def lstm(
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, zeros(hidden_size), of_both, elementwise, GATES, prepare=apart)
+    return gated(
+        init_params,
+        zeros(hidden_size),
+        of_both,
+        elementwise,
+        GATES,
+        prepare=apart,
+        zoneout=('h', 'c'),
+    )
 
 
+@maker
 def lstm_peephole(
     hidden_size: int,
     *,
@@ -88,9 +98,18 @@ def lstm_peephole(
     def elementwise(params, carry, z):
         return through_peepholes(params, carry, jnp.split(z, 4, axis=-1))
 
-    return gated(init_params, zeros(hidden_size), of_both, elementwise, GATES, prepare=apart)
+    return gated(
+        init_params,
+        zeros(hidden_size),
+        of_both,
+        elementwise,
+        GATES,
+        prepare=apart,
+        zoneout=('h', 'c'),
+    )
 
 
+@maker
 def lstm_coupled(
     hidden_size: int,
     *,
@@ -122,10 +141,17 @@ def lstm_coupled(
         return LSTMCarry(c, h), h, (f, g, o)
 
     return gated(
-        init_params, zeros(hidden_size), of_both, elementwise, ('f', 'g', 'o'), prepare=apart
+        init_params,
+        zeros(hidden_size),
+        of_both,
+        elementwise,
+        ('f', 'g', 'o'),
+        prepare=apart,
+        zoneout=('h', 'c'),
     )
 
 
+@maker
 def lstm_projected(
     hidden_size: int,
     *,
@@ -170,9 +196,10 @@ def lstm_projected(
         h = product(o * jnp.tanh(c), params['projection'])
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, carry, of_both, elementwise, GATES, prepare=apart)
+    return gated(init_params, carry, of_both, elementwise, GATES, prepare=apart, zoneout=('h', 'c'))
 
 
+@maker
 def lstm_layer_norm(
     hidden_size: int,
     *,
@@ -227,7 +254,7 @@ def lstm_layer_norm(
         h = o * jnp.tanh(biased(times(norm(c), params['cell_scale']), params['cell_bias']))
         return LSTMCarry(c, h), h, (i, f, g, o)
 
-    return gated(init_params, zeros(hidden_size), affine, elementwise, GATES)
+    return gated(init_params, zeros(hidden_size), affine, elementwise, GATES, zoneout=('h', 'c'))
 
 
 def through_peepholes(params, carry, gates):

@@ -3,12 +3,13 @@
 import jax.numpy as jnp
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, dropped, named, plain
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, maker, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 
 
+@maker
 def mgu(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """The MGU (Zhou et al. 2016): a GRU with one gate for both of its tasks.
 

@@ -4,12 +4,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, linear, named
+from rnnlab.cells.base import Cell, Hidden, biased, linear, maker, named
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 
 
+@maker
 def mingru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """The minGRU (Feng et al. 2024, section 3.1).
 
@@ -28,6 +29,7 @@ def mingru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     return minimal(hidden_size, ('z', 'n'), of, init)
 
 
+@maker
 def minlstm(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """The minLSTM with gates that add up to 1 (Feng et al. 2024, section 3.2).
 

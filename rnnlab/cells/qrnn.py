@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, gated, linear, named
+from rnnlab.cells.base import Cell, Hidden, biased, gated, linear, maker, named
 from rnnlab.errors import InputError, positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -17,6 +17,7 @@ class QRNNCarry(NamedTuple):
     h: Array  # [..., H]
 
 
+@maker
 def qrnn(hidden_size: int, *, window: int = 2, init: str | Preset = 'keras') -> Cell:
     """The QRNN with fo-pooling and a window of two steps (Bradbury et al. 2017, equations 2 and 4); x- is the input of the step before.
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn import log_sigmoid, sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, linear, named, times
+from rnnlab.cells.base import Cell, Hidden, biased, linear, maker, named, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
@@ -12,6 +12,7 @@ from rnnlab.precision import product
 SHARPNESS = 8  # c of the paper
 
 
+@maker
 def rg_lru(hidden_size: int, *, init: str | Preset = 'keras') -> Cell:
     """The RG-LRU (De et al. 2024, section 2.4), with the dense map before it that gives it as many inputs as units.
 

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, dropped, named, plain
+from rnnlab.cells.base import Cell, Hidden, biased, dropped, maker, named, plain
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 
 
+@maker
 def rhn(
     hidden_size: int, *, depth: int = 3, transform_bias: float = -2.0, init: str | Preset = 'keras'
 ) -> Cell:

@@ -8,11 +8,12 @@ import numpy as np
 from jax import lax
 from jax.nn.initializers import lecun_normal
 
-from rnnlab.cells.base import Cell, Hidden, linear
+from rnnlab.cells.base import Cell, Hidden, linear, maker
 from rnnlab.errors import positive
 from rnnlab.precision import product
 
 
+@maker
 def s5(hidden_size: int) -> Cell:
     """The diagonal state space model of S5 (Smith, Warrington, Linderman 2023), discretised by zero-order hold.
 

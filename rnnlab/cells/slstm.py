@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 
-from rnnlab.cells.base import Cell, apart, gated, joint
+from rnnlab.cells.base import Cell, apart, gated, joint, maker
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 
@@ -18,6 +18,7 @@ class SLSTMCarry(NamedTuple):
     h: Array  # [..., H]
 
 
+@maker
 def slstm(
     hidden_size: int,
     *,

@@ -4,12 +4,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, biased, gated, times
+from rnnlab.cells.base import Cell, Hidden, biased, gated, maker, times
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 from rnnlab.precision import product
 
 
+@maker
 def sru(
     hidden_size: int,
     *,

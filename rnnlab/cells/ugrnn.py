@@ -4,11 +4,12 @@ import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
 
-from rnnlab.cells.base import Cell, Hidden, apart, gated, joint
+from rnnlab.cells.base import Cell, Hidden, apart, gated, joint, maker
 from rnnlab.errors import positive
 from rnnlab.initializers import Preset, keeping, preset
 
 
+@maker
 def ugrnn(
     hidden_size: int,
     *,
