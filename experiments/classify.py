@@ -31,7 +31,8 @@ from experiments.runner.task import (
     shuffled_examples,
 )
 from rnnlab.data import Dataset, Split
-from rnnlab.data.labelled import Labelled, labelled_sequences, read_npz, read_rows, standardised
+from rnnlab.data.labelled import Labelled, labelled_sequences, standardised
+from rnnlab.data.sequences import read_npz, read_rows
 from rnnlab.errors import InputError
 from rnnlab.models import Model, classifier
 from rnnlab.results import runs

@@ -223,7 +223,7 @@ def errors_of(
         name: {'MAE': float(np.mean(np.abs(part))), 'RMSE': float(np.sqrt(np.mean(part**2)))}
         for name, part in zip(own.names, np.moveaxis(error, -1, 0), strict=True)
     }
-    standard = error / own.deviation[: own.targets]
+    standard = error / own.std[: own.targets]
     return columns | {
         STANDARD: {'MAE': float(np.mean(np.abs(standard))), 'MSE': float(np.mean(standard**2))}
     }

@@ -100,7 +100,7 @@ def load() -> Dataset:
 def corpus(path: str | None, tokens: str, batch_size: int, window: int, vocab_size: int) -> Dataset:
     size = vocab_size if tokens == 'words' else None
     return language(
-        read_text(path), tokens=tokens, streams=batch_size, window=window, vocab_size=size
+        read_text(path), tokens=tokens, batch_size=batch_size, window=window, vocab_size=size
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from experiments.runner.console import figure
-from rnnlab.data.labelled import Sequences, labelled_sequences, read_npz, read_rows, stratified
+from rnnlab.data.labelled import labelled_sequences, stratified
+from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
 from tests.conftest import close, launch, refused, same
 from tests.test_experiments import final
@@ -69,6 +71,10 @@ def dataset(path, inputs=()):
     return labelled_sequences(whole, test)
 
 
+def splits(data):
+    return data.train, data.validation, data.test
+
+
 def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
     own, names = dataset(write(tmp_path / 'ragged.npz', ragged()))
     assert (own.classes, own.outputs, list(own.standard)) == (
@@ -86,15 +92,15 @@ def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
     ]
     for path in files:
         other, other_names = dataset(path)
-        same(other[:3], own[:3])
-        assert other[3:] == own[3:]
+        same(splits(other), splits(own))
+        assert (other.classes, other.standard) == (own.classes, own.standard)
         assert [str(name).removeprefix('s') for name in other_names] == [
             str(name) for name in names
         ]
     for number, name in enumerate(names):
         mean, deviation = (
             np.array([figures[kind] for figures in own.standard.values()])
-            for kind in ('mean', 'deviation')
+            for kind in ('mean', 'std')
         )
         length = own.test.lengths[number]
         close(own.test.inputs[number, :length] * deviation + mean, VALUES[name])
@@ -113,7 +119,7 @@ def test_sequences_of_one_length_and_of_single_numbers(tmp_path):
     own = dataset(write(tmp_path / 'x.npz', forms[0] | {'y': y}))[0]
     assert (own.classes, own.train.lengths, own.test.inputs.shape) == ((-1, 7, 30), None, (3, 5, 1))
     for form in forms[1:]:
-        same(dataset(write(tmp_path / 'x.npz', form | {'y': y}))[0][:3], own[:3])
+        same(splits(dataset(write(tmp_path / 'x.npz', form | {'y': y}))[0]), splits(own))
     whole, _ = read_npz(
         write(tmp_path / 'x.npz', {'x': x, 'y': y, 'lengths': np.ones(12, int)})
     )  # each row a sequence of one step
@@ -138,7 +144,13 @@ def test_the_split_is_a_partition_that_every_class_is_in_by_its_share(counts, sh
 
 
 def test_the_training_part_alone_standardises():
-    whole = Sequences(np.concatenate(VALUES), LENGTHS, ('a', 'b'), list(range(40)), LABELS.tolist())
+    whole = Sequences(
+        values=np.concatenate(VALUES),
+        lengths=LENGTHS,
+        columns=('a', 'b'),
+        names=range(40),
+        labels=LABELS.tolist(),
+    )
     own, names = labelled_sequences(whole)
     valid = np.arange(own.train.inputs.shape[1]) < own.train.lengths[:, None]
     steps = own.train.inputs[valid]
@@ -146,15 +158,15 @@ def test_the_training_part_alone_standardises():
     start = np.cumsum(LENGTHS) - LENGTHS
     changed = whole.values.copy()
     changed[start[names[0]]] += 100.0  # of a test sequence
-    other, _ = labelled_sequences(whole._replace(values=changed))
+    other, _ = labelled_sequences(replace(whole, values=changed))
     assert other.standard == own.standard
-    same(other[:2], own[:2])
+    same(splits(other)[:2], splits(own)[:2])
 
 
 def test_a_test_part_of_its_own(tmp_path):
     arrays = ragged(x_test=padded(VALUES[:9], more=2), lengths_test=LENGTHS[:9], y_test=LABELS[:9])
     own, names = dataset(write(tmp_path / 'x.npz', arrays))
-    assert names == list(range(9))
+    assert list(names) == list(range(9))
     assert (len(own.train.labels), len(own.validation.labels)) == (35, 5)  # 17 + 12 + 6, 2 + 2 + 1
     assert [own.classes[label] for label in own.test.labels] == LABELS[:9].tolist()
 
@@ -166,7 +178,7 @@ MISSES = [
         ['inf in sequence 3, step 1, column 0'],
     ),
     ({'y': LABELS}, ['no array x;', 'lengths']),
-    (ragged(length=LENGTHS), ["an array 'length'", 'x, y, lengths', '_test']),
+    (ragged(length=LENGTHS), ["unknown array 'length'", 'x, y, lengths', '_test']),
     ({'x': padded(filler=0)}, ['no array y']),
     ({'x': np.zeros((2, 2, 2, 2)), 'y': LABELS}, ['x [2, 2, 2, 2]', '[N, T, D] or [N, T]']),
     ({'x': np.array(['a', 'b']), 'y': LABELS}, ['x should hold numbers']),
@@ -174,7 +186,7 @@ MISSES = [
     ({'x': np.array([*VALUES], object), 'y': LABELS}, ['x holds Python objects', 'np.concatenate']),
     (ragged(y=np.array([*LABELS], object)), ['y holds Python objects', 'y.astype(str)']),
     (ragged(y=LABELS[:3]), ['y [3]', '40 sequences']),
-    (ragged(y=np.arange(40) / 2), ['the label 0.0', 'whole numbers or texts']),
+    (ragged(y=np.arange(40) / 2), ['the label 0.0', 'whole numbers or strings']),
     ({'x': np.concatenate(VALUES), 'y': LABELS}, ['y [40]', 'need lengths']),
     (ragged(lengths=LENGTHS + 1), ['40 lengths', f'{LENGTHS.sum() + 40} steps']),
     (ragged(lengths=LENGTHS / 1), ['lengths [40] of float64']),
@@ -203,18 +215,18 @@ MISSES_OF_TABLES = [
         [],
         ["sequence 'a'", "'run' in line 2 and 'walk' in line 3"],
     ),
-    (ROWS | {'x': [1.5, 'much', 3.5]}, [], ["'much' in column 'x', line 3", '--inputs']),
+    (ROWS | {'x': [1.5, 'much', 3.5]}, [], ["'much' in column 'x', line 3", '`inputs`']),
     (ROWS | {'x': [1.5, 'inf', 3.5]}, [], ["'inf' in column 'x', line 3"]),
     (ROWS | {'x': [1.5, None, 3.5]}, [], ["no value in column 'x', line 3"]),
     (ROWS | {'id': ['a', None, 'b']}, [], ["no value in column 'id', line 3"]),
     (ROWS | {'label': ['run', None, 'walk']}, [], ["no value in column 'label', line 3"]),
     (ROWS | {'label': [0.5, 0.5, 1.5]}, [], ['the label 0.5']),
-    ({'x': [1]}, [], ["no column 'id'", '--id=NAME']),
-    ({'id': [1], 'x': [1]}, [], ["no column 'label'", '--label=NAME']),
-    ({'id': [1], 'label': [1]}, [], ['columns of numbers beside']),
+    ({'x': [1]}, [], ["no column 'id'", '`id`']),
+    ({'id': [1], 'x': [1]}, [], ["no column 'label'", '`label`']),
+    ({'id': [1], 'label': [1]}, [], ['columns of numbers too']),
     ({'id': [], 'label': [], 'x': []}, [], ['no rows']),
     (ROWS, ['x', 'y'], ["no column 'y'"]),
-    (ROWS, ['x', 'label'], ["--label and --inputs both name 'label'"]),
+    (ROWS, ['x', 'label'], ["`label` and `inputs` both name 'label'"]),
     (ROWS, [], ["label 'run' has 1 sequence(s)"]),
 ]
 
@@ -237,7 +249,7 @@ def refuses(path, words, inputs=()):
 
 
 def test_a_column_has_one_use(tmp_path):
-    with pytest.raises(InputError, match="--id and --label both name 'id'"):
+    with pytest.raises(InputError, match="`id` and `label` both name 'id'"):
         read_rows(write_csv(tmp_path / 'x.csv', ROWS), 'id', 'id')
 
 

@@ -47,7 +47,7 @@ def test_words_have_the_space_before_them():
 
 
 def test_streams_are_the_text_and_labels_one_ahead():
-    data = language(TEXT, tokens='characters', streams=STREAMS, window=WINDOW)
+    data = language(TEXT, tokens='characters', batch_size=STREAMS, window=WINDOW)
     assert data.vocabulary == tuple(sorted(set(TEXT)))
     steps = data.train.inputs.shape[1]
     assert (steps % WINDOW, data.outputs) == (0, 7)
@@ -88,10 +88,10 @@ def test_padded_streams_have_every_token_once(count, number, window):
 
 
 def test_rare_words_are_unknown():
-    data = language('a a b b c ' * 30, tokens='words', streams=2, window=5, vocab_size=3)
+    data = language('a a b b c ' * 30, tokens='words', batch_size=2, window=5, vocab_size=3)
     assert data.vocabulary == (UNKNOWN, ' a', ' b')
     assert encode([' a', 'zzz'], data.vocabulary).tolist() == [1, 0]
-    moji = language(f'{UNKNOWN} a b ' * 90, tokens='words', streams=2, window=5, vocab_size=9)
+    moji = language(f'{UNKNOWN} a b ' * 90, tokens='words', batch_size=2, window=5, vocab_size=9)
     assert sorted(moji.vocabulary) == sorted({UNKNOWN, *moji.vocabulary})  # once
     with pytest.raises(InputError, match="'z' is not among"):
         encode('az', ('a', 'b'))
@@ -106,7 +106,7 @@ def model(hyper, cell=lstm):
 
 
 def data():
-    return language(TEXT, tokens='characters', streams=STREAMS, window=WINDOW)
+    return language(TEXT, tokens='characters', batch_size=STREAMS, window=WINDOW)
 
 
 def run(mesh=None):
@@ -230,12 +230,14 @@ def test_a_text_file(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'options', 'words'),
     [
-        ('aaaa' * 100, {}, 'one kind of character'),
-        ('ab' * 20, {}, 'has 40 characters.* need 73'),
+        ('aaaa' * 100, {}, 'no two different characters'),
+        ('ab' * 20, {}, 'has 40 characters.* needs 73'),
         (TEXT, {'tokens': 'runes'}, 'characters, words'),
         (TEXT, {'window': 0}, 'window'),
     ],
 )
 def test_texts_that_cannot_be_learned_are_refused(text, options, words):
     with pytest.raises(InputError, match=words):
-        language(text, **{'tokens': 'characters', 'streams': STREAMS, 'window': WINDOW} | options)
+        language(
+            text, **{'tokens': 'characters', 'batch_size': STREAMS, 'window': WINDOW} | options
+        )

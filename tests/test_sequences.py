@@ -291,7 +291,7 @@ def test_bad_series_are_one_line(tables, tmp_path):
         ([path['constant'], '--window=9'], ["'x' is constant"]),
         ([path['good'], '--column=prise'], ["no column 'prise'", 'day, sold, price']),
         ([path['good'], '--column=day'], ["'d0'", "column 'day', line 2"]),
-        ([path['good']], ['2 columns of numbers', '--column=NAME', 'sold, price']),
+        ([path['good']], ['2 columns of numbers', 'by --column from sold, price']),
         (['--csv=nowhere.csv'], ['nowhere.csv']),
         (['--csv=/dev/null'], ['.csv, .xlsx, .parquet']),
         (['--column=x'], ['--column goes with --csv']),
@@ -324,7 +324,7 @@ def test_bad_texts_are_one_line(book, written, tmp_path):
     folder = f'--out={written[0]}'
     cases = [
         ([f'--text={files / "empty"}'], ['empty is empty']),
-        ([f'--text={files / "same"}'], ['one kind of character']),
+        ([f'--text={files / "same"}'], ['no two different characters']),
         ([f'--text={files / "bytes"}'], ['not UTF-8', 'byte 3']),
         (['--text=nowhere'], ['nowhere', 'No such file']),
         (['--text='], ['--text', 'empty']),
@@ -353,9 +353,9 @@ def test_bad_texts_are_one_line(book, written, tmp_path):
 
 def test_bad_memory_flags_are_one_line(tmp_path):
     cases = [
-        (['--task=adding', '--length=1'], ['length of 2 or more']),
-        (['--task=recall', '--length=8'], ['odd length']),
-        (['--task=parity', '--length=1'], ['length of 2 or more']),
+        (['--task=adding', '--length=1'], ['--length of 2 or more']),
+        (['--task=recall', '--length=8'], ['an odd --length']),
+        (['--task=parity', '--length=1'], ['--length of 2 or more']),
         (['--task=juggling'], ['--task', 'adding|copy|parity|recall']),
         (['--cell=elman', '--chrono=9'], ['--chrono', 'elman']),
         (['--chrono=9', '--forget_bias=1'], ['chrono', 'forget_bias']),

@@ -59,7 +59,7 @@ def test_tables_are_read(tmp_path, kind):
         ('sold', 'price'),
         2,
     )
-    with pytest.raises(InputError, match=r'has 2 columns of numbers.*which of sold, price'):
+    with pytest.raises(InputError, match=r'has 2 columns of numbers.*by `column` from sold, price'):
         read_series(path)
     with pytest.raises(InputError, match=r"no column 'prize'; its columns are day, sold, price"):
         read_series(path, ['prize'])
@@ -89,10 +89,10 @@ def test_a_word_among_numbers_is_named(tmp_path):
         (
             't.csv',
             b'day;sold\nmon;1\n',
-            'no column of numbers: 1 rows of day;sold; values are to be separated by commas',
+            'no column of numbers: 1 rows of day;sold; values should be separated by commas',
         ),
-        ('t.csv', b'day,x,x\nmon,1,2\n', "has column 'x' twice"),
-        ('t.csv', b'1,2\n3,4\n', 'numbers where the names of its columns should be: 1, 2'),
+        ('t.csv', b'day,x,x\nmon,1,2\n', "two columns 'x'"),
+        ('t.csv', b'1,2\n3,4\n', 'numbers in place of column names: 1, 2'),
         ('t.xlsx', b'no zip', 'cannot be read'),
         ('t.parquet', b'', 'cannot be read'),
         ('t.json', b'{}', r'\.csv, \.xlsx, \.parquet'),
@@ -110,7 +110,7 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
     begin, middle, end = OWN.ends
     assert (begin, middle, end) == (24, 32, 40)
     train, held_out, test = OWN.dataset.train, OWN.dataset.validation, OWN.dataset.test
-    close((OWN.mean, OWN.deviation), (VALUES[:24].mean(axis=0), VALUES[:24].std(axis=0)))
+    close((OWN.mean, OWN.std), (VALUES[:24].mean(axis=0), VALUES[:24].std(axis=0)))
     standard = (VALUES - VALUES[:24].mean(axis=0)) / VALUES[:24].std(axis=0)
     assert train.inputs.shape == (10, 5, 2)
     for number, (inputs, labels) in enumerate(zip(train.inputs, train.labels, strict=True)):
@@ -127,7 +127,7 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        ({'window': 24}, 'the training part has 24 rows, and --window=24 needs 25'),
+        ({'window': 24}, 'the training part has 24 rows, and `window=24` needs 25'),
         ({'split': (0.5, 0.5)}, 'three numbers'),
         ({'split': (30, 5, 6)}, 'does not divide 40 rows'),
         ({'split': (30.7, 4.6, 3.7)}, 'whole numbers of rows'),

@@ -133,7 +133,7 @@ def torch_sweep() -> None:
             torch.from_numpy(part.inputs * np.float32(data.scale)),
             torch.from_numpy(part.labels).long(),
         )
-        for part in data[:3]
+        for part in (data.train, data.validation, data.test)
         if part
     ]
     (inputs, labels), held_out, test = splits

@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import platform
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -669,5 +670,6 @@ def run(main: Callable[..., None], takes_arguments: bool = False) -> None:
 
 
 def fail(message: str, code: int = 1) -> None:
-    print('error: ' + ' '.join(message.split()), file=sys.stderr)
+    flagged = re.sub(r'`(\w+(?:=[^`]*)?)`', r'--\1', message)  # `name=value` of the library
+    print('error: ' + ' '.join(flagged.split()), file=sys.stderr)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Confidence intervals of the mean over a few seeds, and differences of two settings paired by seed."""
+"""Confidence intervals of the mean over a few seeds, and differences paired by seed."""
 
 import math
 import statistics

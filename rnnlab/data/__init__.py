@@ -1,5 +1,8 @@
-"""Datasets. IMAGES maps a name to what loads it: (data_dir=None) -> Images; rnnlab.data.imdb.load gives Texts; TASKS maps a name to
-what makes its sequences: (length) -> Task."""
+"""Datasets.
+
+IMAGES: name -> loader, (data_dir=None) -> Images. TASKS: name -> maker, (length) -> Task.
+rnnlab.data.imdb.load gives Texts.
+"""
 
 from rnnlab.data import digits, mnist
 from rnnlab.data.dataset import VIEWS, Dataset, Images, Split, image_sequences
@@ -9,6 +12,17 @@ from rnnlab.data.text import PADS, Ragged, Texts, text_sequences
 IMAGES = {'digits': digits.load, 'mnist': mnist.load}
 
 __all__ = [
-    'IMAGES', 'PADS', 'TASKS', 'VIEWS', 'Dataset', 'Images', 'Ragged', 'Split', 'Task', 'Texts', 'image_sequences', 'memory_sequences',
+    'IMAGES',
+    'PADS',
+    'TASKS',
+    'VIEWS',
+    'Dataset',
+    'Images',
+    'Ragged',
+    'Split',
+    'Task',
+    'Texts',
+    'image_sequences',
+    'memory_sequences',
     'text_sequences',
-]  # fmt: skip
+]

@@ -1,4 +1,4 @@
-"""What is kept between runs, in ~/.cache/rnnlab (or under XDG_CACHE_HOME): decoded arrays."""
+"""Decoded arrays kept between runs in ~/.cache/rnnlab (or under XDG_CACHE_HOME)."""
 
 import hashlib
 import os
@@ -9,22 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
+Arrays = dict[str, np.ndarray]
+
 
 def cache_folder() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
 
 
-def cached(
-    name: str, source: Path, decode: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """What `decode` gives, from the cache while no file of the source folder changes.
+def cached(name: str, source: Path, decode: Callable[[], Arrays]) -> Arrays:
+    """The arrays that `decode` returns, from the cache until a file of the folder `source` changes.
 
-    A cache that cannot be read is made anew; one that cannot be written is done without.
+    An unreadable cache is written again; an unwritable one is not used.
     """
-    files = sorted(path for path in source.iterdir() if path.is_file())
-    stamp = repr(
-        [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    )
+    files = sorted(path.resolve() for path in source.iterdir() if path.is_file())
+    stamp = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
     folder = cache_folder()
     path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
     try:
@@ -36,7 +34,7 @@ def cached(
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as beside:
             np.savez(beside, allow_pickle=False, **arrays)
-        os.replace(beside.name, path)  # whole or not at all
+        os.replace(beside.name, path)  # all of it or nothing
     except OSError:
         pass
     return arrays

@@ -1,7 +1,11 @@
-"""The record behind every dataset, and how images become sequences."""
+"""The records that all datasets are made of, and images as sequences.
+
+Letters in shapes: N examples, T time steps, D inputs, K outputs, C columns.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -9,84 +13,82 @@ import numpy as np
 
 from rnnlab.errors import InputError, known
 
-PERMUTATION_SEED = 92916  # names the one permutation of the view `permuted`
+PERMUTATION_SEED = 92916  # of the one permutation of the view `permuted`
+Array = np.ndarray | jax.Array
 
 
 class Split(NamedTuple):
-    """Examples. Arrays of NumPy as loaded, of JAX once on the device."""
+    """Examples: NumPy arrays as loaded, JAX arrays once on the device."""
 
-    inputs: np.ndarray | jax.Array  # [N, T, D], or ids [N, T]
-    labels: (
-        np.ndarray | jax.Array
-    )  # classes int [N], or [N, T] of every step; or numbers [N, K], [N, T, K]
-    lengths: np.ndarray | jax.Array | None = None  # int [N]; None: every sequence is T long
+    inputs: Array  # numbers [N, T, D], or ids int [N, T]
+    labels: Array  # classes int [N] or [N, T], or numbers [N, K] or [N, T, K]
+    lengths: Array | None = None  # int [N]; None: every sequence has T steps
 
 
 def take(split: Split, index: np.ndarray) -> Split:
-    """The examples at those places."""
-    return Split(
-        split.inputs[index],
-        split.labels[index],
-        None if split.lengths is None else split.lengths[index],
-    )
+    """The examples with these indices."""
+    lengths = None if split.lengths is None else split.lengths[index]
+    return Split(split.inputs[index], split.labels[index], lengths)
 
 
-class Dataset(NamedTuple):
-    train: Any  # a Split; None where examples are made while training
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    train: Any  # a Split; None if examples are generated during training
     validation: Split | None
     test: Split | None
-    outputs: int  # classes, or numbers
-    scale: float = 1.0  # what inputs are multiplied by: bytes stay bytes until then
-    vocabulary: tuple[str, ...] | None = None  # the words that ids stand for
-    baseline: float | None = None  # the loss of what knows nothing of the sequence; None: not known
-    classes: tuple[int | str, ...] | None = None  # their names
-    standard: dict[str, dict[str, float]] | None = (
-        None  # 'mean' and 'deviation' by which each input was standardised, by its name
-    )
+    outputs: int  # number of classes, or of predicted numbers
+    scale: float = 1.0  # factor that the model applies to the inputs, so that bytes stay bytes
+    vocabulary: tuple[str, ...] | None = None  # the token of each id
+    baseline: float | None = None  # loss of the memoryless baseline; None: unknown
+    classes: tuple[int | str, ...] | None = None  # names of the classes
+    standard: dict[str, dict[str, float]] | None = None  # 'mean' and 'std' removed, by input
 
 
 def moments(columns: Sequence[str], values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(mean [C], deviation [C]) of rows [N, C] of the training part, by which all rows are standardised.
+    """(mean [C], standard deviation [C]) of the training part, rows [N, C].
 
-    Raises InputError for a column of which that cannot be: one that is constant, or has numbers beyond all measure.
+    Raises InputError for a column that cannot be standardised: constant, or beyond float64.
     """
     with np.errstate(over='ignore', invalid='ignore'):
-        mean, deviation = values.mean(axis=0), values.std(axis=0)
-    for name, size, spread in zip(columns, deviation, np.ptp(values, axis=0), strict=True):
+        mean, std = values.mean(axis=0), values.std(axis=0)
+    for name, size, spread in zip(columns, std, np.ptp(values, axis=0), strict=True):
         if spread == 0:
             raise InputError(
-                f'column {name!r} is constant in the training part: there is nothing to learn from it; leave it out'
+                f'column {name!r} is constant in the training part and teaches nothing: '
+                f'leave it out'
             )
         if not 0 < size < math.inf:
             raise InputError(
-                f'column {name!r} has numbers too large or too small to be standardised; give it in other units'
+                f'column {name!r} has numbers too large or too small to be standardised: '
+                f'give it in other units'
             )
-    return mean, deviation
+    return mean, std
 
 
-class Images(NamedTuple):
-    """Labelled images as a loader gives them: bytes [N, height, width]."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Images:
+    """Labelled images, bytes [N, height, width] and classes int [N]."""
 
     train: np.ndarray
     train_labels: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
-    brightest: int  # the value that becomes 1
-    held_out: int  # how many training images validate, the last ones, where nobody says otherwise
+    brightest: int  # the byte that is scaled to 1
+    held_out: int  # default number of training images that validate, the last ones
 
 
 def rows(images: np.ndarray) -> np.ndarray:
-    """A row a step, from the top: [N, height, width]."""
+    """A row of the image per step, from the top: [N, height, width]."""
     return images
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """A pixel a step, row by row: [N, height * width, 1]."""
+    """A pixel per step, row by row: [N, height * width, 1]."""
     return images.reshape(len(images), -1, 1)
 
 
 def permuted(images: np.ndarray) -> np.ndarray:
-    """A pixel a step in an order that is always the same: [N, height * width, 1]."""
+    """A pixel per step, in one fixed random order: [N, height * width, 1]."""
     order = np.random.RandomState(PERMUTATION_SEED).permutation(images[0].size)
     return pixels(images)[:, order]
 
@@ -95,7 +97,10 @@ VIEWS = {'rows': rows, 'pixels': pixels, 'permuted': permuted}
 
 
 def image_sequences(images: Images, view: str = 'rows', validation: int | None = None) -> Dataset:
-    """Images as sequences; the last `validation` training images validate (None: as many as the dataset holds out)."""
+    """Images as sequences; the last `validation` training images validate.
+
+    view: a name in VIEWS. validation: None is the number that the images come with.
+    """
     known('view', view, VIEWS)
     kept = training_examples(
         images.train_labels, images.held_out if validation is None else validation
@@ -111,9 +116,10 @@ def image_sequences(images: Images, view: str = 'rows', validation: int | None =
 
 
 def training_examples(labels: np.ndarray, held_out: int) -> int:
-    """How many are left to train on."""
+    """The number of training examples left by `held_out` that validate."""
     if not 0 <= held_out < len(labels):
         raise InputError(
-            f'validation={held_out} must leave some of the {len(labels)} training examples to train on'
+            f'`validation={held_out}` must leave some of the {len(labels)} training examples '
+            f'to train on'
         )
     return len(labels) - held_out

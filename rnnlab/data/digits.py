@@ -1,4 +1,4 @@
-"""scikit-learn's 1,797 scans of handwritten digits, 8 by 8 with 17 greys: embedded there, so nothing is downloaded.
+"""scikit-learn's 1,797 scans of handwritten digits, 8 x 8 pixels of 17 greys; no download.
 
 Source: UCI Optical Recognition of Handwritten Digits, Alpaydin and Kaynak 1998.
 """
@@ -8,32 +8,35 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.data.cache import cached
+from rnnlab.data.cache import Arrays, cached
 from rnnlab.data.dataset import Images
+from rnnlab.errors import InputError
 
 
-def load(data_dir=None) -> Images:
-    """Every fifth scan of each digit is the test; the others stand in one fixed shuffled order, a tenth held out."""
-    del data_dir  # nothing on disk
-    package = importlib.util.find_spec('sklearn')
-    assert package is not None  # rnnlab depends on it
-    scans = cached(
-        'digits', Path(str(package.origin)).parent, decode
-    )  # importing it takes a second
+def load(data_dir: str | Path | None = None) -> Images:
+    """1,433 training and 364 test images; `data_dir` is not read.
+
+    Every fifth image of each digit is a test image. The others are in one fixed random order, and
+    the last tenth of them validates. Raises InputError without scikit-learn.
+    """
+    package = importlib.util.find_spec('sklearn')  # found, not imported: that takes a second
+    if package is None or package.origin is None:
+        raise InputError('the digits come with scikit-learn: pip install scikit-learn')
+    scans = cached('digits', Path(package.origin).parent, decode)
     images, labels = scans['images'], scans['labels']
     test = np.sort(np.concatenate([np.flatnonzero(labels == digit)[::5] for digit in range(10)]))
     train = np.random.RandomState(0).permutation(np.setdiff1d(np.arange(len(labels)), test))
     return Images(
-        images[train],
-        labels[train],
-        images[test],
-        labels[test],
+        train=images[train],
+        train_labels=labels[train],
+        test=images[test],
+        test_labels=labels[test],
         brightest=16,
         held_out=len(train) // 10,
     )
 
 
-def decode() -> dict[str, np.ndarray]:
+def decode() -> Arrays:
     from sklearn.datasets import load_digits
 
     scans = load_digits()

@@ -1,4 +1,7 @@
-"""Tasks that only a memory solves, made from keys: what the literature measures by how long a cell remembers."""
+"""Memory tasks, generated from keys: how many steps a network can remember.
+
+Letters in shapes: T time steps, D inputs.
+"""
 
 import math
 from collections.abc import Callable
@@ -12,17 +15,19 @@ from jax import Array
 from rnnlab.data.dataset import Dataset, Split
 from rnnlab.errors import InputError, positive
 
-EXAMPLES_SEED = 4711  # names the sequences that validate and test, the same for every run
-SYMBOLS, COPIED = 8, 10  # of the copy task: how many there are, how many are to be remembered
+EXAMPLES_SEED = 4711  # of the validation and test sequences, the same for every run
+SYMBOLS, COPIED = 8, 10  # of the copy task: different symbols, symbols to remember
 LETTERS, DIGITS = 26, 10  # of the recall task
 
 
 class Task(NamedTuple):
-    """sample: (key) -> (inputs [T, D], labels: classes int [T], of which those below 0 are not asked for, or a number [1] at the end).
+    """A task that generates its sequences.
 
+    sample: key -> (inputs [T, D], labels): classes int [T], negative where the loss is masked, or
+        one number [1] at the end.
     inputs: D.
-    outputs: classes, or 1 number.
-    baseline: the loss of the best guess that knows nothing of earlier steps: nats a step, or the mean squared error.
+    outputs: number of classes, or 1 for a number.
+    baseline: loss of the best memoryless guess, nats per step or mean squared error.
     """
 
     sample: Callable[[Array], tuple[Array, Array]]
@@ -32,19 +37,21 @@ class Task(NamedTuple):
 
     @property
     def numbers(self) -> bool:
+        """Whether a number is predicted, not classes."""
         return self.outputs == 1
 
 
 def adding(length: int) -> Task:
-    """The sum of two marked numbers among `length`, told at the end (Hochreiter and Schmidhuber 1997; Le, Jaitly, Hinton 2015).
+    """The sum of two marked numbers among `length`, at the last step.
 
-    A step is a number from [0, 1) and a mark: one in the first half, one in the second. To guess 1 always has the variance of
-    the sum, 1/6, as its error.
+    A step is a number from [0, 1) and a mark; one step of each half is marked. Always guessing 1
+    has the variance of the sum, 1/6, as its error (Hochreiter and Schmidhuber 1997; Le, Jaitly,
+    Hinton 2015).
     """
     if length < 2:
-        raise InputError(f'the adding task takes a length of 2 or more, not {length}')
+        raise InputError(f'the adding task needs a `length` of 2 or more, not {length}')
 
-    def sample(key):
+    def sample(key: Array) -> tuple[Array, Array]:
         of_values, of_first, of_second = jax.random.split(key, 3)
         values = jax.random.uniform(of_values, (length,))
         first = jax.random.randint(of_first, (), 0, length // 2)
@@ -53,71 +60,71 @@ def adding(length: int) -> Task:
         marks = ((time == first) | (time == second)).astype(values.dtype)
         return jnp.stack([values, marks], axis=-1), jnp.sum(values * marks, keepdims=True)
 
-    return Task(sample, 2, 1, 1 / 6)
+    return Task(sample, inputs=2, outputs=1, baseline=1 / 6)
 
 
 def copy(length: int) -> Task:
-    """Ten symbols of eight, then `length` steps without any, the last of which asks for the ten in ten more (Hochreiter and
-    Schmidhuber 1997; Arjovsky, Shah, Bengio 2016, section 4.1).
+    """Ten symbols out of eight, repeated after `length` steps.
 
-    The answer before is blank. Who remembers nothing knows when, but not what: 10 ln 8 nats over all length + 20 steps.
+    The steps between are blank, the last of them is a delimiter; the labels before the answer are
+    blank too. The memoryless guess loses 10 ln 8 nats over all length + 20 steps (Hochreiter and
+    Schmidhuber 1997; Arjovsky, Shah, Bengio 2016, section 4.1).
     """
     positive('length', length)
-    blank, ask = SYMBOLS, SYMBOLS + 1
+    blank, delimiter = SYMBOLS, SYMBOLS + 1
+    baseline = COPIED * math.log(SYMBOLS) / (length + 2 * COPIED)
 
-    def sample(key):
+    def sample(key: Array) -> tuple[Array, Array]:
         symbols = jax.random.randint(key, (COPIED,), 0, SYMBOLS, jnp.int32)
-        empty = jnp.full(length + COPIED, blank, jnp.int32)
-        steps = jnp.concatenate([symbols, empty.at[length - 1].set(ask)])
-        return jax.nn.one_hot(steps, SYMBOLS + 2), jnp.concatenate([empty, symbols])
+        blanks = jnp.full(length + COPIED, blank, jnp.int32)
+        steps = jnp.concatenate([symbols, blanks.at[length - 1].set(delimiter)])
+        return jax.nn.one_hot(steps, SYMBOLS + 2), jnp.concatenate([blanks, symbols])
 
-    return Task(
-        sample, SYMBOLS + 2, SYMBOLS + 1, COPIED * math.log(SYMBOLS) / (length + 2 * COPIED)
-    )
+    return Task(sample, inputs=SYMBOLS + 2, outputs=SYMBOLS + 1, baseline=baseline)
 
 
 def parity(length: int) -> Task:
-    """After every bit, whether there were oddly many ones so far (state tracking; Merrill, Petty, Sabharwal 2024).
+    """The parity of the bits so far, after each of `length` random bits.
 
-    Only the first answer is seen from its own bit; the others are ln 2 nats each.
+    It is a task of state tracking (Merrill, Petty, Sabharwal 2024). The memoryless guess loses
+    ln 2 nats at every step but the first, where the bit itself is the answer.
     """
     if length < 2:
-        raise InputError(f'the parity task takes a length of 2 or more, not {length}')
+        raise InputError(f'the parity task needs a `length` of 2 or more, not {length}')
 
-    def sample(key):
+    def sample(key: Array) -> tuple[Array, Array]:
         bits = jax.random.bernoulli(key, shape=(length,))
-        return jnp.expand_dims(bits.astype(float), -1), jnp.cumsum(
-            bits.astype(jnp.int32), dtype=jnp.int32
-        ) % 2
+        ones = jnp.cumsum(bits.astype(jnp.int32), dtype=jnp.int32)
+        return jnp.expand_dims(bits.astype(float), -1), ones % 2
 
-    return Task(sample, 1, 2, (length - 1) / length * math.log(2))
+    return Task(sample, inputs=1, outputs=2, baseline=(length - 1) / length * math.log(2))
 
 
 def recall(length: int) -> Task:
-    """Pairs of a letter and a digit, then a letter that came: which digit followed it? (Ba et al. 2016, section 4.1,
-    there with two question marks before the last letter.)
+    """The digit that followed a letter: pairs of letter and digit, then one of the letters.
 
-    The letters of a sequence differ. An odd length of 3 (one pair) to 53 (26 pairs); the digit is asked for at the last step.
+    The letters of a sequence differ. `length` is odd, from 3 (one pair) to 53 (26 pairs); the
+    loss is that of the last step only (Ba et al. 2016, section 4.1, who have two question marks
+    before the last letter).
     """
     if length % 2 == 0 or not 3 <= length <= 2 * LETTERS + 1:
         raise InputError(
-            f'the recall task takes an odd length from 3 to {2 * LETTERS + 1}, pairs and the question, not {length}'
+            f'the recall task needs an odd `length` from 3 to {2 * LETTERS + 1} '
+            f'(pairs and a question), not {length}'
         )
     pairs = length // 2
 
-    def sample(key):
+    def sample(key: Array) -> tuple[Array, Array]:
         of_letters, of_digits, of_question = jax.random.split(key, 3)
         letters = jax.random.permutation(of_letters, LETTERS)[:pairs].astype(jnp.int32)
         digits = jax.random.randint(of_digits, (pairs,), 0, DIGITS, jnp.int32)
-        asked = jax.random.randint(of_question, (), 0, pairs)
-        steps = jnp.concatenate(
-            [jnp.stack([letters, digits + LETTERS], axis=-1).ravel(), letters[asked][None]]
-        )
-        return jax.nn.one_hot(steps, LETTERS + DIGITS), jnp.full(length, -1, jnp.int32).at[-1].set(
-            digits[asked]
-        )
+        question = jax.random.randint(of_question, (), 0, pairs)
+        told = jnp.stack([letters, digits + LETTERS], axis=-1).ravel()
+        steps = jnp.concatenate([told, letters[question][None]])
+        labels = jnp.full(length, -1, jnp.int32).at[-1].set(digits[question])
+        return jax.nn.one_hot(steps, LETTERS + DIGITS), labels
 
-    return Task(sample, LETTERS + DIGITS, DIGITS, math.log(DIGITS))
+    return Task(sample, inputs=LETTERS + DIGITS, outputs=DIGITS, baseline=math.log(DIGITS))
 
 
 TASKS: dict[str, Callable[[int], Task]] = {
@@ -129,16 +136,19 @@ TASKS: dict[str, Callable[[int], Task]] = {
 
 
 def memory_sequences(task: Task, validation: int, test: int) -> Dataset:
-    """Sequences to validate and test on, always the same; those to train on are made while training."""
+    """Validation and test sequences, always the same; training generates its own (train is None).
+
+    validation, test: how many sequences; without validation (0) that split is None.
+    """
 
     def split(count: int, number: int) -> Split:
         keys = jax.random.split(jax.random.fold_in(jax.random.key(EXAMPLES_SEED), number), count)
         return Split(*map(np.asarray, jax.jit(jax.vmap(task.sample))(keys)))
 
     return Dataset(
-        None,
-        split(validation, 0) if validation else None,
-        split(test, 1),
-        task.outputs,
+        train=None,
+        validation=split(validation, 0) if validation else None,
+        test=split(test, 1),
+        outputs=task.outputs,
         baseline=task.baseline,
     )

@@ -1,18 +1,20 @@
-"""MNIST through TFDS, without TensorFlow: read where it is prepared, else prepared from archives or the network.
+"""MNIST through TFDS, without TensorFlow.
 
-Stock TFDS prepares MNIST with TensorFlow's file, gzip and PNG functions; the builder here does the same with the standard
-library, NumPy and Pillow, and the folder that results is an ordinary TFDS folder.
+TFDS prepares MNIST with TensorFlow's file, gzip and PNG functions; the builder here uses the
+standard library, NumPy and Pillow instead, and writes an ordinary TFDS folder.
 """
 
 import gzip
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rnnlab.data import tfds
-from rnnlab.data.cache import cached
+from rnnlab.data.cache import Arrays, cached
 from rnnlab.data.dataset import Images
 from rnnlab.errors import InputError
 
@@ -26,28 +28,26 @@ ARCHIVES = {
 
 
 def load(data_dir: str | Path | None = None) -> Images:
-    """60,000 and 10,000 images of 28 by 28, from the TFDS folder (None: TFDS_DATA_DIR, else ~/tensorflow_datasets).
+    """60,000 training and 10,000 test images, 28 x 28 pixels.
 
-    Raises InputError when MNIST is neither there nor to be had, or is damaged.
+    data_dir: the TFDS folder; None is TFDS_DATA_DIR, else ~/tensorflow_datasets. If MNIST is not
+    prepared there, it is prepared from archives in downloads/manual or from the network.
+
+    Raises InputError if MNIST is unavailable or damaged.
     """
     data_dir = tfds.tfds_folder(data_dir)
     folder = data_dir / 'mnist' / VERSION
     if not tfds.prepared(folder):
         missing = check_archives(tfds.archives_folder(data_dir))
         url = MIRROR + missing[0] if missing else None
-        tfds.prepare(
-            make_builder,
-            folder,
-            data_dir,
-            url=url,
-            archives=f'the original archives ({", ".join(missing)})',
-        )
-    arrays = cached('mnist', folder, lambda: decode(folder))
+        archives = f'the original archives ({", ".join(missing)})'
+        tfds.prepare(make_builder, folder, data_dir, url=url, archives=archives)
+    arrays: dict[str, Any] = cached('mnist', folder, lambda: decode(folder))
     return Images(**arrays, brightest=255, held_out=5_000)
 
 
-def decode(folder: Path) -> dict[str, np.ndarray]:
-    """The arrays of a prepared folder, by the names that Images gives them."""
+def decode(folder: Path) -> Arrays:
+    """The arrays of a prepared folder, under their names in Images."""
     arrays = {}
     for split, examples in tfds.read(folder, COUNTS).items():
         arrays[split] = np.stack([example['image'][..., 0] for example in examples])
@@ -56,48 +56,35 @@ def decode(folder: Path) -> dict[str, np.ndarray]:
 
 
 def check_archives(archives: Path) -> list[str]:
-    """The names of the archives that are not in the folder; InputError for one whose checksum is wrong."""
+    """Names of the archives missing in the folder; InputError for one with a wrong checksum."""
     missing = []
     for name in (name for names in ARCHIVES.values() for name in names):
         if not (archives / name).exists():
             missing.append(name)
         elif hashlib.sha256((archives / name).read_bytes()).hexdigest() != checksums()[name]:
             raise InputError(
-                f"{archives / name} is truncated or altered (its sha256 is not MNIST's): fetch it again from {MIRROR}"
+                f"{archives / name} is truncated or altered (its sha256 is not MNIST's): "
+                f'download it again from {MIRROR}'
             )
     return missing
 
 
 def checksums() -> dict[str, str]:
-    """The sha256 of each archive, from TFDS's own list."""
+    """The sha256 of each archive, from TFDS."""
     from tensorflow_datasets.image_classification import mnist as stock
 
     return {info.filename: info.checksum for info in stock.MNIST.url_infos.values()}
 
 
-def make_builder(data_dir: Path):
-    """TFDS's own MNIST builder with its two steps that need TensorFlow replaced."""
-    from PIL import Image
+def make_builder(data_dir: Path) -> tfds.Builder:
+    """The MNIST builder of TFDS, with its two steps that need TensorFlow replaced."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import mnist as stock
-
-    def png(image):
-        out = io.BytesIO()
-        Image.fromarray(image).save(out, format='png')
-        return out.getvalue()
-
-    def examples(images_path, labels_path):
-        images, labels = (
-            read_idx(images_path, header=16).reshape(-1, 28, 28),
-            read_idx(labels_path, header=8),
-        )
-        for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield number, {'image': png(image), 'label': int(label)}
 
     with registered.skip_registration():
 
         class MNIST(stock.MNIST):
-            def _split_generators(self, dl_manager):
+            def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
                 paths = dl_manager.download(
                     {split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()}
                 )
@@ -106,6 +93,18 @@ def make_builder(data_dir: Path):
     return MNIST(data_dir=data_dir, file_format='array_record')
 
 
-def read_idx(path, header: int) -> np.ndarray:
+def examples(images_path: Path, labels_path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, features) of each image, as TFDS writes them."""
+    from PIL import Image
+
+    images = read_idx(images_path, header=16).reshape(-1, 28, 28)
+    labels = read_idx(labels_path, header=8)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, format='png')
+        yield number, {'image': png.getvalue(), 'label': int(label)}
+
+
+def read_idx(path: str | Path, header: int) -> np.ndarray:
     """The bytes of a gzipped IDX file after its header."""
     return np.frombuffer(gzip.decompress(Path(path).read_bytes()), np.uint8, offset=header)

@@ -1,7 +1,11 @@
-"""Texts as sequences of ids: words as Keras counts them, or bytes."""
+"""Texts as sequences of ids: words as Keras counts them, or bytes.
+
+Letters in shapes: N texts, T tokens.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -9,47 +13,44 @@ import numpy as np
 from rnnlab.data.dataset import Dataset, Split, take, training_examples
 from rnnlab.errors import InputError, known, positive
 
-PADDING, START, UNKNOWN, FIRST = (
-    0,
-    1,
-    2,
-    3,
-)  # the ids before those of tokens, as in keras.datasets.imdb
+PADDING, START, UNKNOWN, FIRST = 0, 1, 2, 3  # FIRST: the first token's id (keras.datasets.imdb)
 BYTES = 256
-SHUFFLE_SEED = 0  # names the one order whose last texts validate
-
-PUNCTUATION = str.maketrans(
-    dict.fromkeys('!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n', ' ')
-)  # the filter of Keras's Tokenizer
+SHUFFLE_SEED = 0  # of the one order whose last texts validate
+FILTERED = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'  # by Keras's Tokenizer
+PUNCTUATION = str.maketrans(dict.fromkeys(FILTERED, ' '))
 PADS = ('pre', 'post')
 
 
 class Ragged(NamedTuple):
-    """Texts as tokens, one behind the other. A token is a word's place in the vocabulary, -1 without one, or a byte."""
+    """Texts as tokens, concatenated: indices in the vocabulary (-1: not in it), or bytes."""
 
-    tokens: np.ndarray  # int [all tokens]
+    tokens: np.ndarray  # int [sum of lengths]
     lengths: np.ndarray  # int [N], tokens of each text
 
 
-class Texts(NamedTuple):
-    """Labelled texts as a loader gives them."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Texts:
+    """Labelled texts, classes int [N]."""
 
     train: Ragged
     train_labels: np.ndarray
     test: Ragged
     test_labels: np.ndarray
-    vocabulary: tuple[str, ...] | None  # all words of train, the most frequent first; None: bytes
+    vocabulary: tuple[str, ...] | None  # all words of train by falling frequency; None: bytes
     classes: tuple[str, ...]
-    held_out: int  # how many training texts validate where nobody says otherwise
+    held_out: int  # default number of training texts that validate
 
 
 def words(text: str) -> list[str]:
-    """The words of a text as Keras's text_to_word_sequence has them: lower case, no punctuation, split at spaces alone."""
+    """The words of a text as Keras's text_to_word_sequence gives them.
+
+    Lower case, without punctuation, split at spaces only (not at other white space).
+    """
     return [word for word in text.lower().translate(PUNCTUATION).split(' ') if word]
 
 
 def count_words(texts: Iterable[str]) -> tuple[str, ...]:
-    """Every word, the most frequent first and those as frequent in alphabetical order."""
+    """Every word of the texts by falling frequency, equally frequent ones alphabetically."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(words(text))
@@ -57,24 +58,22 @@ def count_words(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def encode(texts: Sequence[str], vocabulary: Sequence[str] | None) -> Ragged:
-    """Texts as places in the vocabulary, or as bytes of UTF-8 where that is None."""
+    """The texts' words as indices in the vocabulary; their UTF-8 bytes if that is None."""
     if vocabulary is None:
         parts = [np.frombuffer(text.encode(), np.uint8) for text in texts]
     else:
-        place = {word: number for number, word in enumerate(vocabulary)}
-        parts = [
-            np.array([place.get(word, -1) for word in words(text)], np.int32) for text in texts
-        ]
+        index = {word: number for number, word in enumerate(vocabulary)}
+        parts = [np.array([index.get(word, -1) for word in words(t)], np.int32) for t in texts]
     return Ragged(np.concatenate(parts), np.array([len(part) for part in parts], np.int32))
 
 
 def pad_sequences(
     texts: Ragged, size: int, max_length: int, pad: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(ids [N, T], lengths [N]): the start's id and then each token's, the last max_length of these.
+    """(ids [N, T], lengths [N]): the id START and those of the tokens, the last max_length of them.
 
-    Ids past `size` are those of unknown ones. Padding stands in front ('pre', T = max_length) or behind ('post', T at
-    most that, as the longest needs).
+    size: number of ids; tokens with higher ones become UNKNOWN.
+    pad: padding before the text ('pre', T = max_length) or after it ('post', T = max(lengths)).
     """
     known('pad', pad, PADS)
     tokens = texts.tokens.astype(np.int32)
@@ -83,26 +82,28 @@ def pad_sequences(
     width = max_length if pad == 'pre' else max(lengths)
     padded = np.full((len(lengths), width), PADDING, np.int32)
     ends = np.cumsum(texts.lengths)
-    for row, end, tokens_there, length in zip(padded, ends, texts.lengths, lengths, strict=True):
-        place = row[width - length :] if pad == 'pre' else row[:length]
-        place[0] = START
-        kept = min(tokens_there, max_length)
-        place[length - kept :] = ids[end - kept : end]
+    for row, end, count, length in zip(padded, ends, texts.lengths, lengths, strict=True):
+        own = row[width - length :] if pad == 'pre' else row[:length]
+        own[0] = START
+        kept = min(count, max_length)
+        own[length - kept :] = ids[end - kept : end]
     return padded, lengths
 
 
 def vocabulary_size(vocabulary: Sequence[str] | None) -> int:
-    """The ids of all tokens, and of padding, start and unknown."""
+    """The number of ids: those of the tokens, and of padding, start and unknown."""
     return FIRST + (BYTES if vocabulary is None else len(vocabulary))
 
 
 def text_sequences(
     texts: Texts, *, vocab_size: int, max_length: int, pad: str, validation: int | None = None
 ) -> Dataset:
-    """Texts as sequences of ids; the last `validation` of a fixed shuffle of train validate (None: as the dataset holds out).
+    """Texts as padded sequences of ids.
 
-    The vocabulary are the most frequent words that vocab_size leaves room for beside padding, start and unknown. Lengths are
-    given for padding behind only: in front it is read like a word, as Keras does.
+    vocab_size: number of ids, of padding, start, unknown and the most frequent words.
+    max_length, pad: see pad_sequences. With pad 'pre' there are no lengths: padding is read like
+        a word, as in Keras.
+    validation: the last ones of one fixed shuffle of train validate; None: texts.held_out.
     """
     kept = training_examples(
         texts.train_labels, texts.held_out if validation is None else validation
@@ -110,7 +111,7 @@ def text_sequences(
     positive('max_length', max_length)
     if vocab_size <= FIRST:
         raise InputError(
-            f'vocab_size={vocab_size} must be above {FIRST}: padding, start, unknown, and words'
+            f'`vocab_size={vocab_size}` must be above {FIRST}: padding, start, unknown, and words'
         )
     vocabulary = None if texts.vocabulary is None else texts.vocabulary[: vocab_size - FIRST]
 

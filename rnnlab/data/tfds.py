@@ -1,4 +1,4 @@
-"""What TFDS prepared, read and prepared without TensorFlow: the parts that its datasets here share."""
+"""TFDS folders, prepared and read without TensorFlow: what the datasets of TFDS share."""
 
 import contextlib
 import json
@@ -6,14 +6,25 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rnnlab.errors import InputError, first_line
 
 
+class Builder(Protocol):
+    """A TFDS dataset builder."""
+
+    def download_and_prepare(self, *, download_config: Any) -> None: ...
+
+
 def tfds_folder(data_dir: str | Path | None) -> Path:
-    """The folder named, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """`data_dir`, else TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     return Path(data_dir or os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets').expanduser()
+
+
+def archives_folder(data_dir: Path) -> Path:
+    """The folder for archives downloaded by hand."""
+    return data_dir / 'downloads' / 'manual'
 
 
 def prepared(folder: Path) -> bool:
@@ -21,67 +32,71 @@ def prepared(folder: Path) -> bool:
 
 
 def read(folder: Path, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
-    """The examples of each split of a prepared folder; InputError where they are damaged or not as many as `counts` says."""
+    """The examples of each split of a prepared folder.
+
+    Raises InputError if they are damaged or not as many as `counts` says.
+    """
     import tensorflow_datasets as tfds
 
-    damaged = f'{folder} is damaged, delete it to prepare it anew'
+    damaged = f'{folder} is damaged, delete it to prepare it again'
     try:
         found = json.loads((folder / 'dataset_info.json').read_text()).get('fileFormat', 'tfrecord')
     except (ValueError, AttributeError) as error:
         raise InputError(f'{damaged}: {error}') from error
     if found != 'array_record':
         raise InputError(
-            f'{folder} holds {found} files, which only TensorFlow reads; name another data_dir to prepare it there'
+            f'{folder} holds {found} files, which only TensorFlow reads; '
+            f'name another `data_dir` to prepare it there'
         )
     examples = {}
     for split, count in counts.items():
         try:
             source = tfds.builder_from_directory(folder).as_data_source(split=split)
             examples[split] = source.__getitems__(range(len(source)))
-        except Exception as error:  # whatever array_record and Pillow raise on damaged bytes
+        except Exception as error:  # array_record and Pillow raise many kinds on damaged bytes
             raise InputError(f'{damaged}: {first_line(error)}') from error
         if len(examples[split]) != count:
             raise InputError(f'{damaged}: {len(examples[split])} examples in {split}, not {count}')
     return examples
 
 
-def archives_folder(data_dir: Path) -> Path:
-    """Where archives that were fetched by hand are looked for."""
-    return data_dir / 'downloads' / 'manual'
-
-
 def prepare(
-    builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url: str | None, archives: str
+    builder: Callable[[Path], Builder],
+    folder: Path,
+    data_dir: Path,
+    *,
+    url: str | None,
+    archives: str,
 ) -> None:
-    """Makes the prepared folder with the builder, a stock one of TFDS without its use of TensorFlow.
+    """Prepares the folder with `builder`, a TFDS builder that does without TensorFlow.
 
-    url is what has to be fetched first, None where all archives are on disk; `archives` says which ones could be put there.
+    url: the first file to download; None if all archives are on disk.
+    archives: for messages, the archives that could be put into archives_folder.
     """
     import tensorflow_datasets as tfds
 
     manual, name = archives_folder(data_dir), folder.relative_to(data_dir)
     if url is not None and not reachable(url):
         raise InputError(
-            f'{name} is not in {data_dir} and {url.split("/")[2]} cannot be reached: copy a folder {name} that TFDS prepared '
-            f'(array_record) to {data_dir}, or put {archives} into {manual}'
+            f'{name} is not in {data_dir} and {url.split("/")[2]} cannot be reached: '
+            f'copy a folder {name} prepared by TFDS (array_record) to {data_dir}, '
+            f'or put {archives} into {manual}'
         )
+    config = tfds.download.DownloadConfig(manual_dir=manual)
     try:
-        builder(data_dir).download_and_prepare(
-            download_config=tfds.download.DownloadConfig(manual_dir=manual)
-        )
+        builder(data_dir).download_and_prepare(download_config=config)
     except (OSError, tfds.download.DownloadError, tfds.download.NonMatchingChecksumError) as error:
-        raise InputError(
-            f'{name} could not be prepared in {data_dir}: {first_line(error)}'
-        ) from error
+        message = f'{name} could not be prepared in {data_dir}: {first_line(error)}'
+        raise InputError(message) from error
 
 
 def reachable(url: str, seconds: float = 5.0) -> bool:
-    """Whether the address answers in time; in a thread, since looking up a name has no time limit of its own."""
+    """Whether the server answers in time; in a thread, as looking up a name has no time limit."""
     import requests
 
     answered = []
 
-    def ask():
+    def ask() -> None:
         with contextlib.suppress(requests.RequestException):
             answered.append(requests.head(url, timeout=seconds).ok)
 

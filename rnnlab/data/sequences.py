@@ -1,0 +1,271 @@
+"""Sequences of numbers, of any length and width, read from an .npz file or a table.
+
+Letters in shapes: N sequences, T time steps, D inputs, S time steps of all sequences together.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rnnlab.data.table import FIRST, Column, complete, get_column, numbers, read_table
+from rnnlab.errors import InputError, first_line
+
+TEST = '_test'  # suffix of the arrays of a test part
+HINTS = {  # array -> what to do with one of Python objects
+    'x': 'np.concatenate the sequences, and give their lengths too',
+    'y': 'y.astype(str) makes strings of them',
+    'lengths': 'lengths.astype(int) makes numbers of them',
+}
+DAMAGE = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
+Labels = list[int | str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sequences:
+    values: np.ndarray  # float64 [S, D], the sequences one after the other
+    lengths: np.ndarray  # int [N], time steps of each
+    columns: tuple[str, ...]  # names of the D inputs
+    names: Sequence[object]  # of the sequences: ids of a table, indices of arrays
+    labels: Labels | None  # of the sequences; None: not read
+
+
+def read_npz(path: str | Path, labelled: bool = True) -> tuple[Sequences, Sequences | None]:
+    """(sequences of an .npz file, those of its test part or None).
+
+    Arrays of the file:
+        x: numbers, padded [N, T, D] or concatenated [S, D]; [N, T] or [S] if D = 1. Padding may
+            be anything. An x of two axes is [S, D] if its lengths add up to S, else [N, T].
+        y: labels [N], integers or strings.
+        lengths: int [N]; of a padded x optional.
+        x_test, y_test, lengths_test: the same of a test part; optional.
+
+    The inputs are named x0, x1, ... Without `labelled` only x and lengths are read. Raises
+    InputError for other arrays, and for numbers that are not finite.
+    """
+    parts = ('', TEST) if labelled else ('',)
+    names = [name + part for part in parts for name in HINTS if labelled or name != 'y']
+    arrays = load(Path(path), names)
+    whole = from_arrays(path, arrays, '', labelled)
+    if not any(name.endswith(TEST) for name in arrays):
+        return whole, None
+    test = from_arrays(path, arrays, TEST, labelled)
+    if test.columns != whole.columns:
+        raise InputError(
+            f'{path}: x has {len(whole.columns)} numbers a step, and x_test {len(test.columns)}'
+        )
+    return whole, test
+
+
+def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of these names that an .npz file has; InputError if it has unknown ones."""
+    if not path.is_file():
+        raise InputError(f'there is no file {path}')
+    if not zipfile.is_zipfile(path):
+        raise InputError(f'{path} is no .npz file as np.savez writes it')
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            unknown = {*file.files} - {name + part for name in HINTS for part in ('', TEST)}
+            arrays = {name: read(path, file, name) for name in names if name in file.files}
+    except InputError:
+        raise
+    except (ValueError, *DAMAGE) as error:
+        raise InputError(f'{path} is damaged: {first_line(error)}') from error
+    if unknown:
+        raise InputError(
+            f'{path} has an unknown array {min(unknown)!r}: rename it or leave it out; known are '
+            f'{", ".join(HINTS)}, and with {TEST} those of a test part'
+        )
+    return arrays
+
+
+def read(path: Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
+    try:
+        return np.asarray(file[name])
+    except ValueError as error:
+        if 'Object arrays' not in str(error):
+            raise
+        raise InputError(
+            f'{path}: {name} holds Python objects, which are not read; '
+            f'{HINTS[name.removesuffix(TEST)]}'
+        ) from error
+
+
+def from_arrays(
+    path: str | Path, arrays: dict[str, np.ndarray], part: str, labelled: bool
+) -> Sequences:
+    """The sequences of a part, '' or TEST, of the arrays of a file."""
+    for name in ('x', 'y') if labelled else ('x',):
+        if name + part not in arrays:
+            raise InputError(
+                f'{path} has no array {name}{part}; it needs x{part} and y{part}, '
+                f'and lengths{part} if the sequences differ in length'
+            )
+    x, where = arrays[f'x{part}'], f'{path}: x{part}'
+    if x.dtype.kind not in 'biuf' or not x.size:
+        raise InputError(f'{where} should hold numbers, and holds {x.size} of {x.dtype}')
+    values, lengths = concatenated(where, x, arrays.get(f'lengths{part}'))
+    values = values.astype(np.float64)
+    check_finite(where, values, lengths)
+    labels = None
+    if labelled:
+        y = arrays[f'y{part}']
+        if y.shape != lengths.shape:
+            hint = f'; concatenated sequences need lengths{part}'
+            raise InputError(
+                f'{path}: y{part} {list(y.shape)} should have a label for each of '
+                f'{len(lengths)} sequences' + ('' if f'lengths{part}' in arrays else hint)
+            )
+        labels = check_labels(f'{path}: y{part}', y.tolist())
+    return Sequences(
+        values=values,
+        lengths=lengths,
+        columns=tuple(f'x{at}' for at in range(values.shape[1])),
+        names=range(len(lengths)),
+        labels=labels,
+    )
+
+
+def concatenated(
+    where: str, x: np.ndarray, lengths: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values [S, D], lengths [N]) of an x that may be padded."""
+    shape = f'{where} {list(x.shape)}'
+    if lengths is None:
+        if x.ndim not in (2, 3):
+            raise InputError(
+                f'{shape} should be [N, T, D] or [N, T]; concatenated sequences, [S, D], '
+                f'need lengths too'
+            )
+        lengths = np.full(len(x), x.shape[1])
+    if lengths.ndim != 1 or lengths.dtype.kind not in 'iu' or not len(lengths):
+        raise InputError(
+            f'{shape} has lengths {list(lengths.shape)} of {lengths.dtype}, '
+            f'which should be whole numbers [N]'
+        )
+    if lengths.min() < 1:
+        raise InputError(
+            f'{shape}: sequence {lengths.argmin()} (counted from 0) has length {lengths.min()}; '
+            f'leave it out'
+        )
+    lengths, steps = lengths.astype(np.int64), int(lengths.sum())
+    if x.ndim <= 2 and len(x) == steps:
+        return x.reshape(steps, -1), lengths
+    if x.ndim not in (2, 3) or len(x) != len(lengths):
+        raise InputError(
+            f'{shape}: there are {len(lengths)} lengths, {steps} steps in all; it should be padded '
+            f'sequences, [N, T, D] or [N, T], or concatenated ones, [S, D]'
+        )
+    if lengths.max() > x.shape[1]:
+        raise InputError(
+            f'{shape}: sequence {lengths.argmax()} (counted from 0) has length {lengths.max()}, '
+            f'more than there are steps'
+        )
+    return x.reshape(*x.shape[:2], -1)[valid(lengths, x.shape[1])], lengths
+
+
+def valid(lengths: np.ndarray, time_steps: int) -> np.ndarray:
+    """Which time steps are not padding, bool [N, T]."""
+    return np.arange(time_steps) < lengths[:, None]
+
+
+def check_finite(where: str, values: np.ndarray, lengths: np.ndarray) -> None:
+    """Raises InputError with the place of the first of values [S, D] that is not finite."""
+    if len(infinite := np.argwhere(~np.isfinite(values))):
+        row, feature = infinite[0]
+        number = np.searchsorted(np.cumsum(lengths), row, side='right')
+        step = row - lengths[:number].sum()
+        raise InputError(
+            f'{where} has {values[row, feature]} in sequence {number}, step {step}, column '
+            f'{feature} (counted from 0): replace it, or leave the sequence out'
+        )
+
+
+def read_rows(
+    path: str | Path, id: str, label: str | None, inputs: Sequence[str] = ()
+) -> Sequences:
+    """The sequences of a table in a .csv, .xlsx or .parquet file, a row per time step.
+
+    id: the column that says which sequence a row belongs to. The rows of a sequence are in order
+        of time; those of others may be between them.
+    label: the column with the sequence's label, the same in all its rows; None: labels not read.
+    inputs: the columns with its numbers; empty: all other columns.
+
+    Raises InputError, mostly with the line, for a table that is not like this.
+    """
+    table = read_table(Path(path))
+    ids = get_column(path, table, id, '; `id` names the one that tells sequences apart')
+    complete(path, id, ids)
+    if not ids:
+        raise InputError(f'{path} has no rows')
+    labels = None
+    if label is not None:
+        hint = '; `label` names the one with the labels'
+        labels = label_of_each(path, label, get_column(path, table, label, hint), ids)
+    columns = input_columns(path, table, id, label, inputs)
+    try:
+        values = [numbers(path, name, get_column(path, table, name)) for name in columns]
+    except InputError as error:
+        hint = '' if inputs else '; `inputs` names the columns to read'
+        raise InputError(f'{error}{hint}') from error
+
+    index = {name: at for at, name in enumerate(dict.fromkeys(ids))}
+    sequence = np.array([index[name] for name in ids])  # of each row
+    order = np.argsort(sequence, kind='stable')
+    return Sequences(
+        values=np.stack(values, axis=1)[order],
+        lengths=np.bincount(sequence),
+        columns=columns,
+        names=list(index),
+        labels=labels,
+    )
+
+
+def input_columns(
+    path: str | Path, table: dict[str, Column], id: str, label: str | None, inputs: Sequence[str]
+) -> tuple[str, ...]:
+    """The names of the inputs' columns; InputError if a column has two uses or none is left."""
+    uses: dict[str | None, str] = {}
+    for use, name in (
+        ('id', id),
+        ('label', label),
+        *(('inputs', name) for name in dict.fromkeys(inputs)),
+    ):
+        if name in uses:
+            raise InputError(f'`{uses[name]}` and `{use}` both name {name!r}; a column has one use')
+        uses[name] = use
+    columns = dict.fromkeys(inputs or [name for name in table if name not in (id, label)])
+    if not columns:
+        raise InputError(
+            f'{path} has no columns but {", ".join(table)}: there should be columns of numbers too'
+        )
+    return tuple(columns)
+
+
+def label_of_each(path: str | Path, label: str, labels: Column, ids: Column) -> Labels:
+    """The label of each sequence; InputError if it is missing or differs between its rows."""
+    complete(path, label, labels)
+    first: dict[object, int] = {}  # row of each sequence
+    for row, name in enumerate(ids):
+        before = first.setdefault(name, row)
+        if labels[row] != labels[before]:
+            raise InputError(
+                f'{path}: sequence {name!r} has the label {labels[before]!r} in line '
+                f'{before + FIRST} and {labels[row]!r} in line {row + FIRST}; it should have one'
+            )
+    return check_labels(path, [labels[row] for row in first.values()])
+
+
+def check_labels(where: str | Path, labels: Sequence[object]) -> Labels:
+    """The labels as they are if all are whole numbers, else all as strings."""
+    checked: Labels = []
+    for label in labels:
+        if not isinstance(label, int | str):
+            raise InputError(
+                f'{where} has the label {label!r}; labels are whole numbers or strings'
+            )
+        checked.append(label)
+    return checked if all(type(label) is int for label in checked) else [*map(str, checked)]
