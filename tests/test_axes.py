@@ -1,4 +1,4 @@
-"""The grammar of a sweep's axes, and the settings that axes make."""
+"""The grammar of a sweep's axes, and the settings that axes span."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from rnnlab.sweeps.axes import Drawn, Grid, draws, parse, product
         ('hidden_size=log(10,100,4)', ['10', '22', '46', '100']),
     ],
 )
-def test_a_grid_takes_every_value(spec, values):
+def test_a_grid_has_every_value(spec, values):
     axis = parse(spec, whole=['hidden_size'])
     assert axis == Grid(spec.split('=')[0].strip(), tuple(values))
 
@@ -38,13 +38,13 @@ def test_log_has_equal_ratios_and_both_ends(low, factor, count):
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_a_share_of_a_range_is_a_value_in_it(share):
-    assert 1e-4 <= float(parse('lr~log(1e-4,1e-1)').at(share)) <= 1e-1
-    assert float(parse('lr~lin(-2,3)').at(share)) == pytest.approx(-2 + 5 * share, abs=1e-5)
-    assert int(parse('seed~3..5').at(share)) == 3 + int(3 * share)
-    assert parse('cell~a,b').at(share) == ('a' if share < 0.5 else 'b')
-    assert int(parse('hidden_size~log(1,100)', whole=['hidden_size']).at(share)) == round(
-        100**share
+def test_a_fraction_of_a_range_is_a_value_in_it(fraction):
+    assert 1e-4 <= float(parse('lr~log(1e-4,1e-1)').at(fraction)) <= 1e-1
+    assert float(parse('lr~lin(-2,3)').at(fraction)) == pytest.approx(-2 + 5 * fraction, abs=1e-5)
+    assert int(parse('seed~3..5').at(fraction)) == 3 + int(3 * fraction)
+    assert parse('cell~a,b').at(fraction) == ('a' if fraction < 0.5 else 'b')
+    assert int(parse('hidden_size~log(1,100)', whole=['hidden_size']).at(fraction)) == round(
+        100**fraction
     )
 
 
@@ -86,7 +86,7 @@ def test_a_product_is_every_combination_in_order():
         ('lr=log(-1,1,3)', 'above zero'),
         ('lr~log(0,1)', 'above zero'),
         ('lr=log(1e-4,1e-1)', 'needs a count'),
-        ('lr~log(1e-4,1e-1,3)', 'takes no count'),
+        ('lr~log(1e-4,1e-1,3)', 'without a count; `trials`'),
         ('lr~log(1e-4,1e-1),1', 'one range'),
         ('lr=log(1,inf,3)', 'in numbers'),
         ('lr=log(a,b,3)', 'in numbers'),
@@ -102,13 +102,13 @@ def test_a_product_is_every_combination_in_order():
         ('lr=lin(0,1,999999999999)', 'more than'),
     ],
 )
-def test_what_is_no_axis_says_why(spec, words):
+def test_a_bad_axis_says_why(spec, words):
     with pytest.raises(InputError, match=words) as error:
         parse(spec)
     assert '\n' not in str(error.value)
 
 
 def test_a_drawn_axis_keeps_its_range():
-    assert parse('lr~log(1e-4,1e-1)') == Drawn('lr', 'log', 1e-4, 1e-1)
-    assert parse('seed~0..9') == Drawn('seed', 'whole', 0.0, 9.0)
-    assert parse('cell~a,b') == Drawn('cell', 'choice', values=('a', 'b'))
+    assert parse('lr~log(1e-4,1e-1)') == Drawn(name='lr', scale='log', low=1e-4, high=1e-1)
+    assert parse('seed~0..9') == Drawn(name='seed', scale='whole', low=0.0, high=9.0)
+    assert parse('cell~a,b') == Drawn(name='cell', scale='choice', values=('a', 'b'))

@@ -56,7 +56,7 @@ def test_validation_is_the_last_of_train():
     np.testing.assert_array_equal(data.validation.inputs, images.train[-143:])
     assert image_sequences(images, validation=0).validation is None
     for wrong in (-1, 1433):
-        with pytest.raises(InputError, match='`validation`'):
+        with pytest.raises(InputError, match='`validation='):
             image_sequences(images, validation=wrong)
 
 

@@ -1,4 +1,4 @@
-"""A search: what it asks depends on what it was told alone, and it learns."""
+"""A search: its settings depend on its arguments only, and they improve."""
 
 import math
 
@@ -23,14 +23,14 @@ def quality(point):
     return -((math.log10(float(point['lr'])) + 2) ** 2)
 
 
-def search(waves, count=4, seed=0):
+def search(rounds, count=4, seed=0):
     told = []
-    for _ in range(waves):
+    for _ in range(rounds):
         told += [(point, quality(point)) for point in ask(AXES, told, count, seed)]
     return told
 
 
-def test_points_lie_in_their_ranges():
+def test_settings_are_in_their_ranges():
     for point, _ in search(5):
         assert 1e-4 <= float(point['lr']) <= 1e-1
         assert 0.1 <= float(point['clip']) <= 5
@@ -38,7 +38,7 @@ def test_points_lie_in_their_ranges():
         assert point['init'] in ('keras', 'torch')
 
 
-def test_the_same_was_told_so_the_same_is_asked():
+def test_the_same_arguments_give_the_same_settings():
     told = search(4)
     assert ask(AXES, told, 4, 0) == ask(AXES, told, 4, 0)
     assert search(2) == told[:8]
@@ -46,7 +46,7 @@ def test_the_same_was_told_so_the_same_is_asked():
     assert len({point['lr'] for point, _ in told}) == 16
 
 
-def test_it_comes_closer_to_the_best():
+def test_settings_come_closer_to_the_best():
     values = np.array([value for _, value in search(12)])
     assert values[-24:].mean() > 2 / 3 * values[:12].mean()  # the first ten are drawn at random
     assert values.max() > -0.02

@@ -1,7 +1,7 @@
-"""Search: what to draw from axes next, by what came out before (Optuna, an optional extra)."""
+"""Search: the next settings to try, chosen from earlier results by Optuna (an optional extra)."""
 
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from rnnlab.sweeps.axes import Drawn, Settings, number
 SAMPLERS = ('tpe',)  # tree-structured Parzen estimator (Bergstra, Bardenet, Bengio, Kegl 2011)
 
 
-def optuna() -> Any:
+def optuna() -> ModuleType:
     try:
         import optuna
     except ImportError as error:
@@ -23,29 +23,26 @@ def optuna() -> Any:
 def ask(
     axes: Sequence[Drawn], told: Sequence[tuple[Settings, float]], count: int, seed: int
 ) -> list[Settings]:
-    """The next `count` points to try, in the light of the points told with how good each was; more is better.
+    """The next `count` settings to try, given earlier settings with their scores (more is better).
 
-    The answer depends on these arguments alone, so that whoever keeps what was told can go on at any time. TPE takes what was
-    asked in the same call for bad, so that the points of one call lie apart; its first ten points are drawn at random.
+    The answer depends on the arguments only, so that a search resumes from its results. TPE takes
+    the pending settings of a call for bad ones, which keeps them apart, and draws its first ten
+    settings at random.
     """
     library = optuna()
-    sampler = library.samplers.TPESampler(
-        seed=int(np.random.SeedSequence([seed, len(told)]).generate_state(1)[0]), constant_liar=True
-    )
+    seeds = np.random.SeedSequence([seed, len(told)]).generate_state(1)
+    sampler = library.samplers.TPESampler(seed=int(seeds[0]), constant_liar=True)
     study = library.create_study(direction='maximize', sampler=sampler)
     ranges = {axis.name: distribution(axis, library.distributions) for axis in axes}
-    for settings, value in told:
-        params = {axis.name: within(axis, settings[axis.name]) for axis in axes}
-        study.add_trial(
-            library.trial.create_trial(params=params, distributions=ranges, value=value)
-        )
-    return [
-        {axis.name: text(axis, params[axis.name]) for axis in axes}
-        for params in (study.ask(ranges).params for _ in range(count))
-    ]
+    for settings, score in told:
+        params = {axis.name: to_optuna(axis, settings[axis.name]) for axis in axes}
+        trial = library.trial.create_trial(params=params, distributions=ranges, value=score)
+        study.add_trial(trial)
+    asked = [study.ask(ranges).params for _ in range(count)]
+    return [{axis.name: text(axis, params[axis.name]) for axis in axes} for params in asked]
 
 
-def distribution(axis: Drawn, distributions: Any) -> Any:
+def distribution(axis: Drawn, distributions: ModuleType) -> object:
     if axis.scale == 'choice':
         return distributions.CategoricalDistribution(axis.values)
     if axis.scale == 'whole':
@@ -53,12 +50,12 @@ def distribution(axis: Drawn, distributions: Any) -> Any:
     return distributions.FloatDistribution(axis.low, axis.high, log=axis.scale == 'log')
 
 
-def text(axis: Drawn, value: Any) -> str:
-    return number(value, axis.rounded) if axis.scale in ('lin', 'log') else str(value)
+def text(axis: Drawn, value: str | float) -> str:
+    return number(float(value), axis.rounded) if axis.scale in ('lin', 'log') else str(value)
 
 
-def within(axis: Drawn, value: str) -> Any:
-    """The value as Optuna knows it; digits that were rounded away must not push it out of its range."""
+def to_optuna(axis: Drawn, value: str) -> str | float:
+    """The value as Optuna's; one that was rounded out of the range is moved to its end."""
     if axis.scale == 'choice':
         return value
-    return min(max(float(value), axis.low), axis.high) if axis.scale != 'whole' else int(value)
+    return int(value) if axis.scale == 'whole' else min(max(float(value), axis.low), axis.high)
