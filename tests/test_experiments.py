@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import jax
@@ -15,11 +14,10 @@ import pytest
 
 from experiments.runner.budget import largest
 from experiments.runner.cli import CORES
-from rnnlab import testing as laws
 from rnnlab.analysis.describe import count
 from rnnlab.cells import CELLS
 from rnnlab.models import network
-from rnnlab.recurrence import engines, recurrent
+from rnnlab.recurrence import recurrent
 from tests.conftest import ROOT, command, forked, launch, refused, same
 
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
@@ -83,10 +81,10 @@ def whole(tmp_path_factory):
 
 
 def readme(section):
-    """The blocks of Python in a section of the README."""
+    """The blocks of Python in a section of the page of cells."""
     (text,) = (
         text
-        for text in re.split(r'\n##+ ', (ROOT / 'README.md').read_text())
+        for text in re.split(r'\n##+ ', (ROOT / 'rnnlab' / 'cells' / 'README.md').read_text())
         if text.startswith(f'{section}\n')
     )
     return re.findall(r'```python\n(.*?)```', text, re.DOTALL)
@@ -459,48 +457,3 @@ def test_launch_lists_what_there_is():
     result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], capture_output=True, text=True, cwd='/')
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert "no experiment 'mnsit'" in result.stderr
-
-
-@pytest.mark.slow
-def test_the_readmes_cells_keep_every_law():
-    _, faster = readme('A cell of your own')
-    made: dict = {}
-    exec(faster, made)
-    for name, engine in (('forgetting', 'gated'), ('forgetting_inputs', 'linear')):
-        assert engines(made[name](5))[0] == engine
-        laws.check(name, made[name])
-
-
-@pytest.mark.slow
-def test_the_readme_reads_a_runs_parameters(tmp_path):
-    launch('mnist', '--dataset=digits', '--steps=20', '--out=runs/first', cwd=tmp_path)
-    (block,) = readme('What a run shows and keeps')
-    result = subprocess.run(
-        [sys.executable, '-c', block], capture_output=True, text=True, cwd=tmp_path, timeout=300
-    )
-    assert result.returncode == 0, result.stderr
-    summary = json.loads((tmp_path / 'runs' / 'first' / 'summary.json').read_text())
-    assert float(result.stdout) == pytest.approx(summary['test_accuracy'])
-
-
-def test_the_readmes_code_runs():
-    cells, alone, lanes, generated = readme('In your own research')
-    printed = []
-    for block in (cells, alone + lanes, generated, ''.join(readme('Inside Flax'))):
-        result = subprocess.run(
-            [sys.executable, '-W', 'error', '-c', block],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=300,
-        )
-        assert result.returncode == 0, result.stderr
-        printed.append(result.stdout)
-    loss, accuracy = map(
-        float, re.search(r"^{'loss': (.*), 'accuracy': (.*)}$", printed[1], re.MULTILINE).groups()
-    )
-    assert loss < 0.3
-    assert accuracy > 0.93
-    assert len(re.findall(r'\d\.\d+', printed[1].rpartition('[')[2])) == 8
-    assert float(printed[2].split()[-1]) < 0.02
-    assert min(map(float, printed[3].split())) > 0.9
