@@ -118,6 +118,7 @@ def shortened(experiment: str, flags: list[str]) -> tuple[list[str], str]:
     return [*flags, *more], error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_a_page_runs(name, tmp_path, monkeypatch):
     monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
