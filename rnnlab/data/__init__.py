@@ -12,17 +12,6 @@ from rnnlab.data.text import PADS, Ragged, Texts, text_sequences
 IMAGES = {'digits': digits.load, 'mnist': mnist.load}
 
 __all__ = [
-    'IMAGES',
-    'PADS',
-    'TASKS',
-    'VIEWS',
-    'Dataset',
-    'Images',
-    'Ragged',
-    'Split',
-    'Task',
-    'Texts',
-    'image_sequences',
-    'memory_sequences',
-    'text_sequences',
-]
+    'IMAGES', 'PADS', 'TASKS', 'VIEWS', 'Dataset', 'Images', 'Ragged', 'Split', 'Task', 'Texts',
+    'image_sequences', 'memory_sequences', 'text_sequences',
+]  # fmt: skip

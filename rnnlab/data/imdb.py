@@ -155,7 +155,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
             pass
 
 
-def make_builder(data_dir: Path, reviews: Reviews | None) -> tfds.Builder:
+def make_builder(data_dir: Path, reviews: Reviews | None) -> Any:
     """The builder of TFDS for the labelled splits only, from `reviews` or else the network."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.datasets.imdb_reviews import imdb_reviews_dataset_builder as stock

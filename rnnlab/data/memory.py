@@ -1,7 +1,4 @@
-"""Memory tasks, generated from keys: how many steps a network can remember.
-
-Letters in shapes: T time steps, D inputs.
-"""
+"""Memory tasks, generated from keys. Letters in shapes: T time steps, D inputs."""
 
 import math
 from collections.abc import Callable
@@ -42,11 +39,10 @@ class Task(NamedTuple):
 
 
 def adding(length: int) -> Task:
-    """The sum of two marked numbers among `length`, at the last step.
+    """The sum of two marked numbers among `length`, at the last step (Le, Jaitly, Hinton 2015).
 
-    A step is a number from [0, 1) and a mark; one step of each half is marked. Always guessing 1
-    has the variance of the sum, 1/6, as its error (Hochreiter and Schmidhuber 1997; Le, Jaitly,
-    Hinton 2015).
+    A step is a number from [0, 1) and a mark; one step of each half is marked. Guessing 1 has the
+    variance of the sum, 1/6, as its error. The task is from Hochreiter and Schmidhuber 1997.
     """
     if length < 2:
         raise InputError(f'the adding task needs a `length` of 2 or more, not {length}')
@@ -64,11 +60,10 @@ def adding(length: int) -> Task:
 
 
 def copy(length: int) -> Task:
-    """Ten symbols out of eight, repeated after `length` steps.
+    """Ten symbols out of eight, repeated `length` steps later (Arjovsky, Shah, Bengio 2016, 4.1).
 
     The steps between are blank, the last of them is a delimiter; the labels before the answer are
-    blank too. The memoryless guess loses 10 ln 8 nats over all length + 20 steps (Hochreiter and
-    Schmidhuber 1997; Arjovsky, Shah, Bengio 2016, section 4.1).
+    blank too. The memoryless guess loses 10 ln 8 nats over all length + 20 steps.
     """
     positive('length', length)
     blank, delimiter = SYMBOLS, SYMBOLS + 1
@@ -84,10 +79,9 @@ def copy(length: int) -> Task:
 
 
 def parity(length: int) -> Task:
-    """The parity of the bits so far, after each of `length` random bits.
+    """The parity of the random bits so far, at each step (Merrill, Petty, Sabharwal 2024).
 
-    It is a task of state tracking (Merrill, Petty, Sabharwal 2024). The memoryless guess loses
-    ln 2 nats at every step but the first, where the bit itself is the answer.
+    The memoryless guess loses ln 2 nats at every step but the first, which has its own answer.
     """
     if length < 2:
         raise InputError(f'the parity task needs a `length` of 2 or more, not {length}')
@@ -103,9 +97,8 @@ def parity(length: int) -> Task:
 def recall(length: int) -> Task:
     """The digit that followed a letter: pairs of letter and digit, then one of the letters.
 
-    The letters of a sequence differ. `length` is odd, from 3 (one pair) to 53 (26 pairs); the
-    loss is that of the last step only (Ba et al. 2016, section 4.1, who have two question marks
-    before the last letter).
+    The letters differ; an odd length from 3 (one pair) to 53 (26 pairs); labelled at the last step.
+    From Ba et al. 2016, section 4.1, who have two question marks before the last letter.
     """
     if length % 2 == 0 or not 3 <= length <= 2 * LETTERS + 1:
         raise InputError(

@@ -76,7 +76,7 @@ def checksums() -> dict[str, str]:
     return {info.filename: info.checksum for info in stock.MNIST.url_infos.values()}
 
 
-def make_builder(data_dir: Path) -> tfds.Builder:
+def make_builder(data_dir: Path) -> Any:
     """The MNIST builder of TFDS, with its two steps that need TensorFlow replaced."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import mnist as stock

@@ -66,32 +66,25 @@ def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError(f'there is no file {path}')
     if not zipfile.is_zipfile(path):
         raise InputError(f'{path} is no .npz file as np.savez writes it')
+    arrays = {}
     try:
         with np.load(path, allow_pickle=False) as file:
             unknown = {*file.files} - {name + part for name in HINTS for part in ('', TEST)}
-            arrays = {name: read(path, file, name) for name in names if name in file.files}
-    except InputError:
-        raise
+            for name in (name for name in names if name in file.files):
+                arrays[name] = np.asarray(file[name])
     except (ValueError, *DAMAGE) as error:
-        raise InputError(f'{path} is damaged: {first_line(error)}') from error
+        if 'Object arrays' in str(error):
+            hint = HINTS[name.removesuffix(TEST)]
+            message = f'{path}: {name} holds Python objects, which are not read; {hint}'
+        else:
+            message = f'{path} is damaged: {first_line(error)}'
+        raise InputError(message) from error
     if unknown:
         raise InputError(
             f'{path} has an unknown array {min(unknown)!r}: rename it or leave it out; known are '
             f'{", ".join(HINTS)}, and with {TEST} those of a test part'
         )
     return arrays
-
-
-def read(path: Path, file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
-    try:
-        return np.asarray(file[name])
-    except ValueError as error:
-        if 'Object arrays' not in str(error):
-            raise
-        raise InputError(
-            f'{path}: {name} holds Python objects, which are not read; '
-            f'{HINTS[name.removesuffix(TEST)]}'
-        ) from error
 
 
 def from_arrays(
@@ -114,10 +107,9 @@ def from_arrays(
     if labelled:
         y = arrays[f'y{part}']
         if y.shape != lengths.shape:
-            hint = f'; concatenated sequences need lengths{part}'
             raise InputError(
-                f'{path}: y{part} {list(y.shape)} should have a label for each of '
-                f'{len(lengths)} sequences' + ('' if f'lengths{part}' in arrays else hint)
+                f'{path}: y{part} {list(y.shape)} should have a label for each of {len(lengths)} '
+                f'sequences (concatenated sequences need lengths{part})'
             )
         labels = check_labels(f'{path}: y{part}', y.tolist())
     return Sequences(

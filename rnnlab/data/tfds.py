@@ -6,15 +6,9 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rnnlab.errors import InputError, first_line
-
-
-class Builder(Protocol):
-    """A TFDS dataset builder."""
-
-    def download_and_prepare(self, *, download_config: Any) -> None: ...
 
 
 def tfds_folder(data_dir: str | Path | None) -> Path:
@@ -61,12 +55,7 @@ def read(folder: Path, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]
 
 
 def prepare(
-    builder: Callable[[Path], Builder],
-    folder: Path,
-    data_dir: Path,
-    *,
-    url: str | None,
-    archives: str,
+    builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url: str | None, archives: str
 ) -> None:
     """Prepares the folder with `builder`, a TFDS builder that does without TensorFlow.
 

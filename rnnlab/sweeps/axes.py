@@ -69,9 +69,6 @@ class Range(NamedTuple):
     high: float
     points: int | None  # of a grid; None: not given
 
-    def __str__(self) -> str:
-        return f'{self.scale}({number(self.low)},{number(self.high)})'
-
 
 def parse(spec: str, whole: Collection[str] = ()) -> Grid | Drawn:
     """The axis that a text describes; InputError, naming the text, if it describes none.
@@ -104,7 +101,7 @@ def drawn(spec: str, name: str, items: list[str], rounded: bool) -> Drawn:
     if len(items) > 1:
         raise InputError(f'{spec!r} draws from one range, or from single values')
     if found.points is not None:
-        raise InputError(f'{spec!r} draws from {found} without a count; `trials` is how often')
+        raise InputError(f'{spec!r} is drawn from a range without a count; `trials` is how often')
     return Drawn(name=name, scale=found.scale, low=found.low, high=found.high, rounded=rounded)
 
 
@@ -119,7 +116,7 @@ def listed(spec: str, item: str, rounded: bool) -> list[str]:
     if scale == 'whole':
         return [str(value) for value in range(int(low), int(high) + 1)]
     if count is None:
-        raise InputError(f'{spec!r} needs a count: {str(found)[:-1]},N); or draw from it with ~')
+        raise InputError(f'{spec!r} needs a count: {item[:-1]},N); or draw from it with ~')
     points = np.geomspace(low, high, count) if scale == 'log' else np.linspace(low, high, count)
     return [number(value, rounded) for value in points]
 
