@@ -1,6 +1,6 @@
-"""Texts as streams: nothing is lost, every token is predicted once, and the carry goes on from window to window."""
+"""Texts as streams: each token is predicted once, and the carry passes from window to window."""
 
-from functools import partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from tests.conftest import close, noisy, same
 TEXT = ''.join(np.random.default_rng(0).choice(list('abcd e\n'), 600))
 STREAMS, WINDOW = 4, 16
 KEY, HYPER = jax.random.key(1), Hyper(lr=0.01, clip=1.0)
+DATA = language(TEXT, tokens='characters', batch_size=STREAMS, window=WINDOW)
 
 
 @given(st.text())
@@ -34,20 +35,12 @@ def test_tokens_together_are_the_text(text):
 
 
 def test_words_have_the_space_before_them():
-    assert TOKENIZERS['words']('To be, or\nnot  to') == [
-        'To',
-        ' be',
-        ',',
-        ' or',
-        '\n',
-        'not',
-        ' ',
-        ' to',
-    ]
+    found = TOKENIZERS['words']('To be, or\nnot  to')
+    assert found == ['To', ' be', ',', ' or', '\n', 'not', ' ', ' to']
 
 
 def test_streams_are_the_text_and_labels_one_ahead():
-    data = language(TEXT, tokens='characters', batch_size=STREAMS, window=WINDOW)
+    data = DATA
     assert data.vocabulary == tuple(sorted(set(TEXT)))
     steps = data.train.inputs.shape[1]
     assert (steps % WINDOW, data.outputs) == (0, 7)
@@ -59,21 +52,11 @@ def test_streams_are_the_text_and_labels_one_ahead():
     assert said(data.train.labels) == TEXT[1 : STREAMS * steps + 1]
     assert len(TEXT) * 9 // 10 - STREAMS * steps <= STREAMS * WINDOW
     held_out = data.validation
-    behind = [
-        said(row[:length]) for row, length in zip(held_out.labels, held_out.lengths, strict=True)
-    ]
-    assert ''.join(behind) == TEXT[541:]
-    assert (
-        ''.join(
-            said(row[:length])
-            for row, length in zip(held_out.inputs, held_out.lengths, strict=True)
-        )
-        == TEXT[540:-1]
-    )
-    counts = np.array([TEXT[:540].count(token) + 1 for token in data.vocabulary])
-    expected = np.mean(
-        [-np.log(counts[data.vocabulary.index(token)] / counts.sum()) for token in TEXT[541:]]
-    )
+    for part, expected in ((held_out.inputs, TEXT[540:-1]), (held_out.labels, TEXT[541:])):
+        rows = zip(part, held_out.lengths, strict=True)
+        assert ''.join(said(row[:length]) for row, length in rows) == expected
+    counts = {token: TEXT[:540].count(token) + 1 for token in data.vocabulary}
+    expected = np.mean([-np.log(counts[token] / sum(counts.values())) for token in TEXT[541:]])
     assert data.baseline == pytest.approx(expected, rel=1e-12)
 
 
@@ -105,28 +88,25 @@ def model(hyper, cell=lstm):
     return network(layers, inputs=3, outputs=7, vocabulary=7, dropout=hyper.dropout)
 
 
-def data():
-    return language(TEXT, tokens='characters', batch_size=STREAMS, window=WINDOW)
+@cache
+def run(devices=1):
+    mesh = batch_mesh(STREAMS) if devices > 1 else None
+    batches = streams(*DATA.train.inputs.shape, WINDOW)
+    return make_run(model, optimizer('adam'), batches, every=5, mesh=mesh)
 
 
-def run(mesh=None):
-    return make_run(
-        model, optimizer('adam'), streams(*data().train.inputs.shape, WINDOW), every=5, mesh=mesh
-    )
-
-
-def after(chunks, hyper=HYPER, **options):
-    own = run(**options)
+def after(chunks, hyper=HYPER, devices=1):
+    own = run(devices)
     state = own.start(hyper, KEY)
     for steps in chunks:
-        state = own.advance(hyper, KEY, data().train, state, steps)
+        state = own.advance(hyper, KEY, DATA.train, state, steps)
     return state
 
 
 def test_training_on_streams_is_truncated_backpropagation():
-    """The whole training written out: the carry handed on within an epoch, no gradient through it, and anew in the next one."""
+    """Written out: the carry passes between windows without gradient and is reset each epoch."""
     net, tx = model(HYPER), optimizer('adam')(HYPER)
-    inputs, labels, _ = data().train
+    inputs, labels, _ = DATA.train
     params = run().start(HYPER, KEY).params
     opt_state, losses, carry = tx.init(params), [], None
     windows = inputs.shape[1] // WINDOW
@@ -152,12 +132,12 @@ def test_training_on_streams_is_truncated_backpropagation():
     assert state.totals.means()['loss'] == pytest.approx(np.mean(losses[-taken:]), rel=1e-12)
 
 
-def test_how_a_run_on_streams_is_cut_changes_no_bit_and_devices_agree():
+def test_chunks_change_no_bit_and_devices_agree():
     hyper = HYPER._replace(dropout=0.2, recurrent_dropout=0.1)
     whole = after([12], hyper)
     same(after([1, 4, 7], hyper), whole)
-    shared = after([5, 7], hyper, mesh=batch_mesh(STREAMS))
-    close((shared.params, shared.carry), (whole.params, whole.carry))
+    both = after([5, 7], hyper, devices=2)
+    close((both.params, both.carry), (whole.params, whole.carry))
 
 
 def test_a_lane_on_streams_is_the_run_alone():
@@ -165,24 +145,24 @@ def test_a_lane_on_streams_is_the_run_alone():
     mesh = lane_mesh(2, jax.devices())
     lanes = over_lanes(run(), mesh)
     state = lanes.advance(
-        hypers, keys, jax.device_put(data().train, everywhere(mesh)), lanes.start(hypers, keys), 9
+        hypers, keys, jax.device_put(DATA.train, everywhere(mesh)), lanes.start(hypers, keys), 9
     )
     close(one_lane(state, 0), jax.tree.map(np.asarray, after([9])), 1e-9)
 
 
 @pytest.mark.parametrize('devices', [1, 2])
 def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
-    """Window by window with the carry handed on, padding left out, is every stream read whole and by itself."""
-    net, held_out = model(HYPER), data().validation
+    """Window by window, without padding, gives the same as each stream whole."""
+    net, held_out = model(HYPER), DATA.validation
     params = noisy(net.init(KEY))
     mesh = batch_mesh(STREAMS) if devices > 1 else None
     loss = cross_entropy(bits=True)
     figures = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(
         params, held_out
     )
-    losses, right = [], []
+    losses, right, apply = [], [], jax.jit(net.apply)
     for ids, labels, length in zip(*held_out, strict=True):
-        logits = net.apply(params, ids[None, :length])[0]
+        logits = apply(params, ids[None, :length])[0]
         losses += (-jax.nn.log_softmax(logits)[np.arange(length), labels[:length]]).tolist()
         right += (np.asarray(logits).argmax(axis=-1) == labels[:length]).tolist()
     assert len(losses) == 59
@@ -200,13 +180,14 @@ def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
 def test_one_token_at_a_time_in_chunks_and_in_one_scan_are_the_same():
     net = model(HYPER)
     params = noisy(net.init(KEY))
-    ids = data().train.inputs[:, :24]
+    ids = DATA.train.inputs[:, :24]
     start = noisy(net.carry(params, STREAMS), 3)
-    whole = net.run(params, ids, carry=start)
+    run = jax.jit(net.run)
+    whole = run(params, ids, carry=start)
     for sizes in ([1] * 24, [5, 10, 9]):
         carry, parts, at = start, [], 0
         for size in sizes:
-            carry, outputs = partial(net.run, params)(ids[:, at : at + size], carry=carry)
+            carry, outputs = run(params, ids[:, at : at + size], carry=carry)
             parts.append(outputs)
             at += size
         close((carry, jnp.concatenate(parts, axis=1)), whole)

@@ -120,7 +120,7 @@ def write_archive(path, reviews=REVIEWS, mode='w:xz'):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch, own_cache):
-    """The data_dir in whose downloads/manual an archive of a few reviews can be put, and no network."""
+    """A data_dir for archives of a few reviews, without network."""
     monkeypatch.setattr(imdb, 'COUNTS', SMALL)
     monkeypatch.setattr(tfds, 'reachable', lambda url: False)
     return tmp_path / 'data'
