@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 import experiments.runner.cli
-from experiments.benchmark import costs
+from experiments.benchmark.timing import machine
 from experiments.parity.harness import IMAGES, TOLERANCE, Image, Peer, claims, numpy
 from experiments.parity.libraries import PEERS
 from experiments.parity.optimizers import PATHS, SETTINGS, ours
@@ -177,7 +177,7 @@ def heading(peers: list[str]) -> str:
         for peer in peers
         if peer in DISTRIBUTIONS
     ]
-    return ', '.join([costs.machine(), f'NumPy {np.__version__}', *versions])
+    return ', '.join([machine(), f'NumPy {np.__version__}', *versions])
 
 
 def notes(names: list[str], peers: list[str]) -> Iterator[str]:

@@ -1,10 +1,7 @@
 """What explain and compare print and draw, as whole processes, and the pictures themselves."""
 
 import itertools
-import json
 import re
-import time
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments import bench
-from experiments.benchmark import costs
-from experiments.benchmark.peers import WHATS
 from experiments.runner import console as display
 from rnnlab.analysis.statistics import interval
 from rnnlab.cells import CELLS
 from rnnlab.recurrence import engines
 from rnnlab.results import plots, runs, trials
-from tests.conftest import forked, launch, refused
+from tests.conftest import forked, launch
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -207,115 +201,6 @@ def test_compare_says_what_is_no_run(tmp_path, folders, words):
     result = launch('compare', *folders, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr.count('\n')) == (1, '', 1)
     assert words in result.stderr
-
-
-def test_bench_names_what_it_does_not_know(tmp_path):
-    cases = [
-        (['--cells=lsmt'], ["unknown cell 'lsmt'", 'mymodule:mycell']),
-        (['--cells='], ['--cells', 'names no cell']),
-        (['--what=length', '--cells=irnn,lsmt'], ["unknown cell 'lsmt'", 'irnn']),
-        (['--peers=theano'], ["unknown peer 'theano'", 'torch']),
-        (['--shapes=cube'], ["unknown shape 'cube'", 'rows64']),
-        (['--what=everything'], ["'everything'", 'gradient', 'memory']),
-        (['--what=memory,gradient'], ['--what=memory', 'alone']),
-    ]
-    refused('bench', cases, tmp_path)
-
-
-@pytest.mark.slow
-def test_the_benchmark_runs_small(tmp_path):
-    what = '--what=forward,gradient,train_step,epoch'
-    result = launch(
-        'bench',
-        '--peers=flax',
-        '--shapes=series',
-        '--cells=gru,mingru',
-        '--repeats=1',
-        what,
-        f'--out={tmp_path}',
-    )
-    assert result.returncode == 0, result.stderr
-    rows = json.loads((tmp_path / 'bench.json').read_text())['rows']
-    assert [(row['what'], row['cell']) for row in rows] == [
-        (what, cell) for what in WHATS for cell in ('gru', 'mingru')
-    ]
-    assert {row['cell']: sorted(row['seconds']) for row in rows} == {
-        'gru': ['flax', 'rnnlab'],
-        'mingru': ['rnnlab'],
-    }
-    assert all(seconds[0] > 0 for row in rows for seconds in row['seconds'].values())
-    text = (tmp_path / 'bench.md').read_text()
-    assert text in result.stdout
-    short, whole = re.findall(r'(?:^\|.*\n)+', text, re.MULTILINE)
-    assert (short.count('\n'), whole.count('\n')) == (2 + 2, 2 + len(rows))
-    assert [line.count('|') for line in short.splitlines()] == [2 + 2 * len(WHATS) + 1 + 1] * 4
-    assert (tmp_path / 'bench.png').stat().st_size > 1000
-
-
-def test_the_files_of_the_benchmark_stand_after_every_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        bench, 'FLAGS', SimpleNamespace(what=['gradient', 'train_step'], cells=['lstm'])
-    )
-    rows = [
-        bench.Row(what, 'rows64', 'lstm', {'rnnlab': [0.002], 'flax': [0.003, 0.005]}, 1e9)
-        for what in ('gradient', 'train_step')
-    ]
-    for number in (1, 2):
-        text = bench.write(tmp_path, rows[:number], ['rnnlab', 'flax', 'haiku'], 1e12)
-        assert (tmp_path / 'bench.md').read_text() == text
-        assert len(json.loads((tmp_path / 'bench.json').read_text())['rows']) == number
-        step = '2 | 2.00 times (flax)' if number == 2 else ' | '
-        assert (
-            f'| `rows64` (28, 64, 28, 64) | lstm | 2 | 2.00 times (flax) | 50% | {step} |\n' in text
-        )
-        assert (
-            f'| {rows[number - 1].what} | rows64 | lstm | 2 (2 to 2) | 4 (3 to 5) |  | 2.00 times as long | 50% |\n'
-            in text
-        )
-    assert (tmp_path / 'bench.png').stat().st_size > 1000
-
-
-def test_a_reading_is_the_mean_of_enough_goes_after_a_warm_up():
-    times = []
-    assert 0 < costs.awake(lambda: times.append(time.perf_counter())) < costs.READING
-    assert times[-1] - times[0] > costs.WARM_UP
-    assert costs.mean_of(lambda: times.clear(), 0.0) >= 0
-    assert times == []
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_memory_runs_small(monkeypatch, capsys):
-    monkeypatch.setattr(costs, 'FLAGS', SimpleNamespace(peers=['flax', 'keras']))
-    monkeypatch.setattr(costs, 'MEMORY_LENGTHS', (64,))
-    costs.compare_memory()
-    table = capsys.readouterr().out
-    assert 'MB in flax' in table
-    assert all(
-        float(figure) >= 0
-        for figure in re.search(r'^ +64 +8 +(.*)$', table, re.MULTILINE)[1].split()
-    )
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_lengths_runs_small(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        costs,
-        'FLAGS',
-        SimpleNamespace(cells=['irnn', 'gru_reset_before'], repeats=2, out=str(tmp_path)),
-    )
-    monkeypatch.setattr(costs, 'LENGTHS', (2, 4))
-    costs.time_lengths()
-    seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
-    assert list(seconds) == [
-        'irnn/gated',
-        'irnn/scan',
-        'gru_reset_before/scan',
-    ]  # that cell has no form for an engine
-    assert all(
-        len(times) == 2 and min(times) > 0 for own in seconds.values() for times in own.values()
-    )
-    assert 'T = 4' in capsys.readouterr().out
-    assert {rgb(plots.CYCLE[0]), rgb(plots.CYCLE[1])} <= colours(tmp_path / 'length.png')
 
 
 def test_curves_draw_a_line_for_each_part(tmp_path):
