@@ -225,8 +225,9 @@ def test_links_and_files_exist(name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_prose_has_at_most_100_columns(name):
-    lines = prose(ROOT / name).splitlines()
+def test_prose_and_snippets_have_at_most_100_columns(name):
+    page = ROOT / name
+    lines = '\n'.join([prose(page), *blocks(page, 'python')]).splitlines()
     assert [line for line in lines if len(line) > 100 and not line.startswith(('|', '!['))] == []
 
 
