@@ -12,22 +12,18 @@ from rnnlab.errors import InputError, first_line
 
 
 def save(path: str | Path, params: Any) -> None:
-    """Writes params, a tree of dicts and tuples, with names such as layer_1.cell.kernel; of a tuple the entries are 0, 1, ...
+    """Writes params, a tree of dicts and tuples, under names such as layer_1.cell.kernel.
 
-    Raises InputError where the file cannot be written, or a name has a point in it.
+    The entries of a tuple are named 0, 1, ... Raises InputError if the file cannot be written, or
+    a name has a '.' in it.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     flat = {name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(params).items()}
-    if any(
-        '.' in str(getattr(key, 'key', ''))
-        for keys, _ in jax.tree.leaves_with_path(params)
-        for key in keys
-    ):
-        raise InputError(
-            'params whose names have a point in them would not be found again: rename them'
-        )
+    keys = (key for path, _ in jax.tree.leaves_with_path(params) for key in path)
+    if any('.' in str(getattr(key, 'key', '')) for key in keys):
+        raise InputError("params whose names have a '.' in them could not be loaded: rename them")
     try:
         save_file(flat, path)
     except (OSError, SafetensorError) as error:
@@ -37,10 +33,11 @@ def save(path: str | Path, params: Any) -> None:
 def load(path: str | Path, like: Any = None) -> Any:
     """The params of a file, JAX arrays (float64 only with jax_enable_x64).
 
-    like is a tree of arrays or shapes that they must fit, such as jax.eval_shape(model.init, key); without it names are split at
-    their points, and numbers from 0 on make a tuple.
+    like: a tree of arrays or shapes that they have to fit, such as jax.eval_shape(model.init, key);
+        without it names are split at each '.', and names 0, 1, ... make a tuple.
 
-    Raises InputError for what is no safetensors file, and for params that `like` has and the file has not, or in other shapes.
+    Raises InputError for what is no safetensors file, and for params of `like` that are missing or
+    have another shape.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -48,34 +45,31 @@ def load(path: str | Path, like: Any = None) -> Any:
     try:
         flat = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(
-            f'{path} is no safetensors file that can be read: {first_line(error)}'
-        ) from error
+        message = f'{path} is no safetensors file that can be read: {first_line(error)}'
+        raise InputError(message) from error
     if like is None:
         return jax.tree.map(jnp.asarray, nested(flat))
     wanted = named_leaves(like)
     for name, leaf in wanted.items():
         if name not in flat:
             raise InputError(f'{path} has no {name}; it has {", ".join(sorted(flat))}')
-        if flat[name].shape != leaf.shape:
-            raise InputError(
-                f'{path} has {name} as {list(flat[name].shape)}, not {list(leaf.shape)}'
-            )
-    return jax.tree.unflatten(
-        jax.tree.structure(like), [jnp.asarray(flat[name]) for name in wanted]
-    )
+        found, expected = list(flat[name].shape), list(leaf.shape)
+        if found != expected:
+            raise InputError(f'{path} has {name} as {found}, not {expected}')
+    leaves = [jnp.asarray(flat[name]) for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by the names of their branches, with points between."""
+    """The leaves of a tree by their paths, joined by '.'."""
     return {
-        jax.tree_util.keystr(keys, simple=True, separator='.'): leaf
-        for keys, leaf in jax.tree.leaves_with_path(tree)
+        jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
     }
 
 
 def nested(flat: Mapping[str, Any]) -> Any:
-    """The tree of dicts and tuples whose leaves have these names."""
+    """The tree of dicts and tuples with leaves of these names."""
     groups: dict[str, Any] = {}
     for name, leaf in flat.items():
         first, point, rest = name.partition('.')

@@ -1,58 +1,124 @@
 """Haiku: the params of VanillaRNN, LSTM, GRU, Linear and Embed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnlab.errors import InputError
-from rnnlab.interop.tf1 import split
-from rnnlab.interop.weights import Part, Sides, Weights, arrays, assembled, ordered, zeros
+from rnnlab.interop.weights import (
+    GATES,
+    Array,
+    Arrays,
+    CellWeights,
+    Params,
+    Part,
+    Weights,
+    arrays,
+    assembled,
+    dense,
+    directions,
+    from_joint,
+    ordered,
+    parts_of,
+    taken_apart,
+    to_joint,
+)
+from rnnlab.recurrence import Layer
+
+KINDS = ('irnn', 'lstm', 'gru_chung')
+LSTM, GRU = 'igfo', 'zrn'  # order of Haiku's gates
+FORGET_BIAS = 1.0  # that Haiku's LSTM adds at every step
+
+Name = str | tuple[str, str]  # the latter of a bidirectional layer
+Names = Name | Sequence[Name]
 
 
-def from_haiku(
-    params: Mapping[str, Mapping[str, Any]],
-    names: str | tuple[str, str] | list[str | tuple[str, str]],
-) -> Weights:
-    """The modules of these names in a transformed function's params (arrays may be traced), as layers and params.
+def from_haiku(params: Mapping[str, Mapping[str, Array]], names: Names) -> Weights:
+    """Modules of a transformed function, by their names in its params, as layers and params.
 
-    A tuple of two names is (forward, backward). A Linear is the readout, or before the first layer the dense map; an Embed the
-    embedding. VanillaRNN is an irnn and keeps both biases. The 1 that Haiku's LSTM adds to the forget gate at every step is
-    added to the bias, and i, g, f, o become i, f, g, o. Its GRU is gru_chung, and its gates z, r, candidate become r, z, n.
+    params: arrays, traced ones too.
+    names: a list in the order in which data passes; a tuple is (forward, backward). A Linear is
+        the readout, or before the first layer the dense map; an Embed is the embedding.
 
-    Raises InputError for a name that is none of these.
+    A VanillaRNN is an irnn, with both biases; an LSTM's forget bias, which Haiku adds at every
+    step, is added to the bias; a GRU is a gru_chung. Raises InputError for other names.
     """
 
-    def one(name: str) -> Any:
+    def part(name: str) -> Part:
         own = {
-            key.removeprefix(name).removeprefix('/'): arrays(dict(part))
-            for key, part in params.items()
+            key.removeprefix(name).removeprefix('/'): dict(module)
+            for key, module in params.items()
             if f'{key}/'.startswith(f'{name}/')
         }
-        if own.keys() == {'linear'}:
-            return split('lstm', own['linear']['w'], own['linear']['b'], 'igfo', 1.0)
-        if own.keys() == {'linear', 'linear_1'}:
-            (kernel, bias), (recurrent_kernel, recurrent_bias) = (
-                linear(own[part]) for part in ('linear', 'linear_1')
+        made = part_of(arrays(own))
+        if made is None:
+            raise InputError(
+                f'{name!r} is no VanillaRNN, LSTM, GRU, Linear or Embed in these params; '
+                f'they have {", ".join(params)}'
             )
-            return Sides('irnn', kernel, recurrent_kernel, bias, recurrent_bias)
-        if own.keys() == {''}:
-            own = own['']
-            if own.keys() == {'w_i', 'w_h', 'b'}:
-                return Sides(
-                    'gru_chung', *(ordered(own[key], 'zrn', 'rzn') for key in ('w_i', 'w_h', 'b'))
-                )
-            if own.keys() == {'embeddings'}:
-                return {'table': own['embeddings']}
-            if own.keys() in ({'w'}, {'w', 'b'}):
-                return dict(zip(('kernel', 'bias'), linear(own), strict=True))
-        raise InputError(
-            f'{name!r} is no VanillaRNN, LSTM, GRU, Linear or Embed in these params; they have {", ".join(params)}'
+        return made
+
+    return assembled(parts_of(names, part))
+
+
+def to_haiku(layers: Sequence[Layer], params: Params, names: Names) -> dict[str, Arrays]:
+    """The params of a transformed function with modules of these names, as from_haiku takes them.
+
+    An irnn with one bias gets zeros as the second; an LSTM with two biases gets their sum, without
+    the forget bias that Haiku adds. Raises InputError for a cell that Haiku does not have, and for
+    another number of names than there are modules.
+    """
+    parts = taken_apart(layers, params, 'Haiku', KINDS)
+    listed: Sequence[Any] = names if isinstance(names, list) else [names]
+    if len(listed) != len(parts):
+        raise InputError(f'the network has {len(parts)} modules, and there are {len(listed)} names')
+    made = {}
+    for name, part in zip(listed, parts, strict=True):
+        each: Sequence[Any] = [part] if isinstance(part, dict) else directions(part)
+        for own, one in zip([name] if isinstance(name, str) else name, each, strict=True):
+            for suffix, module in modules_of(one).items():
+                made[f'{own}/{suffix}'.removesuffix('/')] = module
+    return made
+
+
+def part_of(modules: dict[str, Arrays]) -> Part | None:
+    """The part of a module's arrays by the names of its submodules ('': its own)."""
+    if modules.keys() == {'linear'}:
+        w, b = (modules['linear'][name] for name in 'wb')
+        return from_joint('lstm', w, b, order=LSTM, added=FORGET_BIAS)
+    if modules.keys() == {'linear', 'linear_1'}:
+        x, h = (dense(module['w'], module.get('b')) for module in modules.values())
+        return CellWeights(
+            kind='irnn',
+            kernel=x['kernel'],
+            recurrent_kernel=h['kernel'],
+            bias=x['bias'],
+            recurrent_bias=h['bias'],
         )
+    own = modules.get('', {})
+    if own.keys() == {'w_i', 'w_h', 'b'}:
+        kernel, recurrent_kernel, bias = (
+            ordered(own[name], GRU, GATES['gru_chung']) for name in ('w_i', 'w_h', 'b')
+        )
+        return CellWeights(
+            kind='gru_chung', kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias
+        )
+    if own.keys() == {'embeddings'}:
+        return {'table': own['embeddings']}
+    return dense(own['w'], own.get('b')) if own.keys() in ({'w'}, {'w', 'b'}) else None
 
-    def part(name: str | tuple[str, str]) -> Part:
-        return (one(name[0]), one(name[1])) if isinstance(name, tuple) else one(name)
 
-    return assembled([part(name) for name in (names if isinstance(names, list) else [names])])
-
-
-def linear(own: Mapping[str, Any]) -> tuple[Any, Any]:
-    return own['w'], own.get('b', zeros(own['w'], own['w'].shape[1]))
+def modules_of(part: Arrays | CellWeights) -> dict[str, Arrays]:
+    """The arrays that part_of takes."""
+    if isinstance(part, dict):
+        if 'table' in part:
+            return {'': {'embeddings': part['table']}}
+        return {'': {'w': part['kernel'], 'b': part['bias']}}
+    if part.kind == 'lstm':
+        w, b = to_joint(part, order=LSTM, added=FORGET_BIAS)
+        return {'linear': {'w': w, 'b': b}}
+    if part.kind == 'irnn':
+        kernels = part.kernel, part.recurrent_kernel
+        modules = zip(('linear', 'linear_1'), kernels, part.both_biases, strict=True)
+        return {name: {'w': w, 'b': b} for name, w, b in modules}
+    own = {'w_i': part.kernel, 'w_h': part.recurrent_kernel, 'b': part.bias}
+    return {'': {name: ordered(array, GATES['gru_chung'], GRU) for name, array in own.items()}}

@@ -8,18 +8,23 @@ from typing import Any
 from rnnlab.errors import InputError, known
 from rnnlab.interop.files import named_leaves
 from rnnlab.interop.weights import (
+    Array,
+    Arrays,
+    CellWeights,
+    Params,
     Part,
-    Sides,
     Weights,
     arrays,
     assembled,
+    dense,
+    directions,
+    kind_by_shape,
     taken_apart,
-    told_by_shape,
-    zeros,
 )
 from rnnlab.recurrence import Layer
 
-NAMES = ('weight_ih', 'weight_hh', 'bias_ih', 'bias_hh')
+KERNELS = ('weight_ih', 'weight_hh')
+BIASES = ('bias_ih', 'bias_hh')
 PROJECTION = 'weight_hr'
 KINDS = ('elman', 'irnn', 'lstm', 'lstm_projected', 'gru')
 NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
@@ -28,159 +33,145 @@ NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
 def from_torch(
     source: Any, *, prefix: str | Sequence[str] | None = None, nonlinearity: str = 'tanh'
 ) -> Weights:
-    """Modules, or state_dicts with their names and shapes (of tensors or arrays, traced ones too), as layers and params.
+    """torch modules as layers and params.
 
-    An nn.RNN, nn.LSTM or nn.GRU becomes num_layers layers, bidirectional ones where it is; nn.RNNCell, nn.LSTMCell and
-    nn.GRUCell one, with proj_size lstm_projected ones; an nn.Linear the readout, or before the first layer the dense map; an
-    nn.Embedding the embedding.
+    source: one or a list, in the order in which data passes, of modules or their state_dicts (of
+        tensors or arrays, traced ones too). An nn.RNN, nn.LSTM or nn.GRU is num_layers layers,
+        an nn.RNNCell, nn.LSTMCell or nn.GRUCell one; proj_size makes it lstm_projected. An
+        nn.Linear is the readout, or before the first layer the dense map; an nn.Embedding is the
+        embedding. Dropout, between layers too, is left out.
+    prefix: of one bigger module or state_dict, the names of its modules: prefix='lstm' takes
+        lstm.weight_ih_l0 and so on; of several, in the order in which data passes.
+    nonlinearity: tanh or relu, that of an nn.RNN given as a state_dict.
 
-    Kernels are transposed and those of Elman cells and LSTMs joined to one of [x, h]; gates have the same order. Both biases
-    are kept, as `bias` and `recurrent_bias`, zeros with bias=False; so to_torch gives back the same bits. Dropout, between
-    layers too, is left out.
-
-    Args:
-        source: one or a list, in the order in which data passes.
-        prefix: takes of one bigger module or state_dict what is named so: prefix='lstm' takes lstm.weight_ih_l0 and so on; of
-            several, one part after the other.
-        nonlinearity: tanh or relu, what an nn.RNN of which only the state_dict is given applies.
-
-    Raises InputError for modules that are none of these, and a prefix that nothing has.
+    Both biases are kept, zeros with bias=False; to_torch returns the same bits. Raises InputError
+    for other modules, and for a prefix that no weight has.
     """
     known('nonlinearity', nonlinearity, NONLINEARITIES)
     if prefix is not None:
         state = state_of(source)
-        source = [
-            selected(state, name) for name in ([prefix] if isinstance(prefix, str) else prefix)
-        ]
+        names = [prefix] if isinstance(prefix, str) else prefix
+        source = [selected(state, name) for name in names]
     parts: list[Part] = []
     for module in source if isinstance(source, list) else [source]:
-        recurrent_before = any(not isinstance(part, dict) for part in parts)
         if getattr(module, 'max_norm', None) is not None:
             raise InputError(
-                f'an nn.Embedding with max_norm={module.max_norm} is not what is computed here; without it it is taken'
+                f'an nn.Embedding with max_norm={module.max_norm} is not supported, '
+                f'one without it is'
             )
-        if type(module).__name__ == 'Dropout':
-            continue
+        recurrent_before = any(not isinstance(part, dict) for part in parts)
         linear = recurrent_before or type(module).__name__ == 'Linear'
-        parts += parts_of(
-            state_of(module), NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)], linear
-        )
+        elman = NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)]
+        if type(module).__name__ != 'Dropout':
+            parts += module_parts(state_of(module), elman, linear)
     return assembled(parts)
 
 
-def to_torch(layers: Sequence[Layer], params: dict[str, Any]) -> list[dict[str, Any]]:
-    """The state_dict of each torch module, arrays: of an nn.Embedding, an nn.Linear, an nn.RNN, nn.LSTM or nn.GRU, an nn.Linear.
-
-    Layers of one kind and size one above the other are one module with as many num_layers. A bias that params have alone is
-    torch's bias_ih, with zeros as bias_hh. To load one:
+def to_torch(layers: Sequence[Layer], params: Params) -> list[Arrays]:
+    """The state_dict of each torch module, of arrays.
 
         module.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
 
+    The modules are nn.Embedding, nn.Linear, nn.RNN, nn.LSTM or nn.GRU, nn.Linear; layers of the
+    same kind and size are one module with num_layers. A cell with one bias gets zeros as bias_hh.
     Raises InputError for a cell that torch does not have.
     """
-    states = []
-    for alike, group in itertools.groupby(taken_apart(layers, params, 'torch', KINDS), module_of):
-        parts = [*group]
-        states += [recurrent_state(parts)] if alike else [linear_state(part) for part in parts]
+    states: list[Arrays] = []
+    parts = taken_apart(layers, params, 'torch', KINDS)
+    for alike, group in itertools.groupby(parts, module_of):
+        same = [*group]
+        states += [recurrent_state(same)] if alike else map(linear_state, same)
     return states
 
 
-def parts_of(state: dict[str, Any], elman: str, linear: bool) -> list[Part]:
-    """What one module's arrays are; a lone weight is that of a Linear or of an Embedding."""
+def module_parts(state: Arrays, elman: str, linear: bool) -> list[Part]:
+    """The parts of a module's arrays; a lone weight is that of a Linear, or of an Embedding."""
     if state.keys() in ({'weight'}, {'weight', 'bias'}) and state['weight'].ndim == 2:
         if not linear and len(state) == 1:
             return [{'table': state['weight']}]
-        return [
-            {
-                'kernel': state['weight'].T,
-                'bias': state.get('bias', zeros(state['weight'], len(state['weight']))),
-            }
-        ]
+        return [dense(state['weight'].T, state.get('bias'))]
     suffixes = sorted(
         {name.removeprefix('weight_ih') for name in state if name.startswith('weight_ih')},
-        key=place,
+        key=order,
     )
     kernels, biases, projections = (
         {name + suffix for name in names for suffix in suffixes}
-        for names in (NAMES[:2], NAMES[2:], [PROJECTION])
+        for names in (KERNELS, BIASES, [PROJECTION])
     )
     if (
         not suffixes
         or state.keys() - biases not in (kernels, kernels | projections)
         or state.keys() & biases not in (set(), biases)
     ):
-        raise unknown(state)
-    sides = [sides_of(state, suffix, elman) for suffix in suffixes]
+        names = ', '.join([*state][:4]) + (', ...' if len(state) > 4 else '')
+        raise InputError(
+            f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; '
+            f"of a bigger module name its modules in order, as in prefix=['lstm', 'last']"
+        )
+    cells = [cell_of(state, suffix, elman) for suffix in suffixes]
     if any(suffix.endswith('_reverse') for suffix in suffixes):
-        return [*zip(sides[::2], sides[1::2], strict=True)]
-    return [*sides]
+        return [*zip(cells[::2], cells[1::2], strict=True)]
+    return [*cells]
 
 
-def place(suffix: str) -> tuple[int, bool]:
-    """'_l10_reverse' comes behind '_l10', and that behind '_l9'."""
+def order(suffix: str) -> tuple[int, bool]:
+    """Sorts '_l10' after '_l9', and '_l10_reverse' after '_l10'."""
     return int(re.sub(r'\D', '', suffix) or 0), suffix.endswith('_reverse')
 
 
-def sides_of(state: dict[str, Any], suffix: str, elman: str) -> Sides:
-    kernel, recurrent_kernel = (state[name + suffix].T for name in NAMES[:2])
-    bias, recurrent_bias = (
-        state.get(name + suffix, zeros(kernel, kernel.shape[1])) for name in NAMES[2:]
+def cell_of(state: Arrays, suffix: str, elman: str) -> CellWeights:
+    x, h = (
+        dense(state[kernel + suffix].T, state.get(bias + suffix))
+        for kernel, bias in zip(KERNELS, BIASES, strict=True)
     )
+    extra = None
     if PROJECTION + suffix in state:
-        return Sides(
-            'lstm_projected',
-            kernel,
-            recurrent_kernel,
-            bias,
-            recurrent_bias,
-            state[PROJECTION + suffix].T,
-        )
-    kind = told_by_shape(recurrent_kernel, 'weight_hh' + suffix)
-    return Sides(elman if kind == 'elman' else kind, kernel, recurrent_kernel, bias, recurrent_bias)
+        kind, extra = 'lstm_projected', state[PROJECTION + suffix].T
+    else:
+        kind = kind_by_shape(h['kernel'], KERNELS[1] + suffix)
+    return CellWeights(
+        kind=elman if kind == 'elman' else kind,
+        kernel=x['kernel'],
+        recurrent_kernel=h['kernel'],
+        bias=x['bias'],
+        recurrent_bias=h['bias'],
+        extra=extra,
+    )
 
 
 def module_of(part: Part) -> tuple | None:
-    """Which parts can be layers of one torch module; None for what is not recurrent."""
+    """A key that is equal for parts that can be layers of one module; None if not recurrent."""
     if isinstance(part, dict):
         return None
-    both = (part,) if isinstance(part, Sides) else part
-    alike = {(sides.kind, *sides.recurrent_kernel.shape) for sides in both}
+    cells = directions(part)
+    alike = {(cell.kind, *cell.recurrent_kernel.shape) for cell in cells}
     if len(alike) > 1:
         raise InputError('torch has no bidirectional layer whose directions differ in kind or size')
-    return len(both), *alike
+    return len(cells), *alike
 
 
-def recurrent_state(parts: list[Any]) -> dict[str, Any]:
-    state: dict[str, Any] = {}
+def recurrent_state(parts: Any) -> Arrays:
+    """The state_dict of one recurrent module, its layers in order."""
+    state: Arrays = {}
     for number, part in enumerate(parts):
-        for sides, direction in zip(
-            (part,) if isinstance(part, Sides) else part, ('', '_reverse'), strict=False
-        ):
-            recurrent_bias = (
-                zeros(sides.bias, len(sides.bias))
-                if sides.recurrent_bias is None
-                else sides.recurrent_bias
-            )
-            values = sides.kernel.T, sides.recurrent_kernel.T, sides.bias, recurrent_bias
-            state |= {
-                f'{name}_l{number}{direction}': value
-                for name, value in zip(NAMES, values, strict=True)
-            }
-            if sides.kind == 'lstm_projected':
-                state[f'{PROJECTION}_l{number}{direction}'] = sides.more.T
+        for cell, direction in zip(directions(part), ('', '_reverse'), strict=False):
+            kernels = cell.kernel.T, cell.recurrent_kernel.T
+            suffix = f'_l{number}{direction}'
+            for name, array in zip(KERNELS + BIASES, kernels + cell.both_biases, strict=True):
+                state[name + suffix] = array
+            if cell.kind == 'lstm_projected':
+                state[PROJECTION + suffix] = cell.extra.T
     return state
 
 
-def linear_state(part: Any) -> dict[str, Any]:
-    return (
-        {'weight': part['table']}
-        if 'table' in part
-        else {'weight': part['kernel'].T, 'bias': part['bias']}
-    )
+def linear_state(part: Any) -> Arrays:
+    if 'table' in part:
+        return {'weight': part['table']}
+    return {'weight': part['kernel'].T, 'bias': part['bias']}
 
 
-def state_of(source: Any) -> dict[str, Any]:
-    """The arrays of a module or state_dict by their names, of nested dicts joined with points."""
+def state_of(source: Any) -> Arrays:
+    """The arrays of a module or state_dict by their names, those of nested dicts joined by '.'."""
     if hasattr(source, 'state_dict'):
         source = source.state_dict()
     if not isinstance(source, Mapping | tuple):
@@ -189,30 +180,22 @@ def state_of(source: Any) -> dict[str, Any]:
     return arrays({name: array_of(leaf) for name, leaf in leaves.items()})
 
 
-def array_of(tensor: Any) -> Any:
+def array_of(tensor: Any) -> Array:
     if not hasattr(tensor, 'detach'):
         return tensor
     tensor = tensor.detach().cpu()
-    if str(tensor.dtype) == 'torch.bfloat16':  # NumPy's own types lack it
+    if str(tensor.dtype) == 'torch.bfloat16':  # numpy() does not know it
         return tensor.float().numpy().astype('bfloat16')
     return tensor.numpy()
 
 
-def selected(state: dict[str, Any], prefix: str) -> dict[str, Any]:
+def selected(state: Arrays, prefix: str) -> Arrays:
+    """The arrays under a prefix, without it; InputError if there is none."""
     start = prefix.removesuffix('.') + '.'
     part = {
         name.removeprefix(start): leaf for name, leaf in state.items() if name.startswith(start)
     }
     if not part:
-        raise InputError(
-            f'no weight has the prefix {prefix!r}; there are {", ".join(sorted({name.rpartition(".")[0] for name in state}))}'
-        )
+        prefixes = sorted({name.rpartition('.')[0] for name in state})
+        raise InputError(f'no weight has the prefix {prefix!r}; there are {", ".join(prefixes)}')
     return part
-
-
-def unknown(state: dict[str, Any]) -> InputError:
-    names = ', '.join([*state][:4]) + (', ...' if len(state) > 4 else '')
-    parts = "of a bigger module name its parts in order, as in prefix=['lstm', 'last']"
-    return InputError(
-        f'{names or "nothing"}: not the weights of one nn.RNN, LSTM, GRU, Linear or Embedding; {parts}'
-    )

@@ -1,6 +1,15 @@
-"""What all frameworks share: the weights of a network, and those of one cell apart from how a framework lays them out."""
+"""What the frameworks share: the weights of a network, and of one cell in a common form.
 
-from collections.abc import Sequence
+A from_x makes parts of the modules of x, in the order in which data passes, and `assembled` makes
+Weights of the parts; a to_x makes arrays of the parts that `taken_apart` gives. A part is
+{'table'} of an embedding, {'kernel', 'bias'} of a dense map, CellWeights of a recurrent layer, and
+a pair of CellWeights (forward, backward) of a bidirectional one.
+
+Letters in shapes: D inputs, H hidden size, P outputs, N columns of all gates.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -12,144 +21,216 @@ from rnnlab.cells.reference import REFERENCES
 from rnnlab.errors import InputError
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
-# The cells that frameworks have too, by their names in CELLS, with the gates that their columns are.
+Array = Any  # of NumPy or JAX, or traced
+Arrays = dict[str, Array]
+Params = dict[str, Any]  # a tree of arrays
+
+# The cells that frameworks have too, by their names in CELLS, with the gates of their columns.
 GATES = {
     'elman': 'h', 'irnn': 'h', 'indrnn': 'h',
     'lstm': 'ifgo', 'lstm_peephole': 'ifgo', 'lstm_coupled': 'fgo', 'lstm_projected': 'ifgo',
     'gru': 'rzn', 'gru_reset_before': 'rzn', 'gru_chung': 'rzn', 'ugrnn': 'gn',
 }  # fmt: skip
-MORE = {
+MORE = {  # params that no other cell has
     'indrnn': 'recurrent_scale',
     'lstm_peephole': 'peephole',
     'lstm_projected': 'projection',
-}  # params that no other has
-JOINT = (
-    'elman',
-    'irnn',
-    'ugrnn',
-    *(kind for kind in GATES if kind.startswith('lstm')),
-)  # one kernel for [x, h]; may have two biases
+}
+JOINT = (  # one kernel for [x, h], and one or two biases
+    'elman', 'irnn', 'ugrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected',
+)  # fmt: skip
 
 
 class Weights(NamedTuple):
     """layers: recurrent layers, the lowest first.
 
-    params: by the names of `rnnlab.models.network`: layer_1, layer_2, ...; and embedding, dense and readout where there are any.
+    params: by the names of `rnnlab.models.network`: layer_1, layer_2, ...; and embedding, dense
+        and readout where there are any.
     """
 
     layers: list[Layer]
-    params: dict[str, Any]
+    params: Params
 
 
-class Sides(NamedTuple):
-    """One cell's arrays, the side of the input apart from the recurrent one, gates in the order that they have here."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellWeights:
+    """The weights of a cell, with separate kernels for x and h."""
 
-    kind: str  # a name in GATES
-    kernel: Any  # [D, N]
-    recurrent_kernel: Any  # [H, N], of a projection [P, N]; None: there is none
-    bias: Any  # [N]
-    recurrent_bias: Any = None  # [N]; None: there is none, or bias is the sum of both
-    more: Any = None  # what the params have as MORE says
+    kind: str  # a name in GATES, which has the order of the columns
+    kernel: Array  # [D, N]
+    recurrent_kernel: Array  # [H, N] ([P, N] of a projection), or None
+    bias: Array  # [N]
+    recurrent_bias: Array = None  # [N]; None: bias is the only one, or the sum of both
+    extra: Array = None  # the param that MORE names
+
+    @property
+    def bias_sum(self) -> Array:
+        return self.bias if self.recurrent_bias is None else self.bias + self.recurrent_bias
+
+    @property
+    def both_biases(self) -> tuple[Array, Array]:
+        """The bias and the recurrent bias, which may be zeros."""
+        if self.recurrent_bias is not None:
+            return self.bias, self.recurrent_bias
+        return self.bias, zeros(self.bias, len(self.bias))
 
 
-# What a network is made of, in the order in which data passes: {'table'} of an embedding, {'kernel', 'bias'} of a dense map,
-# Sides of a recurrent layer, a pair of them of a bidirectional one.
-Part = dict[str, Any] | Sides | tuple[Sides, Sides]
+Part = Arrays | CellWeights | tuple[CellWeights, CellWeights]
+
+
+def parts_of(source: Any, part: Callable[[Any], Any]) -> list[Part]:
+    """The parts of one source or a list of them; a tuple of two is (forward, backward)."""
+    sources = source if isinstance(source, list) else [source]
+    return [tuple(map(part, of)) if isinstance(of, tuple) else part(of) for of in sources]
+
+
+def directions(part: CellWeights | tuple[CellWeights, CellWeights]) -> tuple[CellWeights, ...]:
+    return part if isinstance(part, tuple) else (part,)
 
 
 def assembled(parts: Sequence[Part]) -> Weights:
-    """The weights of a network; a dense map that comes last is its readout. InputError for another order than network's."""
+    """The weights of a network; a dense map that comes last is its readout.
+
+    Raises InputError for another order than that of `network`.
+    """
     layers: list[Layer] = []
-    params: dict[str, Any] = {}
+    params: Params = {}
+    rank = -1
     for number, part in enumerate(parts, 1):
-        if isinstance(part, Sides):
-            layers.append(recurrent(make_cell(part)))
-            name, own = f'layer_{len(layers)}', {'cell': cell_params(part)}
-        elif isinstance(part, tuple):
-            layers.append(bidirectional(*(make_cell(sides) for sides in part)))
-            name, own = (
-                f'layer_{len(layers)}',
-                dict(zip(('forward', 'backward'), map(cell_params, part), strict=True)),
-            )
+        if isinstance(part, dict):
+            own, name = part, 'readout' if number == len(parts) else 'dense'
+            name = 'embedding' if 'table' in part else name
         else:
-            name, own = (
-                'embedding' if 'table' in part else 'readout' if number == len(parts) else 'dense',
-                part,
-            )
-        if name in params or (params and rank(name) < rank([*params][-1])):
+            both = directions(part)
+            if len(both) > 2 or not all(isinstance(weights, CellWeights) for weights in both):
+                raise InputError('two directions are a pair of recurrent cells')
+            make = recurrent if len(both) == 1 else bidirectional
+            layers.append(make(*map(make_cell, both)))
+            own = dict(zip(layers[-1].cells, map(cell_params, both), strict=True))
+            name = f'layer_{len(layers)}'
+        before, rank = rank, {'embedding': 0, 'dense': 1, 'readout': 3}.get(name, 2)
+        if name in params or rank < before:
             raise InputError(
-                'a network is an embedding, a dense map, recurrent layers and a dense readout, in this order, each of them or not'
+                'a network is an embedding, a dense map, recurrent layers and a dense readout, '
+                'in this order, each of them optional'
             )
         params[name] = own
-    return Weights(
-        layers, jax.tree.map(jnp.array, params)
-    )  # a copy: the framework may go on training
+    return Weights(layers, jax.tree.map(jnp.array, params))  # a copy, as training may go on there
 
 
 def taken_apart(
-    layers: Sequence[Layer], params: dict[str, Any], framework: str, kinds: Sequence[str]
+    layers: Sequence[Layer], params: Params, framework: str, kinds: Sequence[str]
 ) -> list[Part]:
-    """The parts of a network in the order in which data passes. InputError unless each cell computes what one of `kinds` does."""
+    """The parts of a network; InputError unless each cell is of one of `kinds`."""
     params = arrays(params)
-
-    def sides(name: str, part: str, cell: Cell) -> Sides:
-        if name not in params or part not in params[name]:
-            raise InputError(
-                f'params have no {name}.{part}, which the layers ask for; they have {", ".join(params)}'
-            )
-        own = params[name][part]
-        kind = kind_of(cell, own)
-        if kind not in kinds:
-            raise InputError(
-                f'{framework} has no cell that computes what {name} does; it has {", ".join(kinds)}'
-            )
-        assert kind is not None
-        kernel, recurrent_kernel = own['kernel'], own.get('recurrent_kernel')
-        more = own[MORE[kind]] if kind in MORE else None
-        if recurrent_kernel is None:
-            kernel, recurrent_kernel = parted(kind, kernel, more)
-        return Sides(kind, kernel, recurrent_kernel, own['bias'], own.get('recurrent_bias'), more)
-
     parts: list[Part] = [params[name] for name in ('embedding', 'dense') if name in params]
     for number, layer in enumerate(layers, 1):
-        both = [sides(f'layer_{number}', part, cell) for part, cell in layer.cells.items()]
+        name = f'layer_{number}'
+        both = []
+        for direction, cell in layer.cells.items():
+            if direction not in params.get(name, {}):
+                raise InputError(
+                    f'params have no {name}.{direction}, which the layers need; '
+                    f'they have {", ".join(params)}'
+                )
+            own = params[name][direction]
+            kind = kind_of(cell, own)
+            if kind is None or kind not in kinds:
+                raise InputError(
+                    f'{framework} has no cell that computes what {name} does; '
+                    f'it has {", ".join(kinds)}'
+                )
+            both.append(cell_weights(kind, own))
         parts.append(both[0] if len(both) == 1 else (both[0], both[1]))
     return parts + [params[name] for name in ('readout',) if name in params]
 
 
-def rank(name: str) -> int:
-    return {'embedding': 0, 'dense': 1, 'readout': 3}.get(name, 2)
+def make_cell(weights: CellWeights) -> Cell:
+    """The cell, with an initializer that gives the same params: that of torch has two biases."""
+    kind = weights.kind
+    two = kind in JOINT and weights.recurrent_bias is not None
+    options = {'projection': weights.extra.shape[1]} if kind == 'lstm_projected' else {}
+    hidden_size = weights.bias.shape[0] // len(GATES[kind])
+    return CELLS[kind](hidden_size, init='torch' if two else 'keras', **options)
 
 
-def make_cell(sides: Sides) -> Cell:
-    """The cell, with a start that has the same params: torch's has two biases."""
-    two = sides.kind in JOINT and sides.recurrent_bias is not None
-    options = {'projection': sides.more.shape[1]} if sides.kind == 'lstm_projected' else {}
-    return CELLS[sides.kind](
-        sides.bias.shape[0] // len(GATES[sides.kind]), init='torch' if two else 'keras', **options
-    )
-
-
-def cell_params(sides: Sides) -> dict[str, Any]:
+def cell_params(weights: CellWeights) -> Arrays:
+    """The params of make_cell's cell."""
+    kernels = weights.kernel, weights.recurrent_kernel
+    if weights.kind in JOINT:
+        kernels = joined(kernels, axis=0), None
     params = {
-        'kernel': sides.kernel,
-        'recurrent_kernel': sides.recurrent_kernel,
-        'bias': sides.bias,
+        'kernel': kernels[0],
+        'recurrent_kernel': kernels[1],
+        'bias': weights.bias,
+        'recurrent_bias': weights.recurrent_bias,
+        MORE.get(weights.kind, ''): weights.extra,
     }
-    if sides.kind in JOINT:
-        params = {
-            'kernel': joined([sides.kernel, sides.recurrent_kernel], axis=0),
-            'bias': sides.bias,
-        }
-    params |= {'recurrent_bias': sides.recurrent_bias, MORE.get(sides.kind, ''): sides.more}
     return {name: leaf for name, leaf in params.items() if leaf is not None}
 
 
-def parted(kind: str, kernel: Any, more: Any) -> tuple[Any, Any]:
-    """The kernel of x and that of h from the one of [x, h], whose h may be a projection."""
-    outputs = more.shape[1] if kind == 'lstm_projected' else kernel.shape[1] // len(GATES[kind])
+def cell_weights(kind: str, params: Arrays) -> CellWeights:
+    """The weights in the params of a cell of that kind."""
+    extra = params[MORE[kind]] if kind in MORE else None
+    kernels = params['kernel'], params.get('recurrent_kernel')
+    if kind in JOINT:
+        kernels = split_kernel(kind, params['kernel'], extra)
+    return CellWeights(
+        kind=kind,
+        kernel=kernels[0],
+        recurrent_kernel=kernels[1],
+        bias=params['bias'],
+        recurrent_bias=params.get('recurrent_bias'),
+        extra=extra,
+    )
+
+
+def split_kernel(kind: str, kernel: Array, extra: Array = None) -> tuple[Array, Array]:
+    """The kernel of x and that of h (or of its projection) from the one of [x, h]."""
+    outputs = extra.shape[1] if kind == 'lstm_projected' else kernel.shape[1] // len(GATES[kind])
     inputs = kernel.shape[0] - outputs
     return kernel[:inputs], kernel[inputs:]
+
+
+def from_joint(
+    kind: str, kernel: Array, bias: Array, *, order: str, added: float, extra: Array = None
+) -> CellWeights:
+    """Weights from a kernel [D + H, N] and a bias whose gates are in that order.
+
+    added: what the framework adds to the forget gate at every step.
+    """
+    gates = GATES[kind]
+    kernel, bias = (ordered(array, order, gates) for array in (kernel, bias))
+    kernel, recurrent_kernel = split_kernel(kind, kernel, extra)
+    bias = bias + forget_only(kind, bias, added)
+    return CellWeights(
+        kind=kind, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, extra=extra
+    )
+
+
+def to_joint(weights: CellWeights, *, order: str, added: float) -> tuple[Array, Array]:
+    """(kernel [D + H, N], bias [N]) as from_joint takes them."""
+    kernel = joined([weights.kernel, weights.recurrent_kernel], axis=0)
+    bias = weights.bias_sum - forget_only(weights.kind, weights.bias, added)
+    return ordered(kernel, GATES[weights.kind], order), ordered(bias, GATES[weights.kind], order)
+
+
+def forget_only(kind: str, bias: Array, value: float) -> np.ndarray:
+    """A bias [N] of that value for the forget gate (g of a UGRNN), 0 for others."""
+    gates = GATES[kind]
+    values = [value if gate == ('g' if kind == 'ugrnn' else 'f') else 0 for gate in gates]
+    return np.repeat(np.array(values, bias.dtype), bias.shape[0] // len(gates))
+
+
+def kind_by_shape(recurrent_kernel: Array, name: str) -> str:
+    """'elman', 'gru' or 'lstm', by the shape [H, N]; InputError, with the name, for another."""
+    kinds = {1: 'elman', 3: 'gru', 4: 'lstm'}
+    shape = recurrent_kernel.shape
+    if len(shape) != 2 or shape[1] % shape[0] or shape[1] // shape[0] not in kinds:
+        raise InputError(
+            f'{name}: a recurrent kernel of {list(shape)} is none of an RNN, GRU or LSTM'
+        )
+    return kinds[shape[1] // shape[0]]
 
 
 def kind_of(cell: Cell, params: Any) -> str | None:
@@ -193,47 +274,37 @@ def needed(kind: str) -> set[str]:
     )
 
 
-# Arrays: NumPy's where they have values, so that nothing is compiled and no bit lost; tracers otherwise.
+# Arrays: NumPy's where they have values, so that nothing is compiled and no bit lost.
 
 
 def arrays(tree: Any) -> Any:
+    """The tree with NumPy arrays in place of all others; tracers stay."""
     return jax.tree.map(
         lambda leaf: leaf if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf), tree
     )
 
 
-def joined(parts: Sequence[Any], axis: int = -1) -> Any:
-    return (np if all(isinstance(part, np.ndarray) for part in parts) else jnp).concatenate(
-        parts, axis=axis
-    )
+def joined(parts: Sequence[Array], axis: int = -1) -> Array:
+    library = np if all(isinstance(part, np.ndarray) for part in parts) else jnp
+    return library.concatenate(parts, axis=axis)
 
 
-def zeros(like: Any, number: int) -> np.ndarray:
+def zeros(like: Array, number: int) -> np.ndarray:
     return np.zeros(number, like.dtype)
 
 
-def blocks(array: Any, number: int) -> list[Any]:
-    """The array in so many parts of the last axis."""
+def dense(kernel: Array, bias: Array = None) -> Arrays:
+    """The part of a dense map; without a bias that is zeros."""
+    return {'kernel': kernel, 'bias': zeros(kernel, kernel.shape[1]) if bias is None else bias}
+
+
+def blocks(array: Array, number: int) -> list[Array]:
+    """The array in `number` equal blocks of the last axis."""
     width = array.shape[-1] // number
-    return [array[..., width * part : width * (part + 1)] for part in range(number)]
+    return [array[..., width * at : width * (at + 1)] for at in range(number)]
 
 
-def ordered(array: Any, have: str, want: str) -> Any:
+def ordered(array: Array, have: str, want: str) -> Array:
     """The gates of the last axis, a letter each, in another order."""
     parts = dict(zip(have, blocks(array, len(have)), strict=True))
     return joined([parts[gate] for gate in want])
-
-
-def one_bias(sides: Sides) -> Any:
-    return sides.bias if sides.recurrent_bias is None else sides.bias + sides.recurrent_bias
-
-
-def told_by_shape(recurrent_kernel: Any, what: str) -> str:
-    """Of a recurrent kernel [H, N] the kind, as if elman were tanh and the GRU's reset after; InputError for another shape."""
-    kinds = {1: 'elman', 3: 'gru', 4: 'lstm'}
-    shape = recurrent_kernel.shape
-    if len(shape) != 2 or shape[1] % shape[0] or shape[1] // shape[0] not in kinds:
-        raise InputError(
-            f'{what}: a recurrent kernel of {list(shape)} is none of an RNN, GRU or LSTM'
-        )
-    return kinds[shape[1] // shape[0]]

@@ -4,12 +4,11 @@ from typing import Any
 
 import haiku
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from experiments.benchmark.peers import functional
 from experiments.benchmark.work import CLASSES, Shape, Work, make_data, make_weights
-from rnnlab.interop.weights import one_bias, ordered, taken_apart
+from rnnlab.interop import to_haiku
 
 
 def prepare(cell: str, shape: Shape, kind: str) -> Work | None:
@@ -28,15 +27,7 @@ def prepare(cell: str, shape: Shape, kind: str) -> Work | None:
         return haiku.Linear(CLASSES, name='readout')(xs[-1])
 
     model: Any = haiku.without_apply_rng(haiku.transform(forward))
-    parts: list[Any] = taken_apart(*make_weights(cell, shape), 'Haiku', ('lstm',))
-    *layers, readout = parts
-    params: Any = {'readout': {'w': readout['kernel'], 'b': readout['bias']}}
-    if shape.vocabulary:
-        params['embedding'] = {'embeddings': layers.pop(0)['table']}
-    for number, layer in enumerate(layers):
-        forget = np.repeat(np.array([0, 0, 1, 0], np.float32), shape.hidden)
-        params[f'layer_{number}/linear'] = {
-            'w': ordered(np.concatenate([layer.kernel, layer.recurrent_kernel]), 'ifgo', 'igfo'),
-            'b': ordered(one_bias(layer), 'ifgo', 'igfo') - forget,
-        }
+    names = [f'layer_{number}' for number in range(shape.layers)] + ['readout']
+    names = ['embedding', *names] if shape.vocabulary else names
+    params = to_haiku(*make_weights(cell, shape), names)
     return functional.prepare(model.apply, params, make_data(shape, kind), shape, kind)
