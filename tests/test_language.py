@@ -157,7 +157,7 @@ def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
     params = noisy(net.init(KEY))
     mesh = batch_mesh(STREAMS) if devices > 1 else None
     loss = cross_entropy(bits=True)
-    figures = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(
+    metrics = make_evaluate(net, streams(*held_out.inputs.shape, WINDOW), loss=loss, mesh=mesh)(
         params, held_out
     )
     losses, right, apply = [], [], jax.jit(net.apply)
@@ -171,7 +171,7 @@ def test_evaluation_is_the_mean_over_all_tokens_of_long_streams(devices):
         'accuracy': np.mean(right),
         'bits': np.mean(losses) / np.log(2),
     }
-    assert figures == pytest.approx(expected, rel=1e-12)
+    assert metrics == pytest.approx(expected, rel=1e-12)
     assert make_evaluate(net, in_order(held_out, 3), loss=loss)(params, held_out) == pytest.approx(
         expected, rel=1e-12
     )
@@ -181,11 +181,11 @@ def test_one_token_at_a_time_in_chunks_and_in_one_scan_are_the_same():
     net = model(HYPER)
     params = noisy(net.init(KEY))
     ids = DATA.train.inputs[:, :24]
-    start = noisy(net.carry(params, STREAMS), 3)
+    initial = noisy(net.carry(params, STREAMS), 3)
     run = jax.jit(net.run)
-    whole = run(params, ids, carry=start)
+    whole = run(params, ids, carry=initial)
     for sizes in ([1] * 24, [5, 10, 9]):
-        carry, parts, at = start, [], 0
+        carry, parts, at = initial, [], 0
         for size in sizes:
             carry, outputs = run(params, ids[:, at : at + size], carry=carry)
             parts.append(outputs)

@@ -90,9 +90,9 @@ def test_the_baseline_is_the_loss_of_the_memoryless_guess(name):
     loss = squared_error() if task.numbers else cross_entropy()
     outputs = jnp.asarray(memoryless(name, task, labels))
     mask = jnp.ones(outputs.shape[:-1], bool)
-    figures, count = loss.sums(outputs, jnp.asarray(labels), mask)
+    metrics, count = loss.sums(outputs, jnp.asarray(labels), mask)
     tolerance = 5 * 0.19 / math.sqrt(MANY) if name == 'adding' else 1e-6
-    assert float(figures['loss']) / int(count) == pytest.approx(task.baseline, abs=tolerance)
+    assert float(metrics['loss']) / int(count) == pytest.approx(task.baseline, abs=tolerance)
 
 
 def test_the_baselines_of_the_papers():

@@ -179,9 +179,9 @@ def test_rows_one_by_one_are_all_rows_and_a_loss_is_that_of_its_part():
     close(outputs, jax.jit(model.apply)(params, rows))
     own = forecasting(Series(VALUES, ('a', 'b')), 2, window=5, stride=2, split=(0.6, 0.2, 0.2))
     batches = in_order(own.dataset.test, 2)  # one of the batch fills it up
-    figures = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
+    metrics = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
     error = np.asarray(outputs[0, 31:39]) - OWN.standard[32:]
-    assert figures == pytest.approx(
+    assert metrics == pytest.approx(
         {'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12
     )
 

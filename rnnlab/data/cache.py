@@ -32,9 +32,9 @@ def cached(name: str, source: Path, decode: Callable[[], Arrays]) -> Arrays:
         arrays = decode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as beside:
-            np.savez(beside, allow_pickle=False, **arrays)
-        os.replace(beside.name, path)  # all of it or nothing
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as new:
+            np.savez(new, allow_pickle=False, **arrays)
+        os.replace(new.name, path)  # all of it or nothing
     except OSError:
         pass
     return arrays

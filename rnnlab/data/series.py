@@ -86,7 +86,7 @@ def read_series(
 
     column: those to predict, which come first; [ALL] is every column of numbers; empty: the only
         one with numbers.
-    inputs: those that are read besides.
+    inputs: further ones that are read.
 
     Raises InputError for a file that cannot be read, an unknown column, and a column with a string
     or nothing in place of a number.

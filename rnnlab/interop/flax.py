@@ -132,7 +132,7 @@ def joined_gates(gates: Sequence[Arrays]) -> Arrays:
 
 
 def cell_of(kind: str, x: Arrays, h: Arrays) -> CellWeights:
-    """The cell of the dense maps of x and h, of which a GRU alone has two biases."""
+    """The cell of the dense maps of x and h, ; only a GRU has two biases."""
     two = kind == 'gru'
     return CellWeights(
         kind=kind,

@@ -38,8 +38,8 @@ def ask(
         params = {axis.name: to_optuna(axis, settings[axis.name]) for axis in axes}
         trial = library.trial.create_trial(params=params, distributions=ranges, value=score)
         study.add_trial(trial)
-    asked = [study.ask(ranges).params for _ in range(count)]
-    return [{axis.name: text(axis, params[axis.name]) for axis in axes} for params in asked]
+    chosen = [study.ask(ranges).params for _ in range(count)]
+    return [{axis.name: text(axis, params[axis.name]) for axis in axes} for params in chosen]
 
 
 def distribution(axis: Drawn, distributions: ModuleType) -> object:
