@@ -1,14 +1,14 @@
-"""rnnlab's cells inside Flax linen.
+"""rnnlab's cells as Flax linen modules.
 
-    layer = flax.linen.RNN(rnnlab.linen.Cell(rnnlab.lstm(64)))      # Flax's own loop, one step after another
-    layer = rnnlab.linen.RNN(rnnlab.linen.Cell(rnnlab.lstm(64)))    # the same parameters and results, by rnnlab.unroll
+    cell = rnnlab.linen.Cell(rnnlab.lstm(64))
+    layer = flax.linen.RNN(cell)        # Flax's own loop, one step after another
+    layer = rnnlab.linen.RNN(cell)      # the same parameters and results, by rnnlab.unroll
 
-Letters in shapes: T time steps, D inputs, H outputs; `*batch` is any leading axes, none included.
+Letters in shapes: T time steps, D inputs, H outputs; `*batch` is any number of leading axes.
 """
 
 from typing import Any
 
-import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.recurrent import flip_sequences
 from jax import Array
@@ -20,13 +20,14 @@ from rnnlab.recurrence import unroll
 
 
 class Cell(nn.RNNCellBase):
-    """A cell of rnnlab, stacks included, as linen's cells are: for flax.linen.RNN, Bidirectional and scan.
+    """A cell of rnnlab, or a stack, as a linen cell: for flax.linen.RNN, Bidirectional and scan.
 
-    It has one parameter, 'cell', whose value is the whole tree that `cell.init` gives (a stack's is a tuple, which linen takes as a
-    value but not as a scope): `unroll(cell, variables['params']['cell']['cell'], xs)` with what an RNN has drawn, and back.
-    There is no dropout: linen's RNN hands a cell no mask.
+    It has one parameter, 'cell', the whole tree of `cell.init` (a stack's is a tuple, which linen
+    takes as a value but not as a scope): `unroll(cell, variables['params']['cell']['cell'], xs)`
+    runs on the parameters of an RNN, and vice versa. There is no dropout: linen's RNN gives a cell
+    no mask.
 
-    Lift flax.linen.RNN over it, not the cell, with nn.vmap where each lane has parameters of its own.
+    For parameters per lane, apply nn.vmap to flax.linen.RNN, not to the cell.
     """
 
     cell: cells.Cell
@@ -34,25 +35,25 @@ class Cell(nn.RNNCellBase):
 
     @nn.compact
     def parameters(self, inputs: int) -> Params:
-        """The params as `cell.init` gives them for D inputs; they are drawn where there are none yet."""
+        """The params of `cell.init` for D inputs, drawn if there are none yet."""
         return self.param('cell', self.cell.init, inputs, self.param_dtype)
 
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
-        """The carry [*batch, ...] that sequences start from, for input_shape (*batch, D).
+        """The initial carry [*batch, ...], for input_shape (*batch, D).
 
-        Within init and apply it is that of the module's own params, so that a start which is a parameter is trained too, and
-        rng is not used. A module by itself has no params yet: it gives the start of new ones, drawn from rng.
+        Within init and apply it is that of the module's own params, so that a trainable one is
+        trained, and rng is not used. A module that is not bound has no params: it returns the
+        initial carry of new ones, drawn from rng.
         """
         *batch, inputs = input_shape
-        params = (
-            self.cell.init(rng, inputs, self.param_dtype)
-            if self.scope is None
-            else self.parameters(inputs)
-        )
+        if self.scope is None:
+            params = self.cell.init(rng, inputs, self.param_dtype)
+        else:
+            params = self.parameters(inputs)
         return self.cell.carry(params, tuple(batch))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step: carry and x [*batch, D] -> the carry and y [*batch, H]."""
+        """One step: (carry, y [*batch, H]) for x [*batch, D]."""
         return self.cell.step(self.parameters(x.shape[-1]), carry, x)
 
     @property
@@ -61,10 +62,11 @@ class Cell(nn.RNNCellBase):
 
 
 class RNN(nn.Module):
-    """flax.linen.RNN by rnnlab.unroll, with its engines and gradients: for a Cell, with the same parameters.
+    """flax.linen.RNN with rnnlab's engines and gradients: for a Cell, with the same parameters.
 
-    What it takes is what flax.linen.RNN takes, without the options of its scan, and it stands in flax.linen.Bidirectional; but
-    outputs in the padding are 0, a sequence of length 0 gives back the carry that it began with, and there is `reset`.
+    It takes the arguments of flax.linen.RNN except those of its scan, works in
+    flax.linen.Bidirectional and has `reset` as well; outputs in the padding are 0, and a sequence
+    of length 0 returns its initial carry.
     """
 
     cell: Cell
@@ -86,59 +88,72 @@ class RNN(nn.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """Inputs [*batch, T, D], or [T, *batch, D] with time_major -> outputs [*batch, T, H]; (carry, outputs) with return_carry.
+        """Outputs [*batch, T, H] for inputs [*batch, T, D], both [T, *batch, ...] with time_major.
 
-        seq_lengths is int [*batch]; reset, bool [*batch, T], is true where a new sequence begins. With reverse the outputs are in
-        the order in which they were made, with keep_order in that of the inputs. init_key is there for Bidirectional, and not
-        used. None takes the attribute. Raises InputError as `unroll` does, and for a cell that is no rnnlab.linen.Cell.
+        Args:
+            initial_carry: None is `cell.initialize_carry`.
+            init_key: for Bidirectional; not used.
+            seq_lengths: int [*batch].
+            reset: bool [*batch, T], true at the first step of a new sequence.
+            return_carry: whether to return (carry, outputs).
+            reverse: whether to run from the end; outputs are in running order, with keep_order in
+                that of the inputs.
+
+        An option that is None is the attribute.
+
+        Raises:
+            InputError: as `unroll`, and for a cell that is not a rnnlab.linen.Cell.
         """
-        own(self.cell, Cell)
-        given = {
-            'return_carry': return_carry,
-            'time_major': time_major,
-            'reverse': reverse,
-            'keep_order': keep_order,
-        }
-        return over_time(
+        check_cell(self.cell, Cell)
+        params = self.cell.parameters(inputs.shape[-1])
+        return run_layer(
             self,
-            self.cell.parameters(inputs.shape[-1]),
+            params,
             inputs,
             initial_carry,
             seq_lengths,
             reset,
-            given,
+            return_carry=return_carry,
+            time_major=time_major,
+            reverse=reverse,
+            keep_order=keep_order,
         )
 
 
-def own(cell: Any, kind: type) -> None:
-    """Raises InputError unless the cell is of our kind."""
+def check_cell(cell: object, kind: type) -> None:
+    """Raises InputError unless the cell is one of ours."""
     if not isinstance(cell, kind):
         ours, given = kind.__module__, f'{type(cell).__module__}.{type(cell).__name__}'
         raise InputError(
-            f'RNN takes {ours}.Cell(...), not a {given}; the cells of Flax go into {ours.replace("rnnlab", "flax")}.RNN'
+            f'RNN takes {ours}.Cell(...), not a {given}; '
+            f'for cells of Flax use {ours.replace("rnnlab", "flax")}.RNN'
         )
 
 
-def over_time(
+def run_layer(
     layer: Any,
     params: Params,
     inputs: Array,
     carry: Carry | None,
     lengths: Array | None,
     reset: Array | None,
-    given: dict[str, bool | None],
+    **options: bool | None,
 ) -> Any:
-    """What an RNN, of linen or nnx, does in a call with these params; an option that was not given (None) is its attribute."""
+    """The call of an RNN, of linen or nnx; an option that is None is the layer's attribute."""
     option = {
-        name: getattr(layer, name) if value is None else value for name, value in given.items()
+        name: getattr(layer, name) if given is None else given for name, given in options.items()
     }
-    time = 0 if option['time_major'] else max(inputs.ndim - 2, 0)
-    reset = None if reset is None else jnp.moveaxis(reset, time, 0)
-    xs, reverse = jnp.moveaxis(inputs, time, 0), option['reverse']
+    reverse, time_major = option['reverse'], option['time_major']
     carry, ys = unroll(
-        layer.cell.cell, params, xs, carry, lengths=lengths, reset=reset, reverse=reverse
+        layer.cell.cell,
+        params,
+        inputs,
+        carry,
+        lengths=lengths,
+        reset=reset,
+        reverse=reverse,
+        time_major=time_major,
     )
     if reverse and not option['keep_order']:
-        ys = flip_sequences(ys, lengths, ys.ndim - 2, time_major=True)
-    ys = jnp.moveaxis(ys, 0, time)
+        ys = flip_sequences(ys, lengths, ys.ndim - 2, time_major)
     return (carry, ys) if option['return_carry'] else ys

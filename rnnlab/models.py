@@ -1,39 +1,45 @@
-"""Models: an embedding or a dense map of the inputs, recurrent layers, and a dense readout at every step or of what is pooled."""
+"""Models: an embedding or a dense map, recurrent layers, and a dense readout."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.base import biased
+from rnnlab.cells.base import Carry, Params, biased
 from rnnlab.errors import InputError, known, positive, share
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 from rnnlab.recurrence import Layer, dropout_mask
-from rnnlab.recurrence.dropout import fold
+from rnnlab.recurrence.dropout import Rate, fold
 from rnnlab.recurrence.masking import choose, within, zeroed
 
 
-class Model(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
     """init: (key, dtype=float) -> params, a dict by layer.
 
-    run: (params, inputs, lengths=None, keys=None, carry=None) -> (carry, outputs [B, K] or [B, T, K]), for inputs [B, T, D],
-        or ids [B, T] with an embedding. With keys [B], one a sequence, dropout is on. It goes on from a carry that it gave.
-    carry: (params, B) -> the carry that sequences start from.
+    run: (params, inputs, lengths=None, keys=None, carry=None) -> (carry, outputs [B, K] or [B, T,
+        K]), for inputs [B, T, D], or ids [B, T] with an embedding. With keys [B], one per sequence,
+        dropout is on. A returned carry continues the sequences in the next call.
+    carry: (params, B) -> the initial carry.
     layers: the recurrent layers, by the name of their params.
     inputs: D of the first recurrent layer.
     """
 
-    init: Callable
-    run: Callable
-    carry: Callable
+    init: Callable[..., Params]
+    run: Callable[..., tuple[Carry, Array]]
+    carry: Callable[[Params, int], Carry]
     layers: dict[str, Layer]
     inputs: int
 
-    def apply(self, params, inputs, lengths=None, keys=None) -> Array:
-        """The outputs of whole sequences."""
+    def apply(
+        self, params: Params, inputs: Array, lengths: Array | None = None, keys: Array | None = None
+    ) -> Array:
+        """The outputs for whole sequences."""
         return self.run(params, inputs, lengths, keys)[1]
 
 
@@ -45,35 +51,36 @@ def classifier(
     vocabulary: int | None = None,
     scale: float = 1.0,
     pool: str = 'last',
-    dropout: float | Array | None = None,
+    dropout: Rate | None = None,
     init: str | Preset = 'keras',
 ) -> Model:
-    """A sequence in, the logits of its class out: a network with `classes` outputs, and a pool.
+    """A model from a sequence to the logits [B, classes] of its class: a network with a pool.
 
-    Of two classes, the readout has the logit of the second alone; that of the first is 0. A readout of two logits, as other frameworks
-    have it, is that of a network with outputs=2 and a pool.
+    For two classes the readout has the logit of the second alone; the first one's is 0. For a
+    readout of two logits, as other frameworks have it, use a network with outputs=2 and a pool.
     """
     positive('classes', classes)
     known('pool', pool, POOLS)
     if not layers and pool == 'last':
         raise InputError(
-            'without a recurrent layer the last output is that of the last input alone; pool mean or max'
+            "pool 'last' without a recurrent layer reads the last input alone; choose mean or max"
         )
-    outputs = 1 if classes == 2 else classes
-    options: dict = {
-        'vocabulary': vocabulary,
-        'scale': scale,
-        'pool': pool,
-        'dropout': dropout,
-        'init': init,
-    }
-    net = network(layers, inputs=inputs, outputs=outputs, **options)
+    net = network(
+        layers,
+        inputs=inputs,
+        outputs=1 if classes == 2 else classes,
+        vocabulary=vocabulary,
+        scale=scale,
+        pool=pool,
+        dropout=dropout,
+        init=init,
+    )
 
-    def run(params, inputs, lengths=None, keys=None, carry=None):
+    def run_two(params, inputs, lengths=None, keys=None, carry=None):
         carry, logits = net.run(params, inputs, lengths, keys, carry)
         return carry, jnp.pad(logits, ((0, 0), (1, 0)))
 
-    return net._replace(run=run) if classes == 2 else net
+    return replace(net, run=run_two) if classes == 2 else net
 
 
 def network(
@@ -85,23 +92,26 @@ def network(
     dense: int | None = None,
     scale: float = 1.0,
     pool: str | None = None,
-    dropout: float | Array | None = None,
+    dropout: Rate | None = None,
     init: str | Preset = 'keras',
 ) -> Model:
-    """A sequence in, and numbers or logits out: at every step, or with a pool once.
+    """A model from a sequence to numbers or logits: [B, T, outputs], with a pool [B, outputs].
 
     Args:
-        layers: recurrent layers, the lowest first; none of them is a bag of words, with pool mean or max.
-        inputs: D, the values of one time step; with a vocabulary, the features that an id is embedded in.
+        layers: recurrent layers, the lowest first; none is a bag of words, with pool mean or max.
+        inputs: D, the features of one time step; with a vocabulary, those of the embedding.
         outputs: K.
-        vocabulary: V, the number of ids; None takes numbers [B, T, D] as they are.
-        dense: P, what a dense map makes of the inputs of each step, before the layers; None: there is none.
-        scale: what numbers are multiplied by, so that bytes can stay bytes until they are used.
-        pool: what of the highest layer's outputs is read out: a name of POOLS; None: those of every step.
-        dropout: the share of it that is left out in training, the same at every step; None is off. Layers have their own.
-        init: the start of embedding and dense maps; cells have their own.
+        vocabulary: V, the number of ids; None takes inputs [B, T, D].
+        dense: P, the outputs of a dense map of the inputs at each step, before the layers; None for
+            no such map.
+        scale: multiplies inputs [B, T, D], so that images can remain bytes in memory.
+        pool: a name of POOLS, over the outputs of the highest layer; None reads out every step.
+        dropout: the rate for the readout's inputs in training, the same mask at every step; None is
+            off. Layers have their own.
+        init: the initializer of embedding and dense maps; cells have their own.
 
-    What it gives raises InputError for params and inputs of other shapes than these.
+    Raises:
+        InputError: arguments out of range; of its functions, params and inputs of other shapes.
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
@@ -111,133 +121,196 @@ def network(
     for layer in layers:
         if not isinstance(layer, Layer):
             raise InputError(
-                f'layers are a list of what recurrent(cell) and bidirectional(cell, cell) give, not of {type(layer).__name__}'
+                'layers must be made by recurrent(cell) or bidirectional(cell, cell), '
+                f'not {type(layer).__name__}'
             )
-    start, features = preset(init), inputs
-    named = {f'layer_{number}': layer for number, layer in enumerate(layers, 1)}
+    net = Network(
+        layers={f'layer_{number}': layer for number, layer in enumerate(layers, 1)},
+        inputs=inputs,
+        outputs=outputs,
+        vocabulary=vocabulary,
+        dense=dense,
+        scale=scale,
+        pool=pool,
+        dropout=dropout,
+        initializer=preset(init),
+    )
+    return Model(
+        init=partial(init_network, net),
+        run=partial(run_network, net),
+        carry=partial(initial_carry, net),
+        layers=net.layers,
+        inputs=dense or inputs,
+    )
 
-    def init_params(key, dtype=float):
-        embedding_key, readout_key, *keys = jax.random.split(key, len(layers) + 2)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Network:
+    """The arguments of `network`."""
+
+    layers: dict[str, Layer]
+    inputs: int
+    outputs: int
+    vocabulary: int | None
+    dense: int | None
+    scale: float
+    pool: str | None
+    dropout: Rate | None
+    initializer: Preset
+
+
+def init_network(net: Network, key: Array, dtype: Any = float) -> dict[str, Params]:
+    embedding_key, readout_key, *layer_keys = jax.random.split(key, len(net.layers) + 2)
+    params: dict[str, Params] = {}
+    width = net.inputs
+    if net.vocabulary is not None:
+        table = net.initializer.embedding(embedding_key, net.vocabulary, width, dtype)
+        params['embedding'] = {'table': table}
+    if net.dense is not None:
         dense_key = jax.random.fold_in(embedding_key, 0)
-        params = {}
-        if vocabulary is not None:
-            params['embedding'] = {
-                'table': start.embedding(embedding_key, vocabulary, inputs, dtype)
-            }
-        width = inputs
-        if dense is not None:
-            kernel, bias = start.dense(dense_key, width, dense, dtype)
-            params['dense'], width = {'kernel': kernel, 'bias': bias}, dense
-        for layer_key, (name, layer) in zip(keys, named.items(), strict=True):
-            params[name] = layer.init(layer_key, width, dtype)
-            width = output_size(layer, params[name], width)
-        if pool == 'attention':
-            attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
-            kernel, bias = start.dense(attention_key, width, width, dtype)
-            params['attention'] = {
-                'kernel': kernel,
-                'bias': bias,
-                'query': start.dense(query_key, width, 1, dtype)[0][:, 0],
-            }
-        kernel, bias = start.dense(readout_key, width, outputs, dtype)
-        params['readout'] = {'kernel': kernel, 'bias': bias}
-        return params
+        params['dense'] = init_dense(net, dense_key, width, net.dense, dtype)
+        width = net.dense
+    for layer_key, (name, layer) in zip(layer_keys, net.layers.items(), strict=True):
+        params[name] = layer.init(layer_key, width, dtype)
+        width = output_size(layer, params[name], width)
+    if net.pool == 'attention':
+        attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
+        query = net.initializer.dense(query_key, width, 1, dtype)[0][:, 0]
+        params['attention'] = init_dense(net, attention_key, width, width, dtype) | {'query': query}
+    params['readout'] = init_dense(net, readout_key, width, net.outputs, dtype)
+    return params
 
-    def run(params, inputs, lengths=None, keys=None, carry=None):
-        there = [*params] if isinstance(params, Mapping) else type(params).__name__
-        for name in (*named, 'readout'):
-            if name not in there:
-                raise InputError(
-                    f'params must be what init of this network gives, with {name!r} among them; these are {there}'
-                )
-        if vocabulary is None and (inputs.ndim != 3 or inputs.shape[-1] != features):
-            raise InputError(
-                f'inputs {list(inputs.shape)} should be [B, T, {features}], of as many features as the network was made for'
-            )
-        inputs = jnp.moveaxis(inputs, 0, 1)  # time first
-        ys = (
-            params['embedding']['table'][inputs]
-            if vocabulary is not None
-            else inputs.astype(dtype_of(params)) * scale
+
+def init_dense(net: Network, key: Array, inputs: int, outputs: int, dtype: Any) -> dict[str, Array]:
+    kernel, bias = net.initializer.dense(key, inputs, outputs, dtype)
+    return {'kernel': kernel, 'bias': bias}
+
+
+def run_network(
+    net: Network,
+    params: Params,
+    inputs: Array,
+    lengths: Array | None = None,
+    keys: Array | None = None,
+    carry: Carry | None = None,
+) -> tuple[Carry, Array]:
+    check_params(net, params)
+    after, ys = run_layers(net, params, embed(net, params, inputs), lengths, keys, carry)
+    y = ys if net.pool is None else POOLS[net.pool](params.get(net.pool), ys, lengths)
+    check_readout(net, params, y)
+    if keys is not None and net.dropout is not None:
+        mask = dropout_mask(fold(keys, 0), net.dropout, y.shape[-1], y.dtype)
+        y = y * (jnp.expand_dims(mask, 0) if net.pool is None else mask)
+    outputs = dense(params['readout'], y)
+    return after, jnp.moveaxis(outputs, 0, 1) if net.pool is None else outputs
+
+
+def embed(net: Network, params: Params, inputs: Array) -> Array:
+    """The inputs of the first layer [T, B, D], from ids [B, T] or inputs [B, T, D]."""
+    if net.vocabulary is not None:
+        xs = params['embedding']['table'][jnp.moveaxis(inputs, 0, 1)]
+    elif inputs.ndim != 3 or inputs.shape[-1] != net.inputs:
+        raise InputError(f'inputs must be [B, T, {net.inputs}], not {list(inputs.shape)}')
+    else:
+        xs = jnp.moveaxis(inputs, 0, 1).astype(dtype_of(params)) * net.scale
+    return xs if net.dense is None else dense(params['dense'], xs)
+
+
+def run_layers(
+    net: Network,
+    params: Params,
+    ys: Array,
+    lengths: Array | None,
+    keys: Array | None,
+    carry: Carry | None,
+) -> tuple[Carry, Array]:
+    """(carry by layer, outputs of the highest layer [T, B, H]), with pool 'last' [B, H]."""
+    after = {}
+    for number, (name, layer) in enumerate(net.layers.items(), 1):
+        after[name], ys = layer.apply(
+            params[name],
+            ys,
+            None if carry is None else carry[name],
+            lengths=lengths,
+            last=net.pool == 'last' and number == len(net.layers),
+            keys=None if keys is None else fold(keys, number),
         )
-        if dense is not None:
-            ys = affine(params['dense'], ys)
-        after = {}
-        for number, (name, layer) in enumerate(named.items(), 1):
-            options = {
-                'last': pool == 'last' and number == len(named),
-                'keys': None if keys is None else fold(keys, number),
-            }
-            after[name], ys = layer.apply(
-                params[name], ys, None if carry is None else carry[name], lengths=lengths, **options
-            )
-        y = ys if pool is None else POOLS[pool](params.get(pool), ys, lengths)
-        if (kernel := params['readout']['kernel'].shape) != (y.shape[-1], outputs):
-            two = (
-                '; of two classes a classifier has one logit, and network(..., outputs=2) both'
-                if (kernel[-1], outputs) == (2, 1)
-                else ''
-            )
+    return after, ys
+
+
+def initial_carry(net: Network, params: Params, batch: int) -> Carry:
+    return {name: layer.carry(params[name], (batch,)) for name, layer in net.layers.items()}
+
+
+def check_params(net: Network, params: Params) -> None:
+    names = [*params] if isinstance(params, Mapping) else type(params).__name__
+    for name in (*net.layers, 'readout'):
+        if name not in names:
             raise InputError(
-                f'the params of the readout have a kernel {list(kernel)}, the network {[y.shape[-1], outputs]}{two}'
+                f'params must be those of this network, with an entry {name!r}, not {names}'
             )
-        if keys is not None and dropout is not None:
-            mask = dropout_mask(fold(keys, 0), dropout, y.shape[-1], y.dtype)
-            y = y * (jnp.expand_dims(mask, 0) if pool is None else mask)
-        read = affine(params['readout'], y)
-        return after, jnp.moveaxis(read, 0, 1) if pool is None else read
-
-    def carry(params, batch: int):
-        return {name: layer.carry(params[name], (batch,)) for name, layer in named.items()}
-
-    return Model(init_params, run, carry, named, dense or inputs)
 
 
-def affine(params, x: Array) -> Array:
+def check_readout(net: Network, params: Params, y: Array) -> None:
+    shape, expected = params['readout']['kernel'].shape, (y.shape[-1], net.outputs)
+    if shape != expected:
+        two = ''
+        if (shape[-1], net.outputs) == (2, 1):
+            two = '; a classifier of two classes has one logit, network(..., outputs=2) has two'
+        raise InputError(f'the kernel of the readout must be {[*expected]}, not {[*shape]}{two}')
+
+
+def dense(params: Params, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias'])
 
 
-def mean(_, ys: Array, lengths: Array | None) -> Array:
-    """The mean over time of ys [T, B, H] -> [B, H]; zero for length 0."""
+def mean(_: Any, ys: Array, lengths: Array | None) -> Array:
+    """The mean over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
     if lengths is None:
         return jnp.mean(ys, axis=0)
     total = jnp.sum(zeroed(within(len(ys), lengths), ys), axis=0)
     return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
 
 
-def greatest(_, ys: Array, lengths: Array | None) -> Array:
-    """The greatest of each feature over time, ys [T, B, H] -> [B, H]; zero for length 0."""
+def maximum(_: Any, ys: Array, lengths: Array | None) -> Array:
+    """The maximum over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
     if lengths is None:
         return jnp.max(ys, axis=0)
     high = jnp.max(choose(within(len(ys), lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
     return zeroed(lengths > 0, high)
 
 
-def attend(params, ys: Array, lengths: Array | None) -> Array:
-    """The mean over time of ys [T, B, H] -> [B, H], weighted by softmax(tanh(ys W + b) q) over the steps that are no padding (Yang et al.
-    2016, equations 5 to 7); zero for length 0. W is params['kernel'] [H, H], b bias, q query [H]."""
-    scores = jnp.tanh(affine(params, ys)) @ params['query']
+def attention(params: Params, ys: Array, lengths: Array | None) -> Array:
+    """The attention-weighted mean over time of ys [T, B, H] -> [B, H]; 0 for length 0.
+
+    The weights are softmax(tanh(ys W + b) q) over the valid steps (Yang et al. 2016, equations 5 to
+    7), with params kernel W [H, H], bias b and query q [H].
+    """
+    scores = jnp.tanh(dense(params, ys)) @ params['query']
     valid = jnp.ones(scores.shape, bool) if lengths is None else within(len(ys), lengths)
-    weights = zeroed(
-        valid, jax.nn.softmax(choose(valid, scores, jnp.full_like(scores, -1e30)), axis=0)
-    )
+    finite = choose(valid, scores, jnp.full_like(scores, -1e30))
+    weights = zeroed(valid, jax.nn.softmax(finite, axis=0))
     return jnp.sum(jnp.expand_dims(weights, -1) * ys, axis=0)
 
 
-POOLS = {
-    'last': lambda _, y, lengths: y,
+def last(_: Any, y: Array, lengths: Array | None) -> Array:
+    """y [B, H]: with this pool the highest layer returns its last output alone."""
+    return y
+
+
+POOLS: dict[str, Callable[[Params, Array, Array | None], Array]] = {
+    'last': last,
     'mean': mean,
-    'max': greatest,
-    'attention': attend,
-}  # the layer itself gives its last output
+    'max': maximum,
+    'attention': attention,
+}
 
 
-def output_size(layer: Layer, params, inputs: int) -> int:
-    """The outputs of a layer at each step, for params of it and its number of inputs."""
-    return jax.eval_shape(
-        layer.apply, params, jax.ShapeDtypeStruct((1, 1, inputs), dtype_of(params))
-    )[1].shape[-1]
+def output_size(layer: Layer, params: Params, inputs: int) -> int:
+    """The number of outputs of a layer at each step, for its params and number of inputs."""
+    xs = jax.ShapeDtypeStruct((1, 1, inputs), dtype_of(params))
+    return jax.eval_shape(layer.apply, params, xs)[1].shape[-1]
 
 
-def dtype_of(params):
+def dtype_of(params: Params) -> Any:
     return jax.tree.leaves(params)[0].dtype

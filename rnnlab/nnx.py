@@ -1,10 +1,10 @@
-"""rnnlab's cells inside Flax nnx.
+"""rnnlab's cells as Flax nnx modules.
 
     cell = rnnlab.nnx.Cell(rnnlab.lstm(64), 28, rngs=flax.nnx.Rngs(0))
     layer = flax.nnx.RNN(cell)          # Flax's own loop, one step after another
     layer = rnnlab.nnx.RNN(cell)        # the same parameters and results, by rnnlab.unroll
 
-Letters in shapes: T time steps, D inputs, H outputs; `*batch` is any leading axes, none included.
+Letters in shapes: T time steps, D inputs, H outputs; `*batch` is any number of leading axes.
 """
 
 from typing import Any
@@ -15,26 +15,26 @@ from jax import Array
 
 from rnnlab import cells
 from rnnlab.cells.base import Carry, Params
-from rnnlab.linen import over_time, own
+from rnnlab.linen import check_cell, run_layer
 
 
 class Cell(nnx.RNNCellBase):
-    """A cell of rnnlab, stacks included, as nnx's cells are: for flax.nnx.RNN, Bidirectional and scan.
+    """A cell of rnnlab, or a stack, as an nnx cell: for flax.nnx.RNN, Bidirectional and scan.
 
-    `params` is the tree that `cell.init` gives, with an nnx.Param for each array: `unroll(cell, module.parameters(), xs)`, and back
-    with `module.params = jax.tree.map(nnx.Param, params)`. There is no dropout: nnx's RNN hands a cell no mask.
+    `params` is the tree of `cell.init` with an nnx.Param for each array: `unroll(cell,
+    module.parameters(), xs)`, and in the other direction `module.params = jax.tree.map(nnx.Param,
+    params)`. There is no dropout: nnx's RNN gives a cell no mask.
     """
 
     def __init__(
         self, cell: cells.Cell, in_features: int, *, param_dtype: Any = float, rngs: nnx.Rngs
-    ):
+    ) -> None:
         self.cell = cell
-        self.params = nnx.data(
-            jax.tree.map(nnx.Param, cell.init(rngs.params(), in_features, param_dtype))
-        )
+        params = cell.init(rngs.params(), in_features, param_dtype)
+        self.params = nnx.data(jax.tree.map(nnx.Param, params))
 
     def parameters(self) -> Params:
-        """The params as `cell.init` gives them."""
+        """The params as `cell.init` returns them."""
         return jax.tree.map(
             lambda param: param[...],
             self.params,
@@ -42,12 +42,11 @@ class Cell(nnx.RNNCellBase):
         )
 
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:  # type: ignore[override]
-        """The carry [*batch, ...] that sequences start from, for input_shape (*batch, D): that of the module's own params, so that
-        a start which is a parameter is trained too. Nothing is drawn from rngs."""
+        """The initial carry [*batch, ...], for input_shape (*batch, D); rngs is not used."""
         return self.cell.carry(self.parameters(), tuple(input_shape[:-1]))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
-        """One step: carry and x [*batch, D] -> the carry and y [*batch, H]."""
+        """One step: (carry, y [*batch, H]) for x [*batch, D]."""
         return self.cell.step(self.parameters(), carry, x)
 
     @property
@@ -56,11 +55,14 @@ class Cell(nnx.RNNCellBase):
 
 
 class RNN(nnx.Module):
-    """flax.nnx.RNN by rnnlab.unroll, with its engines and gradients: for a Cell, with the same parameters.
+    """flax.nnx.RNN with rnnlab's engines and gradients: for a Cell, with the same parameters.
 
-    What it takes is what flax.nnx.RNN takes, without the options of its scan, and it stands in flax.nnx.Bidirectional; but outputs
-    in the padding are 0, a sequence of length 0 gives back the carry that it began with, and there is `reset`. Raises InputError
-    for a cell that is no rnnlab.nnx.Cell.
+    It takes the arguments of flax.nnx.RNN except those of its scan, works in flax.nnx.Bidirectional
+    and has `reset` as well; outputs in the padding are 0, and a sequence of length 0 returns its
+    initial carry.
+
+    Raises:
+        InputError: for a cell that is not a rnnlab.nnx.Cell.
     """
 
     def __init__(
@@ -71,15 +73,13 @@ class RNN(nnx.Module):
         return_carry: bool = False,
         reverse: bool = False,
         keep_order: bool = False,
-    ):
-        own(cell, Cell)
+    ) -> None:
+        check_cell(cell, Cell)
         self.cell = cell
-        self.time_major, self.return_carry, self.reverse, self.keep_order = (
-            time_major,
-            return_carry,
-            reverse,
-            keep_order,
-        )
+        self.time_major = time_major
+        self.return_carry = return_carry
+        self.reverse = reverse
+        self.keep_order = keep_order
 
     def __call__(
         self,
@@ -94,13 +94,16 @@ class RNN(nnx.Module):
         reverse: bool | None = None,
         keep_order: bool | None = None,
     ) -> Any:
-        """As the call of rnnlab.linen.RNN. rngs is there for Bidirectional, and not used."""
-        given = {
-            'return_carry': return_carry,
-            'time_major': time_major,
-            'reverse': reverse,
-            'keep_order': keep_order,
-        }
-        return over_time(
-            self, self.cell.parameters(), inputs, initial_carry, seq_lengths, reset, given
+        """As the call of rnnlab.linen.RNN; rngs is for Bidirectional and not used."""
+        return run_layer(
+            self,
+            self.cell.parameters(),
+            inputs,
+            initial_carry,
+            seq_lengths,
+            reset,
+            return_carry=return_carry,
+            time_major=time_major,
+            reverse=reverse,
+            keep_order=keep_order,
         )

@@ -19,7 +19,7 @@ from rnnlab.analysis.describe import owners
 from rnnlab.cells.base import Carry, Cell, Chain, Params, take_step
 from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
-from rnnlab.recurrence.dropout import recurrent_noise
+from rnnlab.recurrence.dropout import recurrent_masks
 
 D, H, T, B = 2, 5, 4, 3  # all different, so that none is taken for another
 TOLERANCE, OF_DIFFERENCES = (
@@ -151,7 +151,7 @@ def make_case(cell: Cell) -> Case:
     if cell.takes_mask:
         noise = jax.tree.map(
             lambda leaf: 1 + normal(leaf, 0.3),
-            recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
+            recurrent_masks(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
         )
     masks = [(rng.integers(0, T + 1, B), rng.random((T, B)) < 0.3) for _ in range(5)]
     masks = [
@@ -188,7 +188,7 @@ def make_case(cell: Cell) -> Case:
                 carry,
                 lengths=lengths,
                 reset=reset,
-                noise=noise,
+                recurrent_dropout_mask=noise,
                 reverse=reverse,
                 engine=engine,
                 **options,
@@ -321,7 +321,12 @@ def last_is_the_last(case: Case) -> Iterator[Claim]:
     last = jax.jit(partial(unroll, case.cell, engine=engine, last=True))
     for lengths, reset in case.masks:
         after, y = last(
-            case.params, case.xs, case.carry, lengths=lengths, reset=reset, noise=case.noise
+            case.params,
+            case.xs,
+            case.carry,
+            lengths=lengths,
+            reset=reset,
+            recurrent_dropout_mask=case.noise,
         )
         (_, (carry, ys)), _ = case.loop()(
             case.params, case.xs, case.carry, lengths, reset, case.noise
@@ -383,7 +388,7 @@ def forward_mode(case: Case) -> Iterator[Claim]:
             carry,
             lengths=jnp.asarray(lengths),
             reset=jnp.asarray(reset),
-            noise=case.noise,
+            recurrent_dropout_mask=case.noise,
             engine='scan',
         )
         carries = zip(jax.tree.leaves(after), jax.tree.leaves(case.weights[0]), strict=True)
@@ -442,7 +447,7 @@ def noise_scales_the_rows(case: Case) -> Iterator[Claim]:
         noise = jnp.tile(mask, (B, 1))
         yield (
             'noise: ',
-            run(case.params, case.xs, case.carry, noise=noise),
+            run(case.params, case.xs, case.carry, recurrent_dropout_mask=noise),
             run(scaled, case.xs, case.carry),
         )
 

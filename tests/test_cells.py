@@ -113,11 +113,12 @@ def test_a_cell_written_without_a_mask_unrolls_and_stacks():
     )
 
 
-@pytest.mark.parametrize('noise', [jnp.ones((B, D)), (jnp.ones((B, D)),)])
-def test_noise_for_a_stack_is_a_tuple_with_one_for_each(noise):
+@pytest.mark.parametrize('mask', [jnp.ones((B, D)), (jnp.ones((B, D)),)])
+def test_the_mask_of_a_stack_is_a_tuple_with_one_per_cell(mask):
     cell = stack(lstm(D), lstm(D))
+    params = cell.init(jax.random.key(0), D)
     with pytest.raises(InputError, match='tuple of 2'):
-        unroll(cell, cell.init(jax.random.key(0), D), jnp.ones((T, B, D)), noise=noise)
+        unroll(cell, params, jnp.ones((T, B, D)), recurrent_dropout_mask=mask)
 
 
 @pytest.mark.parametrize(

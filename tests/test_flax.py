@@ -353,7 +353,7 @@ def test_lifted():
 def test_our_layers_take_our_cells_alone():
     with pytest.raises(
         InputError,
-        match=r'takes rnnlab.linen.Cell.*flax.linen.recurrent.LSTMCell; .* into flax.linen.RNN',
+        match=r'takes rnnlab.linen.Cell.*flax.linen.recurrent.LSTMCell; .* use flax.linen.RNN',
     ):
         rnnlab.linen.RNN(linen.LSTMCell(H)).init(jax.random.key(0), jnp.ones((B, T, D)))
     with pytest.raises(InputError, match=r'takes rnnlab.nnx.Cell.*not a rnnlab.cells.base.Cell'):

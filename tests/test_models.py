@@ -233,12 +233,12 @@ def test_describe_goes_into_stacks_and_directions():
 @pytest.mark.parametrize(
     ('change', 'words'),
     [
-        ({'layers': []}, 'pool mean or max'),
+        ({'layers': []}, 'choose mean or max'),
         ({'pool': 'min'}, 'attention, last, max, mean'),
         ({'inputs': 0}, 'inputs'),
         ({'classes': 0}, 'classes'),
         ({'init': 'caffe'}, 'known ones'),
-        ({'layers': [lstm(2)]}, 'recurrent.* not of Cell'),
+        ({'layers': [lstm(2)]}, 'recurrent.* not Cell'),
     ],
 )
 def test_bad_arguments_say_what_is_wrong(change, words):
@@ -249,12 +249,12 @@ def test_bad_arguments_say_what_is_wrong(change, words):
 def test_params_and_inputs_of_another_network_are_refused():
     net = classifier([recurrent(lstm(4))], inputs=3, classes=2)
     params, xs = net.init(jax.random.key(0)), jnp.ones((2, 5, 3))
-    with pytest.raises(InputError, match=r'inputs \[2, 5, 7\] should be \[B, T, 3\]'):
+    with pytest.raises(InputError, match=r'inputs must be \[B, T, 3\], not \[2, 5, 7\]'):
         net.apply(params, jnp.ones((2, 5, 7)))
     for wrong, words in ((None, 'NoneType'), (params['layer_1'], "'cell'"), ([params], 'list')):
-        with pytest.raises(InputError, match=f"with 'layer_1' among them; these are .*{words}"):
+        with pytest.raises(InputError, match=f"with an entry 'layer_1', not .*{words}"):
             net.apply(wrong, xs)
-    with pytest.raises(InputError, match=r'kernel \[4, 1\], the network \[4, 7\]'):
+    with pytest.raises(InputError, match=r'must be \[4, 7\], not \[4, 1\]'):
         classifier([recurrent(lstm(4))], inputs=3, classes=7).apply(params, xs)
     both = network([recurrent(lstm(4))], inputs=3, outputs=2, pool='last').init(jax.random.key(0))
     with pytest.raises(InputError, match=r'outputs=2'):

@@ -11,7 +11,7 @@ import pytest
 from rnnlab.cells import CELLS, Linear, gru, lstm, residual, stack, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, engines, recurrent, unroll
-from rnnlab.recurrence.dropout import fold, recurrent_noise
+from rnnlab.recurrence.dropout import fold, recurrent_masks
 from tests.conftest import close, noisy
 
 D, H, T, B = 3, 4, 6, 3
@@ -53,14 +53,14 @@ def real_leaves(tree):
     ]
 
 
-def noise(name, seed=3):
+def mask(name, seed=3):
     """What the recurrent products are to be multiplied by, for a batch of B."""
     cell, params, _, _ = case(name)
     if not cell.takes_mask:
         return None
     return jax.tree.map(
         lambda h: noisy(jnp.ones_like(h), seed),
-        recurrent_noise(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
+        recurrent_masks(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
     )
 
 
@@ -99,7 +99,9 @@ def test_computing_again_changes_no_value_and_no_gradient(name, engine, options)
     cell, params, xs, carry = case(name)
 
     def run(remat):
-        f = partial(total, cell, engine, remat=remat, noise=noise(name), bptt=4, **options)
+        f = partial(
+            total, cell, engine, remat=remat, recurrent_dropout_mask=mask(name), bptt=4, **options
+        )
         return jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(params, xs, carry)
 
     whole = run(None)
@@ -137,8 +139,8 @@ def test_truncated_backpropagation_is_a_stop_gradient_on_the_carry(name, engine,
 @pytest.mark.parametrize('name', ['mingru', 'sru'])
 def test_a_cell_without_recurrent_products_takes_no_mask(name):
     cell, params, xs, _ = case(name)
-    with pytest.raises(InputError, match='takes none'):
-        unroll(cell, params, xs, noise=jnp.ones((B, H)))
+    with pytest.raises(InputError, match='leave it out'):
+        unroll(cell, params, xs, recurrent_dropout_mask=jnp.ones((B, H)))
 
 
 def test_a_dropout_mask_is_of_its_sequence_and_keeps_the_mean():
@@ -169,7 +171,7 @@ def test_a_layer_drops_inputs_and_recurrent_products_alike_at_every_step(make):
         params[first],
         kept,
         lengths=LENGTHS,
-        noise=recurrent_noise(cell, params[first], fold(own, 1), 0.3),
+        recurrent_dropout_mask=recurrent_masks(cell, params[first], fold(own, 1), 0.3),
     )[1]
     close(layer.apply(params, xs, lengths=LENGTHS, keys=keys)[1][..., :H], expected)
     close(
@@ -235,7 +237,8 @@ def test_zoneout_is_drawn_in_training_and_mixes_otherwise():
 
 
 @pytest.mark.parametrize(
-    ('zoneout', 'words'), [({'c': 0.1}, 'has h'), ({'h': jnp.ones(3)}, r'\[6, 3, 4\], not \[3\]')]
+    ('zoneout', 'words'),
+    [({'c': 0.1}, 'carry of this cell has h'), ({'h': jnp.ones(3)}, r'\[6, 3, 4\], not \[3\]')],
 )
 def test_zoneout_that_does_not_fit_is_refused(zoneout, words):
     cell, params, xs, _ = case('gru')
@@ -321,7 +324,7 @@ def test_a_recurrent_layer_is_unroll():
         ({'dropout': 1}, 'below 1, not 1'),
         ({'recurrent_dropout': -0.1}, 'recurrent_dropout must be'),
         ({'zoneout': {'h': 2.0}}, 'zoneout of h must be'),
-        ({'zoneout': 0.1}, 'fields of the carry.*not 0.1'),
+        ({'zoneout': 0.1}, 'fields of the carry.*not be 0.1'),
     ],
 )
 def test_shares_that_are_none_are_refused(options, words):
@@ -333,7 +336,7 @@ def test_shares_that_are_none_are_refused(options, words):
 def test_a_layer_of_both_directions_cannot_go_on():
     layer = bidirectional(lstm(H), lstm(H))
     params = layer.init(jax.random.key(0), D)
-    with pytest.raises(InputError, match='cannot go on from a carry'):
+    with pytest.raises(InputError, match='takes no carry'):
         layer.apply(params, case('lstm')[2], layer.carry(params, (B,)))
 
 
@@ -342,28 +345,31 @@ def test_a_layer_of_both_directions_cannot_go_on():
     [
         ({'xs': jnp.ones(3)}, r'xs \[T, ..., D\]'),
         (
-            {'carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))},
-            r'has the shapes \[3, 4\], not \[2, 4\]',
+            {'initial_carry': CELLS['gru'](H).carry({'bias': jnp.ones(1)}, (2,))},
+            r'must have the shapes \[3, 4\], not \[2, 4\]',
         ),
-        ({'lengths': [1, 2]}, r'lengths must be whole numbers \[3\]'),
-        ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be whole'),
-        ({'lengths': [1, T + 1, 3]}, rf'from 0 to the {T} steps of xs, not from 1 to {T + 1}'),
+        ({'lengths': [1, 2]}, r'lengths must be integers of shape \[3\]'),
+        ({'lengths': [1.0, 2.0, 3.0]}, 'lengths must be integers'),
+        (
+            {'lengths': [1, T + 1, 3]},
+            rf'from 0 to {T}, the time steps of xs, not from 1 to {T + 1}',
+        ),
         ({'lengths': [1, -1, 3]}, 'not from -1 to 3'),
         (
             {'xs': np.ones((T, B, D + 1))},
-            rf'the params of this cell should be .*\[{D + 1}, 12\].* not .*\[{D}, 12\]',
+            rf'params of this cell for xs .* must have the shapes .*\[{D + 1}, 12\].* not .*\[{D}, 12\]',
         ),
-        ({'params': case('lstm')[1]}, r"should be {.*'recurrent_kernel'.*, and not {.*'kernel'"),
-        ({'params': None}, 'should be {.*, and not {}'),
-        ({'params': [np.ones(3)]}, r'should be {.*, and not {.*\[3\]'),
+        ({'params': case('lstm')[1]}, r"shapes {.*'recurrent_kernel'.*, not {.*'kernel'"),
+        ({'params': None}, 'shapes {.*, not {}'),
+        ({'params': [np.ones(3)]}, r'shapes {.*, not {.*\[3\]'),
         ({'cell': lstm}, 'a cell such as rnnlab.lstm'),
         ({'reset': np.zeros((B, T), bool)}, r'reset must be bool \[6, 3\]'),
         ({'reset': np.zeros((T, B))}, 'reset must be bool'),
-        ({'noise': np.ones(H)}, r'noise .* must be \[3, 4\], not \[4\]'),
+        ({'recurrent_dropout_mask': np.ones(H)}, r'must have the shape \[3, 4\] .* not \[4\]'),
         ({'bptt': 0}, 'bptt must be a whole number above zero'),
         ({'remat': 2.5}, 'remat must be a whole number above zero'),
         ({'engine': 'warp'}, 'associative, gated, linear, scan'),
-        ({'engine': 'gated'}, 'this one runs on scan'),
+        ({'engine': 'gated'}, "'gated' cannot run this cell; scan can"),
     ],
 )
 def test_bad_arguments_say_what_is_wrong(change, words):
@@ -386,7 +392,7 @@ def test_however_many_steps_are_summed_at_once_the_gradient_is_the_same(
         'lengths': LENGTHS,
         'reset': RESET,
         'reverse': reverse,
-        'noise': noise(name),
+        'recurrent_dropout_mask': mask(name),
         'bptt': 3,
     }
 

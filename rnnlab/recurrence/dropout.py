@@ -1,19 +1,27 @@
-"""Dropout whose mask stays the same at every time step, and for all gates (Gal and Ghahramani 2016, section 4).
+"""Masks of dropout and zoneout.
 
-Keras's recurrent layers keep a mask over time too, but their LSTM and GRU draw one for each gate's recurrent product.
+A dropout mask is the same for all time steps and all gates (Gal and Ghahramani 2016, section 4).
+Keras's recurrent layers keep a mask over time too, but their LSTM and GRU draw one for the
+recurrent product of each gate.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from rnnlab.cells.base import Cell, Chain, Params
+from rnnlab.cells.base import Carry, Cell, Chain, Params
+
+Rate = float | Array
 
 
-def dropout_mask(keys: Array, rate: float | Array, size: int, dtype=float) -> Array:
+def dropout_mask(keys: Array, rate: Rate, size: int, dtype: Any = float) -> Array:
     """[*batch, size] of 0, with probability `rate`, and 1 / (1 - rate).
 
-    It takes a key for each sequence, so that a sequence's mask does not depend on what it is batched with.
+    It takes one key per sequence, so that the mask of a sequence does not depend on the rest of its
+    batch.
     """
     draw = jnp.vectorize(
         lambda key: jax.random.bernoulli(key, 1 - rate, (size,)), signature='()->(n)'
@@ -26,38 +34,43 @@ def fold(keys: Array, number: int) -> Array:
     return jnp.vectorize(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def zoneout_shares(
-    cell: Cell, params: Params, rates: dict[str, float | Array], keys: Array | None, time_steps: int
-):
-    """The zoneout of unroll: with keys [*batch] drawn anew at every step, 1 with the probability of its rate, else 0; without them the
-    rates, which are the mean (Krueger et al. 2017)."""
+def recurrent_masks(cell: Cell, params: Params, keys: Array, rate: Rate) -> Any:
+    """The recurrent_dropout_mask of unroll: [*batch, H], for a stack a tuple with one per cell."""
+    if isinstance(cell.form, Chain):
+        parts = enumerate(zip(cell.form.cells, params, strict=True))
+        return tuple(recurrent_masks(part, p, fold(keys, n), rate) for n, (part, p) in parts)
+    h = carry_shapes(cell, params).h
+    return dropout_mask(keys, rate, h.shape[-1], h.dtype)
+
+
+def zoneout_masks(
+    cell: Cell, params: Params, rates: Mapping[str, Rate], keys: Array | None, time_steps: int
+) -> Any:
+    """The zoneout of unroll (Krueger et al. 2017), for a stack a tuple with one per cell.
+
+    With keys [*batch] masks [T, *batch, H], 1 with the probability of the field's rate, drawn anew
+    at every step; without keys the rates, which are the mean of the masks.
+    """
     if isinstance(cell.form, Chain):
         parts = enumerate(zip(cell.form.cells, params, strict=True))
         return tuple(
-            zoneout_shares(part, p, rates, None if keys is None else fold(keys, n), time_steps)
+            zoneout_masks(part, p, rates, None if keys is None else fold(keys, n), time_steps)
             for n, (part, p) in parts
         )
     if keys is None:
         return rates
-    carry, shares = jax.eval_shape(lambda params: cell.carry(params, ()), params)._asdict(), {}
+    carry, dtype = carry_shapes(cell, params)._asdict(), jax.tree.leaves(params)[0].dtype
+    masks = {}
     for number, (field, rate) in enumerate(rates.items()):
-        shape = (time_steps, carry[field].shape[-1] if field in carry else 1)
+        shape = time_steps, carry[field].shape[-1] if field in carry else 1
         draw = jnp.vectorize(
             lambda key, rate=rate, shape=shape: jax.random.bernoulli(key, rate, shape),
             signature='()->(t,n)',
         )
-        shares[field] = jnp.moveaxis(draw(fold(keys, number)), -2, 0).astype(
-            jax.tree.leaves(params)[0].dtype
-        )
-    return shares
+        masks[field] = jnp.moveaxis(draw(fold(keys, number)), -2, 0).astype(dtype)
+    return masks
 
 
-def recurrent_noise(cell: Cell, params: Params, keys: Array, rate: float | Array):
-    """The noise of unroll: a mask for a cell's h, a tuple of them for a chain."""
-    if isinstance(cell.form, Chain):
-        parts = enumerate(zip(cell.form.cells, params, strict=True))
-        return tuple(
-            recurrent_noise(part, p, fold(keys, number), rate) for number, (part, p) in parts
-        )
-    h = jax.eval_shape(lambda params: cell.carry(params, ()), params).h
-    return dropout_mask(keys, rate, h.shape[-1], h.dtype)
+def carry_shapes(cell: Cell, params: Params) -> Carry:
+    """Shapes and types of the carry of one sequence."""
+    return jax.eval_shape(lambda params: cell.carry(params, ()), params)

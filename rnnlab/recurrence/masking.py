@@ -1,48 +1,149 @@
-"""Padding, resets, cuts, zoneout and noise, as one change to a cell, so that no engine has to know of them.
+"""Padding, resets, truncation and zoneout in one wrapper of a cell, for all engines.
 
-The masked cell eats Inputs instead of x. A step that is not valid sees x = 0 and leaves the carry as it was, both chosen
-with `where`: freezing alone would leave 0 * NaN in the kernel's gradient. A fresh step starts from the initial carry; no
-gradient flows back through the carry of a step at a cut.
-The noise is the same at every step, as the params are, and so it stands beside them.
+In a padded step the input is 0 and the carry is kept, both by `where`: keeping the carry alone
+would leave 0 * NaN in the kernel's gradient.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from rnnlab.cells.base import Carry, Cell, Linear, dropped, take_step
+from rnnlab.cells.base import Carry, Cell, Linear, Params, dropped, take_step
+
+Tree = TypeVar('Tree')
+Constants = tuple[Params, Array | None]  # (params, recurrent_dropout_mask): the same at every step
 
 
 class Inputs(NamedTuple):
+    """What a masked cell reads at each step; None for a mask that has no effect."""
+
     x: Array  # [T, *batch, D]
-    valid: Array | None = None  # bool [T, *batch]; None: every step is
-    fresh: Array | None = None  # bool [T, *batch]; None: no step is
-    cut: Array | None = None  # bool [T]; None: no step is
-    held: dict[str, Array] | None = (
-        None  # by field of the carry, [T, *batch, H] or 1 for these: the share of the old one that stays
-    )
+    valid: Array | None = None  # bool [T, *batch]: not padding
+    reset: Array | None = None  # bool [T, *batch]: the step begins from the initial carry
+    boundary: Array | None = None  # bool [T]: no gradient flows into the carry before the step
+    zoneout: Mapping[str, Array] | None = None  # by field of the carry, the fraction kept
 
 
-class Masked(NamedTuple):
-    """A cell over Inputs: what engines take, with the pair (params, noise) as its params.
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """The functions of a cell as engines call them: on Inputs in place of x, with masks applied."""
 
-    step: (params, carry, inputs) -> (carry, y).
-    affine: (params, carry, inputs) -> z, and pointwise: (params, carry, z, inputs) -> (carry, y), for cells of form Gated.
-    drive: (params, inputs) -> (a, b), and read: (params, hs, inputs) -> ys, both of all steps at once, for those of form Linear.
+    cell: Cell
+
+    def step(self, constants: Constants, carry: Carry, inputs: Inputs) -> tuple[Carry, Array]:
+        params, mask = constants
+        before, x = resets(self.cell, params, carry, inputs), zeroed(inputs.valid, inputs.x)
+        after, y = take_step(self.cell, params, before, x, mask)
+        after, y = zoneout(self.cell, params, x, before, after, y, inputs.zoneout)
+        return padding(inputs.valid, before, after, y)
+
+    def affine(self, constants: Constants, carry: Carry, inputs: Inputs) -> Array:
+        """z of a Gated cell."""
+        params, mask = constants
+        before, x = resets(self.cell, params, carry, inputs), zeroed(inputs.valid, inputs.x)
+        return self.cell.form.affine(params, dropped(before, mask), x)
+
+    def elementwise(
+        self, constants: Constants, carry: Carry, z: Array, inputs: Inputs
+    ) -> tuple[Carry, Array]:
+        """(carry, y) of a Gated cell, for its z."""
+        params, _ = constants
+        before = resets(self.cell, params, carry, inputs)
+        after, y, _ = self.cell.form.elementwise(params, before, z)
+        after, y = zoneout(self.cell, params, inputs.x, before, after, y, inputs.zoneout)
+        return padding(inputs.valid, before, after, y)
+
+    def drive(self, constants: Constants, inputs: Inputs) -> tuple[Array, Array]:
+        """(a, b) [T, *batch, H] of a Linear cell; a is [H] if constant and nothing is masked."""
+        params, _ = constants
+        a, b, _ = self.cell.form.drive(params, zeroed(inputs.valid, inputs.x))
+        if any(mask is not None for mask in inputs[1:]):
+            a = jnp.broadcast_to(a, b.shape)
+        if inputs.zoneout is not None:
+            rate = inputs.zoneout['h']
+            a, b = mix(rate, jnp.ones_like(a), a), mix(rate, jnp.zeros_like(b), b)
+        if inputs.reset is not None:
+            initial = jnp.expand_dims(self.cell.carry(params, inputs.x.shape[1:-1]).h, 0)
+            a, b = zeroed(~inputs.reset, a), b + zeroed(inputs.reset, a * initial)
+        return choose(inputs.valid, a, jnp.ones_like(a)), zeroed(inputs.valid, b)
+
+    def read(self, constants: Constants, hs: Array, inputs: Inputs) -> Array:
+        """ys [T, *batch, H] of a Linear cell, for hs [T, *batch, H]."""
+        params, _ = constants
+        x = zeroed(inputs.valid, inputs.x)
+        return zeroed(inputs.valid, self.cell.form.read(params, hs, x))
+
+
+@dataclass(frozen=True, eq=False)
+class LastOutput(Masked):
+    """A Masked cell without outputs: its carry is (carry, y of the last valid step).
+
+    For the engines of Linear cells it is the carry alone.
     """
 
-    step: Callable
-    affine: Callable
-    pointwise: Callable
-    drive: Callable
-    read: Callable
+    def step(self, constants, state, inputs):
+        carry, y = state
+        after, new = super().step(constants, carry, inputs)
+        return (after, choose(inputs.valid, new, y)), ()
+
+    def affine(self, constants, state, inputs):
+        return super().affine(constants, state[0], inputs)
+
+    def elementwise(self, constants, state, z, inputs):
+        carry, y = state
+        after, new = super().elementwise(constants, carry, z, inputs)
+        return (after, choose(inputs.valid, new, y)), ()
+
+    def read(self, constants, hs, inputs):
+        return ()
+
+
+def resets(cell: Cell, params: Params, carry: Carry, inputs: Inputs) -> Carry:
+    """The carry before a step: the initial one at a reset, without gradient at a boundary."""
+    if inputs.boundary is not None:
+        carry = choose(inputs.boundary, lax.stop_gradient(carry), carry)
+    if inputs.reset is not None:
+        carry = choose(inputs.reset, cell.carry(params, inputs.x.shape[:-1]), carry)
+    return carry
+
+
+def zoneout(
+    cell: Cell,
+    params: Params,
+    x: Array,
+    before: Carry,
+    after: Carry,
+    y: Array,
+    rates: Mapping[str, Array] | None,
+) -> tuple[Carry, Array]:
+    """(carry, y) of a step with the old carry mixed in.
+
+    y is that of the mixed h if it is h, or if a Linear cell reads it from h.
+    """
+    if rates is None:
+        return after, y
+    mixed = after._replace(
+        **{
+            name: mix(rate, getattr(before, name), getattr(after, name))
+            for name, rate in rates.items()
+        }
+    )
+    if isinstance(cell.form, Linear):
+        return mixed, cell.form.read(params, mixed.h, x)
+    return mixed, mixed.h if y is after.h else y
+
+
+def padding(valid: Array | None, before: Carry, after: Carry, y: Array) -> tuple[Carry, Array]:
+    """(carry, y) of a step: in padding the old carry and 0."""
+    return choose(valid, after, before), zeroed(valid, y)
 
 
 def within(time_steps: int, lengths: Array) -> Array:
-    """bool [T, *batch]: not padding, for lengths [*batch]."""
+    """bool [T, *batch]: whether a step is before its sequence's end, for lengths [*batch]."""
     lengths = jnp.asarray(lengths)
     time = jnp.arange(time_steps, dtype=lengths.dtype).reshape(-1, *(1 for _ in lengths.shape))
     return time < jnp.expand_dims(lengths, 0)
@@ -51,28 +152,26 @@ def within(time_steps: int, lengths: Array) -> Array:
 def masks(
     time_steps: int, lengths: Array | None, reset: Array | None, reverse: bool
 ) -> tuple[Array | None, Array | None]:
-    """(valid, fresh), each bool [T, *batch] or None, from per-sequence lengths and the flags of where sequences begin."""
+    """(valid, reset) of Inputs, from those of unroll."""
     valid = None if lengths is None else within(time_steps, lengths)
     if reset is None:
         return valid, None
-    fresh = reset if valid is None else reset & valid
-    if reverse:  # running backwards, the boundary before step t + 1 is met when step t is taken
-        fresh = jnp.concatenate([fresh[1:], jnp.zeros_like(fresh[:1])])
-    return valid, fresh
+    reset = reset if valid is None else reset & valid
+    if reverse:  # the boundary before step t + 1 is crossed when step t is taken
+        reset = jnp.concatenate([reset[1:], jnp.zeros_like(reset[:1])])
+    return valid, reset
 
 
-def cuts(time_steps: int, bptt: int | None, reverse: bool) -> Array | None:
-    """bool [T]: the steps, every bptt-th, whose carry comes from beyond a cut; None where there are none."""
+def boundaries(time_steps: int, bptt: int | None, reverse: bool) -> Array | None:
+    """bool [T]: the steps after a boundary, of which there is one every `bptt`; None if none."""
     if bptt is None or bptt >= time_steps:
         return None
-    before = jnp.arange(time_steps) + (
-        1 if reverse else 0
-    )  # the boundary that is crossed to get there
-    return (before % bptt == 0) & (before > 0) & (before < time_steps)
+    crossed = jnp.arange(time_steps) + (1 if reverse else 0)  # the boundary before each step
+    return (crossed % bptt == 0) & (crossed > 0) & (crossed < time_steps)
 
 
-def choose(mask: Array | None, yes: Carry, no: Carry) -> Carry:
-    """`yes` where mask [*batch] holds, else `no`, for arrays [*batch, ...]; `yes` itself where there is no mask."""
+def choose(mask: Array | None, yes: Tree, no: Tree) -> Tree:
+    """Arrays [*batch, ...]: `yes` where mask [*batch] is true, else `no`; `yes` without a mask."""
     if mask is None:
         return yes
 
@@ -83,92 +182,11 @@ def choose(mask: Array | None, yes: Carry, no: Carry) -> Carry:
 
 
 def zeroed(mask: Array | None, x: Array) -> Array:
-    """x [*batch, ...] where mask [*batch] holds, else 0; x itself where there is no mask."""
+    """x [*batch, ...] where mask [*batch] is true, else 0; x if there is no mask."""
     return choose(mask, x, jnp.zeros_like(x))
 
 
-def mix(share: Array, old: Array, new: Array) -> Array:
-    """share old + (1 - share) new, for a share with as many axes."""
-    share = jnp.broadcast_to(share, new.shape).astype(new.dtype)
-    return share * old + (1 - share) * new
-
-
-def masked(cell: Cell) -> Masked:
-    def enter(params, carry, inputs):
-        if inputs.cut is not None:
-            carry = choose(inputs.cut, lax.stop_gradient(carry), carry)
-        if inputs.fresh is not None:
-            carry = choose(inputs.fresh, cell.carry(params, inputs.x.shape[:-1]), carry)
-        return carry, zeroed(inputs.valid, inputs.x)
-
-    def leave(inputs, before, after, y):
-        return choose(inputs.valid, after, before), zeroed(inputs.valid, y)
-
-    def hold(inputs, before, after, y, read):
-        """Zoneout. The output is then that of the new carry, where it is h or can be read from it."""
-        if inputs.held is None:
-            return after, y
-        fields = {
-            name: mix(share, getattr(before, name), getattr(after, name))
-            for name, share in inputs.held.items()
-        }
-        mixed = after._replace(**fields)
-        return mixed, mixed.h if y is after.h else read(mixed.h) if read else y
-
-    def step(pair, carry, inputs):
-        params, noise = pair
-        carry, x = enter(params, carry, inputs)
-        read = (lambda h: cell.form.read(params, h, x)) if isinstance(cell.form, Linear) else None
-        return leave(
-            inputs, carry, *hold(inputs, carry, *take_step(cell, params, carry, x, noise), read)
-        )
-
-    def affine(pair, carry, inputs):
-        params, noise = pair
-        carry, x = enter(params, carry, inputs)
-        return cell.form.affine(params, dropped(carry, noise), x)
-
-    def pointwise(pair, carry, z, inputs):
-        params, _ = pair
-        carry, _ = enter(params, carry, inputs)
-        after, y, _ = cell.form.elementwise(params, carry, z)
-        return leave(inputs, carry, *hold(inputs, carry, after, y, None))
-
-    def drive(pair, inputs):
-        params, _ = pair
-        a, b, _ = cell.form.drive(params, zeroed(inputs.valid, inputs.x))
-        if any(mask is not None for mask in (inputs.held, inputs.fresh, inputs.valid, inputs.cut)):
-            a = jnp.broadcast_to(a, b.shape)
-        if inputs.held is not None:
-            share = inputs.held['h']
-            a, b = mix(share, jnp.ones_like(a), a), mix(share, jnp.zeros_like(b), b)
-        if inputs.fresh is not None:
-            first = jnp.expand_dims(cell.carry(params, inputs.x.shape[1:-1]).h, 0)
-            a, b = zeroed(~inputs.fresh, a), b + zeroed(inputs.fresh, a * first)
-        return choose(inputs.valid, a, jnp.ones_like(a)), zeroed(inputs.valid, b)
-
-    def read(pair, hs, inputs):
-        params, _ = pair
-        return zeroed(inputs.valid, cell.form.read(params, hs, zeroed(inputs.valid, inputs.x)))
-
-    return Masked(step, affine, pointwise, drive, read)
-
-
-def holding(cell: Masked) -> Masked:
-    """The same cell, but the output of the last step taken is held beside the carry, and no step puts anything out."""
-
-    def hold(inputs, before, after, y):
-        return (after, choose(inputs.valid, y, before)), ()
-
-    def step(pair, state, inputs):
-        carry, y = state
-        return hold(inputs, y, *cell.step(pair, carry, inputs))
-
-    def affine(pair, state, inputs):
-        return cell.affine(pair, state[0], inputs)
-
-    def pointwise(pair, state, z, inputs):
-        carry, y = state
-        return hold(inputs, y, *cell.pointwise(pair, carry, z, inputs))
-
-    return cell._replace(step=step, affine=affine, pointwise=pointwise)
+def mix(rate: Array, old: Array, new: Array) -> Array:
+    """rate old + (1 - rate) new, for a rate with as many axes."""
+    rate = jnp.broadcast_to(rate, new.shape).astype(new.dtype)
+    return rate * old + (1 - rate) * new

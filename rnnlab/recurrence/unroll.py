@@ -1,22 +1,41 @@
-"""unroll: a cell over time, whatever engine does it."""
+"""unroll: a cell over time, by the fastest engine that can run it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params, take_step
-from rnnlab.errors import InputError, first_line, known, positive
+from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params
+from rnnlab.errors import InputError, known, positive
+from rnnlab.recurrence.checks import (
+    check_carry,
+    check_lengths,
+    check_mask,
+    check_per_cell,
+    check_reset,
+    check_step,
+    check_xs,
+    check_zoneout,
+)
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
 from rnnlab.recurrence.engines.parts import in_parts
 from rnnlab.recurrence.engines.scan import scan
-from rnnlab.recurrence.masking import Inputs, cuts, holding, masked, masks, within, zeroed
+from rnnlab.recurrence.masking import (
+    Constants,
+    Inputs,
+    LastOutput,
+    Masked,
+    boundaries,
+    masks,
+    within,
+    zeroed,
+)
 
-ENGINES: dict[str, Callable] = {
+Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Array]]
+ENGINES: dict[str, Engine] = {
     'scan': scan,
     'gated': gated,
     'linear': linear,
@@ -24,19 +43,17 @@ ENGINES: dict[str, Callable] = {
 }
 
 
-def engines(cell: Cell) -> list[str]:
-    """The names of the ENGINES that can run a cell (of a chain its parts), the one that `unroll` takes first."""
+def engines(cell: Cell, platform: str | None = None) -> list[str]:
+    """Names of the ENGINES that can run a cell, the preferred one first; not for a stack.
+
+    `platform` is 'cpu', 'cuda', 'rocm' or 'tpu'; None is JAX's default. On a CPU one step after
+    another is several times as fast as the associative scan; an accelerator waits for every step.
+    """
     if isinstance(cell.form, Gated):
         return ['gated', 'scan']
     if isinstance(cell.form, Linear):
-        # Milliseconds of a gradient of the recurrence alone, (T, B, H), a step after another and associative, two cores: 4.5 and 55
-        # (256, 32, 128), 172 and 577 (4096, 32, 128), 34 and 109 (65536, 1, 64). An accelerator waits for every step: not measured.
-        # A scan with the products inside takes from 0.7 (an LRU, two inputs, T = 200) to 4 times as long (T = 16384, batch of 1).
-        return (
-            ['linear', 'associative', 'scan']
-            if jax.default_backend() == 'cpu'
-            else ['associative', 'linear', 'scan']
-        )
+        cpu = (platform or jax.default_backend()) == 'cpu'
+        return [*(['linear', 'associative'] if cpu else ['associative', 'linear']), 'scan']
     return ['scan']
 
 
@@ -44,230 +61,193 @@ def unroll(
     cell: Cell,
     params: Params,
     xs: Array,
-    carry: Carry | None = None,
+    initial_carry: Carry | None = None,
     *,
     lengths: Array | Sequence[int] | None = None,
     reset: Array | None = None,
     reverse: bool = False,
     last: bool = False,
-    noise: Any = None,
+    recurrent_dropout_mask: Any = None,
     zoneout: Any = None,
     bptt: int | None = None,
     remat: int | None = None,
     engine: str | None = None,
+    time_major: bool = True,
 ) -> tuple[Carry, Array]:
-    """Runs a cell over xs [T, *batch, D]; the result is (carry, ys [T, *batch, H]) of this loop:
+    """(carry, ys [T, *batch, H]) of a cell over xs [T, *batch, D], as in this loop:
 
-        carry = cell.carry(params, batch) if carry is None
-        for t in range(T):                              # T - 1 down to 0 with reverse
+        carry = cell.carry(params, batch) if initial_carry is None else initial_carry
+        for t in range(T):              # with reverse T - 1 down to 0
             if t < lengths:
-                if reset[t]:                            # t + 1 < lengths and reset[t + 1] with reverse
+                if reset[t]:            # with reverse t + 1 < lengths and reset[t + 1]
                     carry = cell.carry(params, batch)
-                carry, ys[t] = cell.step(params, carry, xs[t], noise)
+                carry, ys[t] = cell.step(params, carry, xs[t], recurrent_dropout_mask)
             else:
-                ys[t] = 0                               # and the carry stays
+                ys[t] = 0               # and the carry is kept
 
     Args:
-        carry: what to start from, as `cell.carry` gives it and an earlier unroll returns it.
-        lengths: int [*batch], the time steps of each sequence, the padding behind them; 0 gives back the first carry.
-            What stands in the padding, NaN too, changes neither values nor gradients.
-        reset: bool [T, *batch], true where a new sequence begins: nothing crosses from step t - 1 to t. So with
-            reverse the carry starts anew between the two, when step t - 1 is taken.
-        last: ys is instead [*batch, H], the output of the last step taken of each sequence; zero where length is 0.
-        noise: what multiplies the carry before every recurrent product, the same at every step: [*batch, H], a tuple of
-            them for a stack. `dropout_mask` draws it.
-        zoneout: what of the old carry stays at every step, {'h': share}, of an LSTM 'c' too: numbers, or arrays [T, *batch, H]; a tuple of
-            these for a stack. Where y is the new h, or a linear cell's reading of it, it is that of the mixed one.
-        bptt: truncated backpropagation: the carry goes on, but no gradient crosses from step t - 1 to t where t is a
-            multiple of bptt. None, or T and more, is the whole gradient.
-        remat: keep for the gradient only the carry of every remat-th step, and compute what is between again: less memory,
-            more time, the same values. About the square root of T keeps least.
-        engine: a name of ENGINES; None takes the first of `engines`. Forward mode has 'scan' alone.
+        initial_carry: a carry as `cell.carry` and an earlier unroll return it.
+        lengths: int [*batch], the time steps of each sequence before its padding; length 0 returns
+            the initial carry. The content of the padding, NaN included, affects neither values nor
+            gradients.
+        reset: bool [T, *batch], true at the first step of a new sequence: no state passes from step
+            t - 1 to step t. With reverse the carry is reset between the two, when step t - 1 is
+            taken.
+        last: ys is instead [*batch, H], the output of each sequence's last step in running order; 0
+            for length 0.
+        recurrent_dropout_mask: [*batch, H], multiplies h before every recurrent product, the same
+            at every step; a tuple of them for a stack. `dropout_mask` draws one.
+        zoneout: {'h': rate}, for an LSTM also 'c': the fraction of the old carry kept at every
+            step, a number or an array [T, *batch, H]; a tuple of these for a stack. An output that
+            is h, or is read from it, is that of the mixed h.
+        bptt: truncated backpropagation: no gradient flows from step t to step t - 1 where t is a
+            multiple of bptt; values are unaffected. None, or T and more, is the full gradient.
+        remat: keep for the gradient the carry of every remat-th step alone and recompute the
+            others: less memory, more time, the same values. About the square root of T uses the
+            least memory.
+        engine: a name of ENGINES; None is the first of `engines` for the platform that the program
+            is lowered for. Forward-mode differentiation needs 'scan'.
+        time_major: False takes xs, reset and arrays of zoneout as [*batch, T, ...] and returns ys
+            so; carries are the same.
 
     Raises:
-        InputError: params, a carry, lengths, reset, noise or zoneout that do not fit xs, an unknown engine, one that cannot run this
-            cell, bptt or remat that are no whole number above zero.
+        InputError: arguments that do not fit xs or each other, an engine that is unknown or cannot
+            run this cell.
     """
     if not isinstance(cell, Cell):
         raise InputError(f'unroll takes a cell such as rnnlab.lstm(128), not {type(cell).__name__}')
     for name, number in (('bptt', bptt), ('remat', remat)):
         if number is not None:
             positive(name, number)
-    xs = jnp.asarray(xs)
-    if xs.ndim < 2:
-        raise InputError(f'unroll takes xs [T, ..., D], not an array of shape {list(xs.shape)}')
-    time_steps, *batch = xs.shape[:-1]
-    if lengths is not None:
-        lengths = jnp.asarray(lengths)
-        if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
-            raise InputError(
-                f'lengths must be whole numbers {batch}, one a sequence, not {lengths.dtype} {list(lengths.shape)}'
-            )
-        if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-            given = np.asarray(lengths)  # whose extremes no trace around takes part in
-            if not 0 <= given.min() <= given.max() <= time_steps:
-                raise InputError(
-                    f'lengths go from 0 to the {time_steps} steps of xs, not from {given.min()} to {given.max()}'
-                )
-    if reset is not None:
-        reset = jnp.asarray(reset)
-        if reset.shape != xs.shape[:-1] or reset.dtype != bool:
-            raise InputError(
-                f'reset must be bool {list(xs.shape[:-1])}, not {reset.dtype} {list(reset.shape)}'
-            )
-    try:
-        fresh = cell.carry(params, tuple(batch))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise unfit(cell, params, xs, error) from error
-    if carry is None:
-        carry = fresh
-    elif jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, fresh):
-        raise InputError(
-            f'the carry of this cell for xs {list(xs.shape)} has the shapes {shapes(fresh)}, not {shapes(carry)}'
-        )
-
-    if isinstance(cell.form, Chain):
-        if noise is not None and (
-            not isinstance(noise, tuple) or len(noise) != len(cell.form.cells)
-        ):
-            raise InputError(
-                f'noise for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells'
-            )
-        options = {
-            'lengths': lengths,
-            'reset': reset,
-            'reverse': reverse,
-            'bptt': bptt,
-            'remat': remat,
-            'engine': engine,
-        }
-        if zoneout is not None and (
-            not isinstance(zoneout, tuple) or len(zoneout) != len(cell.form.cells)
-        ):
-            raise InputError(
-                f'zoneout for a stack must be a tuple of {len(cell.form.cells)}, one for each of its cells'
-            )
-        return climb(cell.form, params, xs, carry, noise, zoneout, last, options)
-    if noise is not None and not cell.takes_mask:
-        raise InputError(
-            'noise multiplies what recurrent products read, and the step of this cell takes none: leave it out'
-        )
-    if noise is not None and jnp.shape(noise) != jnp.shape(fresh.h):
-        raise InputError(
-            f'noise for this cell and xs {list(xs.shape)} must be {list(fresh.h.shape)}, not {list(jnp.shape(noise))}'
-        )
-
-    try:
-        y = jax.eval_shape(
-            lambda *at: take_step(cell, *at)[1],
-            params,
-            carry,
-            jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype),
-            noise,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise unfit(cell, params, xs, error) from error
-
-    held = (
-        None
-        if not zoneout
-        else {name: shares(name, value, fresh, xs) for name, value in zoneout.items()}
+    xs = check_xs(xs, time_major)
+    lengths = None if lengths is None else check_lengths(lengths, xs)
+    reset = None if reset is None else check_reset(reset, xs, time_major)
+    carry = check_carry(cell, params, xs, initial_carry)
+    if not time_major:
+        zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
+    run = over_cells if isinstance(cell.form, Chain) else over_time
+    carry, ys = run(
+        cell,
+        params,
+        xs,
+        carry,
+        recurrent_dropout_mask,
+        zoneout,
+        lengths=lengths,
+        reset=reset,
+        reverse=reverse,
+        last=last,
+        bptt=bptt,
+        remat=remat,
+        engine=engine,
     )
+    return carry, ys if time_major or last else jnp.moveaxis(ys, 0, -2)
 
-    possible = engines(cell)
-    engine = engine or (possible[0] if time_steps else 'scan')
+
+def over_time(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Any,
+    zoneout: Any,
+    *,
+    lengths: Array | None,
+    reset: Array | None,
+    reverse: bool,
+    last: bool,
+    bptt: int | None,
+    remat: int | None,
+    engine: str | None,
+) -> tuple[Carry, Array]:
+    """unroll of a cell that is no stack."""
+    if mask is not None:
+        check_mask(cell, mask, carry)
+    y = check_step(cell, params, carry, xs, mask)
+    rates = check_zoneout(cell, zoneout, carry, xs)
+    run_engine = choose(cell, engine, len(xs))
+    prepared = cell.form.prepare(params, xs.shape[-1]) if run_engine is gated else params
+    valid, begins = masks(len(xs), lengths, reset, reverse)
+    boundary = boundaries(len(xs), bptt, reverse)
+    inputs = Inputs(x=xs, valid=valid, reset=begins, boundary=boundary, zoneout=rates)
+
+    def run(masked: Masked, carry: Carry) -> tuple[Carry, Any]:
+        def part(carry, inputs):
+            return run_engine(masked, (prepared, mask), carry, inputs, reverse)
+
+        if remat is None:
+            return part(carry, inputs)
+        return in_parts(jax.checkpoint(part, prevent_cse=False), remat, carry, inputs, reverse)
+
+    if not last:
+        return run(Masked(cell), carry)
+    if run_engine is scan or run_engine is gated:
+        return run(LastOutput(cell), (carry, jnp.zeros(y.shape, y.dtype)))[0]
+    carry, _ = run(LastOutput(cell), carry)  # the other engines read outputs after the recurrence
+    taken = None if lengths is None else lengths > 0
+    x = zeroed(taken, at_last(xs, lengths, reverse))
+    return carry, zeroed(taken, cell.form.read(params, carry.h, x))
+
+
+def over_cells(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Any,
+    zoneout: Any,
+    *,
+    lengths: Array | None,
+    reverse: bool,
+    last: bool,
+    **options: Any,
+) -> tuple[Carry, Array]:
+    """unroll of a stack, cell by cell: faster than step by step."""
+    cells, join = cell.form
+    masks = check_per_cell('recurrent_dropout_mask', mask, cells)
+    rates = check_per_cell('zoneout', zoneout, cells)
+    options |= {'lengths': lengths, 'reverse': reverse}
+    carries = []
+    for cell, p, before, mask, zoneout in zip(cells, params, carry, masks, rates, strict=True):
+        after, ys = unroll(
+            cell, p, xs, before, recurrent_dropout_mask=mask, zoneout=zoneout, **options
+        )
+        carries.append(after)
+        xs = join(xs, ys)
+    if lengths is not None:  # a join may have let the padding of xs through
+        xs = zeroed(within(len(xs), lengths), xs)
+    return tuple(carries), at_last(xs, lengths, reverse) if last else xs
+
+
+def choose(cell: Cell, engine: str | None, time_steps: int) -> Engine:
+    """The named engine, or the preferred one for the platform that the program is lowered for."""
+    if engine is None:
+        if time_steps == 0:
+            return scan
+        on_cpu, elsewhere = (ENGINES[engines(cell, platform)[0]] for platform in ('cpu', 'cuda'))
+        return on_cpu if on_cpu is elsewhere else by_platform(on_cpu, elsewhere)
     known('engine', engine, ENGINES)
-    if engine not in possible:
-        raise InputError(
-            f'engine {engine!r} cannot run a cell of this form; this one runs on {", ".join(possible)}'
+    if engine not in (possible := engines(cell)):
+        raise InputError(f'engine {engine!r} cannot run this cell; {" and ".join(possible)} can')
+    return ENGINES[engine]
+
+
+def by_platform(on_cpu: Engine, elsewhere: Engine) -> Engine:
+    """One engine on a CPU and another elsewhere; only the one that is needed is compiled."""
+
+    def run(cell, constants, carry, inputs, reverse):
+        def on(engine):
+            return lambda *arrays: engine(cell, *arrays, reverse)
+
+        return jax.lax.platform_dependent(
+            constants, carry, inputs, cpu=on(on_cpu), default=on(elsewhere)
         )
-    if engine == 'gated':
-        params = cell.form.prepare(params, xs.shape[-1])
-    inputs = Inputs(
-        xs, *masks(time_steps, lengths, reset, reverse), cuts(time_steps, bptt, reverse), held
-    )
-    state, over_time = carry, masked(cell)
-    at_once = last and engine in ('linear', 'associative')
-    if at_once:  # only the last h is read
-        over_time = over_time._replace(read=lambda *_: ())
-    elif last:
-        state, over_time = (carry, jnp.zeros(y.shape, y.dtype)), holding(over_time)
 
-    def run(state, inputs):
-        return ENGINES[engine](over_time, (params, noise), state, inputs, reverse)
-
-    if remat is None:
-        state, ys = run(state, inputs)
-    else:  # only the states between parts are kept
-        state, ys = in_parts(jax.checkpoint(run, prevent_cse=False), remat, state, inputs, reverse)
-    if at_once:
-        asked = None if lengths is None else lengths > 0
-        x = zeroed(asked, final(xs, lengths, reverse))
-        return state, zeroed(asked, cell.form.read(params, state.h, x))
-    return state if last else (state, ys)
+    return run
 
 
-def unfit(cell: Cell, params: Any, xs: Array, error: Exception) -> InputError:
-    """What is wrong with params that a cell takes no step with."""
-
-    def by_name(tree):
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
-        return {
-            jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)]
-            for path, leaf in leaves
-        }
-
-    wanted = by_name(
-        jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0))
-    )
-    if wanted == by_name(params):
-        return InputError(
-            f'the cell takes no step over xs {xs.dtype} {list(xs.shape)}: {first_line(error)}'
-        )
-    return InputError(
-        f'for xs {list(xs.shape)} the params of this cell should be {wanted}, and not {by_name(params)}'
-    )
-
-
-def shares(field: str, value: Any, carry: Carry, xs: Array) -> Array:
-    """The shares of zoneout for a field of the carry, with an axis of time; a number counts for all."""
-    if field not in carry._fields:
-        raise InputError(
-            f'zoneout names {field!r}, but the carry of this cell has {", ".join(carry._fields)}'
-        )
-    if field != 'h' and 'm' in carry._fields:
-        raise InputError(
-            f'zoneout of {field} is not possible: {", ".join(carry._fields)} hang together, only h can stay by itself'
-        )
-    value, wanted = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
-    if value.ndim and list(value.shape) != wanted:
-        raise InputError(
-            f'zoneout of {field} must be a number or an array {wanted}, not {list(value.shape)}'
-        )
-    return value if value.ndim else jnp.broadcast_to(value, (len(xs), *[1] * (xs.ndim - 1)))
-
-
-def shapes(carry: Carry) -> str:
-    return ', '.join(str(list(jnp.shape(leaf))) for leaf in jax.tree.leaves(carry))
-
-
-def climb(form: Chain, params, xs, carries, noise, zoneout, last: bool, options: dict[str, Any]):
-    """A chain, layer by layer: each layer's whole unroll feeds the next, which equals its step by step and is faster."""
-    after = []
-    nothing = [None] * len(form.cells)
-    for cell, p, before, part, held in zip(
-        form.cells, params, carries, noise or nothing, zoneout or nothing, strict=True
-    ):
-        new, ys = unroll(cell, p, xs, before, noise=part, zoneout=held, **options)
-        after.append(new)
-        xs = form.join(xs, ys)
-    if options['lengths'] is not None:  # a join may have let the inputs' padding through
-        xs = zeroed(within(len(xs), options['lengths']), xs)
-    return tuple(after), final(xs, options['lengths'], options['reverse']) if last else xs
-
-
-def final(ys: Array, lengths: Array | None, reverse: bool) -> Array:
-    """What is at the last step taken [*batch, H], from all ys [T, *batch, H]; zeros where there are no steps."""
+def at_last(ys: Array, lengths: Array | None, reverse: bool) -> Array:
+    """ys [T, *batch, H] at the last step in running order, [*batch, H]; 0 without steps."""
     if not len(ys):
         return jnp.zeros(ys.shape[1:], ys.dtype)
     if reverse:

@@ -1,57 +1,62 @@
-"""What a model makes by itself: its own outputs become its next inputs, one step at a time, with the carry handed on."""
+"""Generation: a model's outputs become its next inputs, one step at a time."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from rnnlab.cells.base import Carry, Params
 from rnnlab.models import Model
 
 
 def tokens(
     model: Model,
-    params,
+    params: Params,
     prompt: np.ndarray,
     key: Array,
     temperature: float = 1.0,
     never: tuple[int, ...] = (),
 ) -> Iterator[int]:
-    """Ids without end, each drawn from softmax(logits / temperature) after all before it; the likeliest, where that is 0.
+    """Ids without end, each drawn from softmax(logits / temperature) given all before it.
 
     Args:
-        model: a network over a vocabulary, read out at every step.
-        prompt: ids [T] that come first, one at least.
+        model: a network with a vocabulary and without a pool.
+        prompt: the first ids [T], at least one.
+        temperature: 0 takes the most likely id.
         never: ids that are not drawn.
     """
-
-    @jax.jit
-    def read(params, ids, carry):
-        carry, logits = model.run(params, ids[None], carry=carry)
-        return carry, logits[0, -1]
-
-    @jax.jit
-    def draw(logits, key, temperature):
-        logits = logits.at[jnp.array(never, int)].set(-jnp.inf)
-        drawn = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
-        return jnp.where(temperature > 0, drawn, jnp.argmax(logits))
-
-    carry, logits = read(params, jnp.asarray(prompt, jnp.int32), model.carry(params, 1))
+    step = jax.jit(partial(next_logits, model))
+    carry, logits = step(params, jnp.asarray(prompt, jnp.int32), model.carry(params, 1))
     number = 0
     while True:
-        token = draw(
-            logits, jax.random.fold_in(key, number), jnp.asarray(temperature, logits.dtype)
-        )
+        own_key = jax.random.fold_in(key, number)
+        token = draw(logits, own_key, jnp.asarray(temperature, logits.dtype), never)
         yield int(token)
-        carry, logits = read(params, token.astype(jnp.int32)[None], carry)
+        carry, logits = step(params, token.astype(jnp.int32)[None], carry)
         number += 1
 
 
-def forecast(model: Model, params, carry, x: Array, horizon: int) -> Array:
-    """[B, horizon, D]: what comes after x [B, D], the last values known, each step predicted from the one before.
+def next_logits(model: Model, params: Params, ids: Array, carry: Carry) -> tuple[Carry, Array]:
+    """(carry, logits [V] of the id after ids [T])."""
+    carry, logits = model.run(params, ids[None], carry=carry)
+    return carry, logits[0, -1]
 
-    The model predicts the very D numbers that it reads; carry is what it had before x.
+
+@partial(jax.jit, static_argnames='never')
+def draw(logits: Array, key: Array, temperature: Array, never: tuple[int, ...]) -> Array:
+    """An id drawn from softmax(logits / temperature)."""
+    logits = logits.at[jnp.array(never, int)].set(-jnp.inf)
+    drawn = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
+    return jnp.where(temperature > 0, drawn, jnp.argmax(logits))
+
+
+def forecast(model: Model, params: Params, carry: Carry, x: Array, horizon: int) -> Array:
+    """The `horizon` steps [B, horizon, D] after x [B, D], each predicted from the one before.
+
+    The model predicts its own inputs; carry is its carry before x.
     """
 
     def step(state, _):
@@ -63,14 +68,13 @@ def forecast(model: Model, params, carry, x: Array, horizon: int) -> Array:
     return jnp.moveaxis(outputs, 0, 1)
 
 
-def read(model: Model, params, inputs: Array) -> tuple[Array, Array]:
-    """(the carries before each step, each leaf [T, ...]; outputs [B, T, K]) of a network that reads inputs [B, T, D] step by step."""
+def read(model: Model, params: Params, inputs: Array) -> tuple[Carry, Array]:
+    """(carries before each step [T, ...], outputs [B, T, K]) of a network on inputs [B, T, D]."""
 
     def step(carry, x):
         after, outputs = model.run(params, jnp.expand_dims(x, 1), carry=carry)
         return after, (carry, outputs[:, 0])
 
-    _, (carries, outputs) = lax.scan(
-        step, model.carry(params, len(inputs)), jnp.moveaxis(inputs, 1, 0)
-    )
+    carry = model.carry(params, len(inputs))
+    _, (carries, outputs) = lax.scan(step, carry, jnp.moveaxis(inputs, 1, 0))
     return carries, jnp.moveaxis(outputs, 0, 1)

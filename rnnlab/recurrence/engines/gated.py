@@ -1,8 +1,8 @@
-"""The engine with its own gradient, for cells of one affine map and elementwise work (form Gated).
+"""The engine with its own gradient, for Gated cells: one affine map, then elementwise work.
 
-Forward it keeps z and the carry of every step. Backward it runs one reverse scan that differentiates the elementwise work
-again from these and sums the params' gradient as it goes, at every step or of many at once. Reverse mode only. In bfloat16
-it keeps them as that, though the carry itself goes on in full.
+The forward pass keeps z and the carry of every step. The backward pass differentiates the
+elementwise work again from these, in one reverse scan. Reverse mode only. In bfloat16 precision
+both are kept in bfloat16, the running carry is not.
 """
 
 from functools import partial
@@ -11,102 +11,109 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rnnlab.precision import halved, restored
+from rnnlab.precision import packed, unpacked
 from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.masking import Inputs
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
-def gated(cell, params, carry, inputs, reverse):
+def gated(cell, constants, carry, inputs, reverse):
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
 
-    def step(carry, x):
-        return cell.pointwise(params, carry, cell.affine(params, carry, x), x)
+    def step(carry, inputs):
+        return cell.elementwise(constants, carry, cell.affine(constants, carry, inputs), inputs)
 
     return lax.scan(step, carry, inputs, reverse=reverse)
 
 
-def forward(cell, params, carry, inputs, reverse):
-    def step(carry, x):
-        z = cell.affine(params, carry, x)
-        after, y = cell.pointwise(params, carry, z, x)
-        return after, (y, halved(z), halved(carry))
+def forward(cell, constants, carry, inputs, reverse):
+    def step(carry, inputs):
+        z = cell.affine(constants, carry, inputs)
+        after, y = cell.elementwise(constants, carry, z, inputs)
+        return after, (y, packed(z), packed(carry))
 
     last, (ys, zs, carries) = lax.scan(step, carry, inputs, reverse=reverse)
-    return (last, ys), (params, inputs, zs, carries)
+    return (last, ys), (constants, inputs, zs, carries)
 
 
 def backward(cell, reverse, kept, gradient):
-    params, inputs, zs, carries = kept
+    constants, inputs, zs, carries = kept
     d_last, d_ys = gradient
-
-    def whole(at):
-        x, z, carry, d_y = at
-        return x, *restored((z, carry), params), d_y
-
-    def step(running, at):
-        """One step back, with what it gives to the gradients of params and input."""
-        x, _, carry, _ = at = whole(at)
-        (through_pointwise, d_params), d_z = pointwise_step(running, at)
-        _, pull = jax.vjp(lambda p, c, v: cell.affine(p, c, x._replace(x=v)), params, carry, x.x)
-        of_params, through_affine, d_x = pull(d_z)
-        return (
-            jax.tree.map(jnp.add, through_pointwise, through_affine),
-            jax.tree.map(jnp.add, d_params, of_params),
-        ), d_x
-
-    def pointwise_step(running, at):
-        d_after, d_params = running
-        x, z, carry, d_y = at
-        _, pull = jax.vjp(lambda p, c, z: cell.pointwise(p, c, z, x), params, carry, z)
-        of_params, through_pointwise, d_z = pull((d_after, d_y))
-        return (through_pointwise, jax.tree.map(jnp.add, d_params, of_params)), d_z
-
-    def carry_step(running, at):
-        """One step back, without them."""
-        x, _, carry, _ = at = whole(at)
-        (through_pointwise, d_params), d_z = pointwise_step(running, at)
-        _, pull = jax.vjp(lambda c: cell.affine(params, c, x), carry)
-        (through_affine,) = pull(d_z)
-        return (jax.tree.map(jnp.add, through_pointwise, through_affine), d_params), d_z
-
-    def part(running, stacked):
-        """Some steps back, then what they give together."""
-        (d_carry, d_params), d_zs = lax.scan(carry_step, running, stacked, reverse=not reverse)
-        inputs, _, carries, _ = whole(stacked)
-        _, pull = jax.vjp(
-            lambda p, x: cell.affine(p, carries, inputs._replace(x=x)), params, inputs.x
-        )
-        of_params, d_xs = pull(d_zs)
-        return (d_carry, jax.tree.map(jnp.add, d_params, of_params)), d_xs
-
-    start, stacked = (d_last, jax.tree.map(jnp.zeros_like, params)), (inputs, zs, carries, d_ys)
-    if (size := steps_at_once(params, zs)) == 1:
-        (d_carry, d_params), d_xs = lax.scan(step, start, stacked, reverse=not reverse)
+    running = d_last, jax.tree.map(jnp.zeros_like, constants)
+    steps = inputs, zs, carries, d_ys
+    size = steps_at_once(constants, zs)
+    if size == 1:
+        back = partial(step_back, cell, constants)
+        running, d_xs = lax.scan(back, running, steps, reverse=not reverse)
     else:
-        (d_carry, d_params), d_xs = in_parts(part, size, start, stacked, not reverse)
-    return d_params, d_carry, type(inputs)(d_xs)
+        back = partial(steps_back, cell, constants, reverse)
+        running, d_xs = in_parts(back, size, running, steps, not reverse)
+    d_carry, d_constants = running
+    return d_constants, d_carry, Inputs(d_xs)
 
 
-def steps_at_once(params, zs) -> int:
-    """Of how many steps the params' gradient is summed at once.
+gated.defvjp(forward, backward)
 
-    A product of few rows that adds to a large matrix is slow, one over many steps needs their z again. Measured on two cores (LSTM,
-    milliseconds a gradient at every step and of all steps at once): 3.3 and 3.8 at 28 steps, batch 32, kernel 92 x 256; 6.4 and 5.2 at
-    28, 25, 128 x 400; 43 and 71 at 500, 64, 64 x 128; 1060 and 670 at 128, 32, 1024 x 2048. Where a step has next to nothing to do and
-    many stay in the cache, the calls themselves count: 0.84 and 0.62 at 96, 7, 16 x 32.
+
+def step_back(cell, constants, running, step):
+    """((d_carry, d_constants) before the step, d_x), for those after it."""
+    inputs, z, carry, d_y = step
+    z, carry = unpacked((z, carry), constants)
+    (direct, d_constants), d_z = vjp_elementwise(cell, constants, running, inputs, z, carry, d_y)
+    of_affine, through_z, d_x = vjp_affine(cell, constants, inputs, carry, d_z)
+    return (added(direct, through_z), added(d_constants, of_affine)), d_x
+
+
+def steps_back(cell, constants, reverse, running, steps):
+    """The same for several steps, the gradients of the affine map for all of them at once."""
+
+    def back(running, step):
+        inputs, z, carry, d_y = step
+        z, carry = unpacked((z, carry), constants)
+        (direct, d_constants), d_z = vjp_elementwise(
+            cell, constants, running, inputs, z, carry, d_y
+        )
+        _, through_z, _ = vjp_affine(cell, constants, inputs, carry, d_z)
+        return (added(direct, through_z), d_constants), d_z
+
+    (d_carry, d_constants), d_zs = lax.scan(back, running, steps, reverse=not reverse)
+    inputs, _, carries, _ = steps
+    of_affine, _, d_xs = vjp_affine(cell, constants, inputs, unpacked(carries, constants), d_zs)
+    return (d_carry, added(d_constants, of_affine)), d_xs
+
+
+def vjp_elementwise(cell, constants, running, inputs, z, carry, d_y):
+    """((d_carry, d_constants), d_z) of elementwise, d_constants summed with later steps'."""
+    d_after, d_constants = running
+    _, pull = jax.vjp(lambda *at: cell.elementwise(*at, inputs), constants, carry, z)
+    more, d_carry, d_z = pull((d_after, d_y))
+    return (d_carry, added(d_constants, more)), d_z
+
+
+def vjp_affine(cell, constants, inputs, carry, d_z):
+    """(d_constants, d_carry, d_x) of affine, for one step or several."""
+    _, pull = jax.vjp(
+        lambda p, c, x: cell.affine(p, c, inputs._replace(x=x)), constants, carry, inputs.x
+    )
+    return pull(d_z)
+
+
+def added(tree, other):
+    return jax.tree.map(jnp.add, tree, other)
+
+
+def steps_at_once(constants, zs) -> int:
+    """The number of steps whose part of the parameters' gradient is summed in one product.
+
+    One product over many steps is faster for few rows and a large kernel, and where a step has
+    little to do; else it costs more to keep d_z than it saves (README.md of rnnlab/recurrence). It
+    divides T: equal parts need no copies.
     """
     time_steps = max(len(jax.tree.leaves(zs)[0]), 1)
-    kernel = sum(leaf.size for leaf in jax.tree.leaves(params[0]))
-    width = (
-        sum(leaf.size for leaf in jax.tree.leaves(zs)) // time_steps
-    )  # numbers in the z of a step
+    kernel = sum(leaf.size for leaf in jax.tree.leaves(constants[0]))
+    width = sum(leaf.size for leaf in jax.tree.leaves(zs)) // time_steps  # entries of z in a step
     if width <= 1024:
         most = min(2**16 // max(width, 1), time_steps)
     else:
         most = min(4 * kernel // width, time_steps) if kernel >= 3 * width else 1
-    return max(
-        size for size in range(1, most + 1) if time_steps % size == 0
-    )  # parts as long as each other copy nothing
-
-
-gated.defvjp(forward, backward)
+    return max(size for size in range(1, most + 1) if time_steps % size == 0)

@@ -1,16 +1,24 @@
-"""Time cut into parts: a scan of scans."""
+"""A scan over parts of the time axis, each of which is a scan."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+State = TypeVar('State')
+Xs = TypeVar('Xs')
+Ys = TypeVar('Ys')
 
-def in_parts(run: Callable, size: int, state: Any, inputs: Any, reverse: bool) -> tuple[Any, Any]:
-    """What run(state, inputs) -> (state, ys) gives for all inputs [T, ...], run on parts of that many steps, and on one of what is
-    left over at the end of time."""
+
+def in_parts(
+    run: Callable[[State, Xs], tuple[State, Ys]], size: int, state: State, inputs: Xs, reverse: bool
+) -> tuple[State, Ys]:
+    """(state, ys) of run(state, inputs) for inputs [T, ...], computed on parts of `size` steps.
+
+    The last T % size steps are a part by themselves.
+    """
     time_steps = len(jax.tree.leaves(inputs)[0])
     size = min(size, time_steps)
     whole = time_steps - time_steps % size
@@ -25,6 +33,6 @@ def in_parts(run: Callable, size: int, state: Any, inputs: Any, reverse: bool) -
     ys = jax.tree.map(lambda leaf: leaf.reshape(whole, *leaf.shape[2:]), ys)
     if whole < time_steps and not reverse:
         state, ys_rest = run(state, rest)
-    return state, ys if ys_rest is None else jax.tree.map(
-        lambda *ends: jnp.concatenate(ends), ys, ys_rest
-    )
+    if ys_rest is None:
+        return state, ys
+    return state, jax.tree.map(lambda *ends: jnp.concatenate(ends), ys, ys_rest)

@@ -1,14 +1,15 @@
-"""The default engine: a scan that keeps the affine results and the carries, and computes the rest again for the gradient.
+"""The engine that runs every cell, by a scan.
 
-It serves every cell, forward mode too, and keeps about a third of what plain automatic differentiation would.
+For the gradient it keeps the results of affine maps and the carries and recomputes the rest: about
+a third of what plain automatic differentiation keeps. Forward mode works too.
 """
 
 import jax
 from jax import lax
 
 
-def scan(cell, params, carry, inputs, reverse):
+def scan(cell, constants, carry, inputs, reverse):
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
     keep = jax.checkpoint_policies.save_only_these_names('z')
     step = jax.checkpoint(cell.step, policy=keep, prevent_cse=False)
-    return lax.scan(lambda carry, x: step(params, carry, x), carry, inputs, reverse=reverse)
+    return lax.scan(lambda carry, x: step(constants, carry, x), carry, inputs, reverse=reverse)
