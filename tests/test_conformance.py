@@ -1,4 +1,4 @@
-"""Every cell computes what NumPy, finite differences and other libraries compute; and the command that shows it.
+"""Every cell equals NumPy, finite differences and other libraries; and the command that shows it.
 
 What torch and Keras compute is kept in tests/golden.
 """
@@ -16,14 +16,13 @@ from experiments.parity.harness import (
     IMAGES,
     TOLERANCE,
     by_jax,
-    claims,
-    derivative,
+    comparisons,
+    make_point,
     normal,
-    numpy,
-    point,
     run,
 )
-from experiments.parity.libraries import PEERS, take_keras, take_torch
+from experiments.parity.libraries import PEERS, convert_keras, convert_torch
+from experiments.parity.reference import derivative, numpy_reference
 from rnnlab import testing as laws
 from rnnlab.cells import CELLS, reference
 from tests.conftest import close, forked, refused
@@ -45,14 +44,15 @@ def test_derivatives_do_not_see_a_kink_nearby(kink):
 
 @pytest.mark.parametrize(('name', 'image'), ROWS)
 def test_numpy_and_finite_differences(name, image):
-    for what, mine, theirs in claims(name, image, numpy(name, image, layers=1)):
+    for what, mine, theirs in comparisons(name, numpy_reference(name, image, layers=1)):
         laws.compare(TOLERANCE if what == 'derivatives' else EXACT, what, mine, theirs)
 
 
 LIBRARIES = {
     'flax': ('elman', 'irnn', 'lstm', 'conv_lstm', 'gru', 'ugrnn'),
     'tf1': (
-        'elman', 'irnn', 'indrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected', 'gru_reset_before', 'ugrnn',
+        'elman', 'irnn', 'indrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected',
+        'gru_reset_before', 'ugrnn',
     ),
 }  # fmt: skip
 
@@ -67,7 +67,7 @@ LIBRARIES = {
     ],
 )
 def test_libraries(library, name, image):
-    for what, mine, theirs in claims(name, image, PEERS[library](name, image)):
+    for what, mine, theirs in comparisons(name, PEERS[library](name, image)):
         laws.compare(TOLERANCE if what == 'derivatives' else EXACT, what, mine, theirs)
 
 
@@ -83,12 +83,12 @@ def test_outputs_and_gradients_are_those_that_are_kept(library, name):
             if what.startswith(f'{name}.')
         }
     shapes = json.loads(str(kept['shapes']), object_hook=dict)
-    take = partial(
-        {'torch': take_torch, 'keras': take_keras}[library], name, make.IMAGES.get(name, ())
+    convert = partial(
+        {'torch': convert_torch, 'keras': convert_keras}[library], name, make.IMAGES.get(name, ())
     )
     weights, restored = ravel_pytree(normal(shapes))
-    _, restored_carry = ravel_pytree(point(restored(weights), take)[2])
-    run_all = by_jax(partial(run, take, name), tuple(map(int, kept['lengths'])))
+    _, restored_carry = ravel_pytree(make_point(restored(weights), convert)[2])
+    run_all = by_jax(partial(run, convert, name), tuple(map(int, kept['lengths'])))
     results = run_all(
         restored(jnp.asarray(kept['weights'])),
         jnp.asarray(kept['xs']),
@@ -130,7 +130,7 @@ def test_the_command(tmp_path, shell, monkeypatch):
     (tmp_path / 'cells.py').write_text(OWN)
     (tmp_path / 'wrong.py').write_text(WRONG)
     flags = [
-        ['--cell=cells:mine,mgu', '--peers=flax', '--out=good'],
+        ['--cell=cells:mine,mgu', '--peers=flax,tf1', '--out=good'],
         ['--cell=wrong:mine,elman', '--peers=flax', '--out=wrong'],
         ['--cell=cells:bad', '--out=bad'],
     ]
@@ -138,9 +138,9 @@ def test_the_command(tmp_path, shell, monkeypatch):
     assert (good[0], good[2]) == (0, '')
     assert [law for law in [*laws.LAWS][:2] if good[1].count(law) != 1] == []
     table = (tmp_path / 'good' / 'conformance.md').read_text()
-    assert '| cell | NumPy | finite differences | Flax |' in table
+    assert '| cell | NumPy | finite differences | Flax | TF1 |' in table
     (line,) = (line for line in table.splitlines() if line.startswith('| `mgu`'))
-    assert line.endswith('| — |')
+    assert line.endswith('| — | — |')
     assert json.loads((tmp_path / 'good' / 'conformance.json').read_text())['above'] == []
     assert (wrong[0], wrong[2].count('\n')) == (1, 1)
     assert 'elman and NumPy: outputs float64 [4, 2, 6] differs by' in wrong[2]

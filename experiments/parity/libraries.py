@@ -1,7 +1,7 @@
-"""How torch, Keras, Flax and Haiku compute a cell, on images too; each a counterpart as experiments/parity/harness.py has it."""
+"""Counterparts in torch, Keras, Flax and Haiku, each imported when its function is called."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,38 +18,35 @@ from experiments.parity.harness import (
     H,
     Image,
     Peer,
+    Results,
     T,
+    Tree,
     by_jax,
     merge,
     normal,
-    tf1,
 )
+from experiments.parity.images import (
+    channels,
+    conv_lstm,
+    convolution,
+    flatten,
+    input_sizes,
+    unflatten,
+)
+from experiments.parity.tf1 import tf1
 from rnnlab import interop
-from rnnlab.cells import CELLS
-from rnnlab.interop.weights import ordered
-from rnnlab.recurrence import MERGES, Layer, bidirectional
+from rnnlab.interop import Weights
+from rnnlab.recurrence import MERGES
 
 
-def inputs(image: Image) -> tuple[int, int]:
-    """What the two layers read."""
-    return D, math.prod(image) * H if image else 2 * H
-
-
-def on_image(flat: Any, image: Image) -> Any:
-    """Arrays [..., PC] as [..., *image, C], as libraries have images; without an image as they are."""
-    return jax.tree.map(
-        lambda x: x.reshape(*x.shape[:-1], *image, x.shape[-1] // math.prod(image)), flat
-    )
-
-
-def flat(images: Any, image: Image) -> Any:
-    return jax.tree.map(lambda x: x.reshape(*x.shape[: x.ndim - len(image) - 1], -1), images)
+def activation(name: str) -> str:
+    return 'relu' if name == 'irnn' else 'tanh'
 
 
 def flax(name: str, image: Image) -> Peer | None:
     from flax import linen
 
-    cells: dict[str, Callable] = {
+    cells: dict[str, Callable[..., Any]] = {
         'elman': linen.SimpleCell,
         'irnn': partial(linen.SimpleCell, activation_fn=jax.nn.relu),
         'lstm': linen.OptimizedLSTMCell,
@@ -62,192 +59,129 @@ def flax(name: str, image: Image) -> Peer | None:
     forward, backward = (linen.RNN(cells[name](H, param_dtype=float)) for _ in SIDES)
     layer = linen.Bidirectional(forward, backward, MERGES[merge(name)], time_major=True)
 
-    def apply(weights, xs, carries, lengths):
-        ys, after, starts = on_image(xs, image), [], on_image(carries, image)
+    def apply(weights: Tree, xs: Tree, carries: Tree, lengths: Sequence[int]) -> Tree:
+        ys, after = unflatten(xs, image), []
+        initial = [carry if len(carry) > 1 else carry[0] for carry in unflatten(carries, image)]
+        options: Any = {'seq_lengths': jnp.array(lengths), 'return_carry': True}
         for number, own in enumerate(weights):
-            pair = [
-                start if len(start) > 1 else start[0]
-                for start in starts[2 * number : 2 * number + 2]
-            ]
-            ends, ys = layer.apply(
-                {'params': own},
-                ys,
-                initial_carry=pair,
-                seq_lengths=jnp.array(lengths),
-                return_carry=True,
-            )
+            pair = initial[2 * number : 2 * number + 2]
+            ends, ys = layer.apply({'params': own}, ys, initial_carry=pair, **options)
             after += [end if isinstance(end, tuple) else (end,) for end in ends]
-        return flat(ys, image), flat(after, image)
+        return flatten(ys, image), flatten(after, image)
 
-    firsts = (on_image(jnp.zeros((T, B, width)), image) for width in inputs(image))
-    weights = normal(
-        [jax.eval_shape(layer.init, jax.random.key(0), first)['params'] for first in firsts]
-    )
+    def convert(weights: Tree) -> Weights:
+        if not image:
+            return interop.from_flax(weights, activation=activation(name))
+        cells = [[own[f'{side}_rnn']['cell'] for side in SIDES] for own in weights]
+        maps = [[convolution(own['ih'], own['hh'], 'kernel', 'bias') for own in c] for c in cells]
+        return conv_lstm(image, maps)
 
-    def ours(weights):
-        if image:
-            blocks = [
-                [own[side]['cell'] for side in ('forward_rnn', 'backward_rnn')] for own in weights
-            ]
-            return convolution(
-                image, [[two_maps(own['ih'], own['hh']) for own in pair] for pair in blocks]
-            )
-        return interop.from_flax(weights, activation='relu' if name == 'irnn' else 'tanh')
-
-    return Peer(weights, ours, by_jax(apply, LENGTHS))
-
-
-def two_maps(of_input, recurrent, kernel: str = 'kernel', bias: str = 'bias'):
-    """The convolution of both, of gates i, g, f, o of which f has a 1 added at every step, as Flax and Haiku have it."""
-    forget = np.repeat([0.0, 1.0, 0.0, 0.0], H)
-    both = of_input[bias] + recurrent[bias]
-    return *(ordered(side[kernel], 'igfo', 'ifgo') for side in (of_input, recurrent)), ordered(
-        both, 'igfo', 'ifgo'
-    ) + forget
-
-
-def convolution(image: Image, pairs) -> tuple[list[Layer], Any]:
-    """Layers of a conv_lstm without peepholes, from the kernels of x and h and the bias of each direction, gates i, f, g, o."""
-    layer = bidirectional(*(CELLS['conv_lstm'](H, image=image) for _ in SIDES), merge='sum')
-    peephole = np.zeros((3, math.prod(image) * H))
-
-    def own(kernel, recurrent, bias):
-        return {
-            'kernel': jnp.concatenate([kernel, recurrent], axis=-2),
-            'bias': bias,
-            'peephole': peephole,
-        }
-
-    named = [
-        {side: own(*arrays) for side, arrays in zip(SIDES, pair, strict=True)} for pair in pairs
-    ]
-    return [layer, layer], {f'layer_{number}': pair for number, pair in enumerate(named, 1)}
+    xs = (unflatten(jnp.zeros((T, B, width)), image) for width in input_sizes(image))
+    shapes = [jax.eval_shape(layer.init, jax.random.key(0), x)['params'] for x in xs]
+    return Peer(normal(shapes), convert, by_jax(apply, LENGTHS))
 
 
 def haiku(name: str, image: Image) -> Peer | None:
-    """Its dynamic_unroll, from the front and from the back; it takes no lengths."""
+    """Its dynamic_unroll in both directions, which takes no lengths."""
     import haiku
 
-    def conv(name, width):
-        make = {1: haiku.Conv1DLSTM, 2: haiku.Conv2DLSTM}[len(image)]
-        return make((*image, width // math.prod(image)), H, kernel_shape=3, name=name)
-
-    cells: dict[str, Callable] = {
+    cells: dict[str, Callable[[str, int], Any]] = {
         'irnn': lambda name, width: haiku.VanillaRNN(H, name=name),
         'lstm': lambda name, width: haiku.LSTM(H, name=name),
-        'conv_lstm': conv,
+        'conv_lstm': lambda name, width: {1: haiku.Conv1DLSTM, 2: haiku.Conv2DLSTM}[len(image)](
+            (*image, channels(width, image)), H, kernel_shape=3, name=name
+        ),
         'gru_chung': lambda name, width: haiku.GRU(H, name=name),
     }
     if name not in cells:
         return None
     names = [(f'forward_{number}', f'backward_{number}') for number in (1, 2)]
 
-    def forward(xs, carries):
-        ys, after, starts = on_image(xs, image), [], iter(on_image(carries, image))
-        for pair, width in zip(names, inputs(image), strict=True):
-            both = []
-            for core, start in zip(pair, starts, strict=False):
-                state = (
-                    haiku.LSTMState(cell=start[0], hidden=start[1]) if len(start) > 1 else start[0]
-                )
-                out, state = haiku.dynamic_unroll(
-                    cells[name](core, width), ys, state, reverse=core.startswith('backward')
-                )
-                after.append((state.cell, state.hidden) if len(start) > 1 else (state,))
-                both.append(out)
-            ys = MERGES[merge(name)](*both)
-        return flat(ys, image), flat(after, image)
+    def forward(xs: Tree, carries: Tree) -> Tree:
+        ys, after, initial = unflatten(xs, image), [], iter(unflatten(carries, image))
+        for pair, width in zip(names, input_sizes(image), strict=True):
+            outputs = []
+            for core, carry in zip(pair, initial, strict=False):
+                state = carry[0]
+                if len(carry) > 1:
+                    state = haiku.LSTMState(cell=carry[0], hidden=carry[1])
+                back, module = core.startswith('backward'), cells[name](core, width)
+                out, end = haiku.dynamic_unroll(module, ys, state, reverse=back)
+                after.append((end.cell, end.hidden) if len(carry) > 1 else (end,))
+                outputs.append(out)
+            ys = MERGES[merge(name)](*outputs)
+        return flatten(ys, image), flatten(after, image)
+
+    def convert(weights: Tree) -> Weights:
+        if not image:
+            return interop.from_haiku(weights, [*names])
+        maps = ('input_to_hidden', 'hidden_to_hidden')
+        pairs = [[[weights[f'{core}/{part}'] for part in maps] for core in p] for p in names]
+        return conv_lstm(image, [[convolution(x, h, 'w', 'b') for x, h in p] for p in pairs])
 
     model: Any = haiku.without_apply_rng(haiku.transform(forward))
-    state = tuple(
-        np.zeros((B, math.prod(image) * H)) for _ in range(2 if name.endswith('lstm') else 1)
-    )
-    weights = normal(
-        jax.eval_shape(model.init, jax.random.key(0), np.zeros((T, B, D)), [state] * 4)
-    )
-
-    def ours(weights):
-        if image:
-            maps = [
-                [
-                    (weights[f'{core}/input_to_hidden'], weights[f'{core}/hidden_to_hidden'])
-                    for core in pair
-                ]
-                for pair in names
-            ]
-            return convolution(
-                image, [[two_maps(*both, kernel='w', bias='b') for both in pair] for pair in maps]
-            )
-        return interop.from_haiku(weights, [*names])
-
+    fields = 2 if name.endswith('lstm') else 1
+    carry = (np.zeros((B, math.prod(image) * H)),) * fields
+    shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((T, B, D)), [carry] * 4)
     lengths = (T,) * B
-    return Peer(
-        weights,
-        ours,
-        by_jax(lambda weights, xs, carries, lengths: model.apply(weights, xs, carries), lengths),
-        lengths,
-    )
+    apply = by_jax(lambda weights, xs, carries, lengths: model.apply(weights, xs, carries), lengths)
+    return Peer(normal(shapes), convert, apply, lengths)
 
 
 def keras(name: str, image: Image) -> Peer | None:
-    import keras
+    from keras import layers
 
-    layers = keras.layers
     conv = {1: layers.ConvLSTM1D, 2: layers.ConvLSTM2D}.get(len(image))
+    # recurrent_activation: a ConvLSTM's is hard_sigmoid by default
+    of_conv = {'kernel_size': 3, 'padding': 'same', 'recurrent_activation': 'sigmoid'}
     makers: dict[str, tuple[Any, dict[str, Any]]] = {
         'elman': (layers.SimpleRNN, {}),
         'irnn': (layers.SimpleRNN, {'activation': 'relu'}),
         'lstm': (layers.LSTM, {}),
-        'conv_lstm': (conv, {'kernel_size': 3, 'padding': 'same'}),
+        'conv_lstm': (conv, of_conv),
         'gru': (layers.GRU, {}),
         'gru_reset_before': (layers.GRU, {'reset_after': False}),
     }
     if name not in makers:
         return None
     make, options = makers[name]
-    options = (
-        {'recurrent_activation': 'sigmoid'} | options if image else options
-    )  # it would be hard_sigmoid
     options |= {'return_sequences': True, 'return_state': True, 'dtype': 'float64'}
-    both = [
-        layers.Bidirectional(
-            make(H, **options), merge_mode='sum' if image else 'concat', dtype='float64'
-        )
+    wrappers = [
+        layers.Bidirectional(make(H, **options), merge_mode=merge(name), dtype='float64')
         for _ in range(2)
     ]
-    for layer, width in zip(both, inputs(image), strict=True):
-        layer.build((B, T, *image, width // math.prod(image)))
+    for layer, width in zip(wrappers, input_sizes(image), strict=True):
+        layer.build((B, T, *image, channels(width, image)))
         for side in (layer.forward_layer, layer.backward_layer):
             if name != 'irnn':
                 side.cell.activation = jnp.tanh  # Keras's own rounds to float32 on JAX
 
-    def apply(weights, xs, carries, lengths):
-        ys, after, starts = jnp.swapaxes(on_image(xs, image), 0, 1), [], on_image(carries, image)
+    def apply(weights: Tree, xs: Tree, carries: Tree, lengths: Sequence[int]) -> Tree:
+        ys, after = jnp.swapaxes(unflatten(xs, image), 0, 1), []
+        initial = [carry[::-1] for carry in unflatten(carries, image)]
         mask = None if image else jnp.arange(T)[None] < jnp.array(lengths)[:, None]
-        for number, (layer, own) in enumerate(zip(both, weights, strict=True)):
-            states = [
-                part for start in starts[2 * number : 2 * number + 2] for part in reversed(start)
-            ]
+        for number, (layer, own) in enumerate(zip(wrappers, weights, strict=True)):
+            states = [*initial[2 * number], *initial[2 * number + 1]]
             fixed = [variable.value for variable in layer.non_trainable_variables]
             (ys, *states), _ = layer.stateless_call(own, fixed, ys, initial_state=states, mask=mask)
             half = len(states) // 2
-            after += [tuple(reversed(states[:half])), tuple(reversed(states[half:]))]
-        return flat(jnp.swapaxes(ys, 0, 1), image), flat(after, image)
+            after += [(*reversed(states[:half]),), (*reversed(states[half:]),)]
+        return flatten(jnp.swapaxes(ys, 0, 1), image), flatten(after, image)
 
-    lengths = (
-        (T,) * B if image else LENGTHS
-    )  # with a mask its ConvLSTM1D fails on JAX, and its ConvLSTM2D masks columns for sequences
-    weights = normal([[*layer.get_weights()] for layer in both])
-    return Peer(weights, partial(take_keras, name, image), by_jax(apply, lengths), lengths)
+    # With a mask, ConvLSTM1D fails on JAX and ConvLSTM2D masks columns in place of sequences.
+    lengths = (T,) * B if image else LENGTHS
+    weights = normal([[*layer.get_weights()] for layer in wrappers])
+    return Peer(weights, partial(convert_keras, name, image), by_jax(apply, lengths), lengths)
 
 
-def take_keras(name: str, image: Image, weights: Any) -> Any:
+def convert_keras(name: str, image: Image, weights: Tree) -> Weights:
     if image:
-        return convolution(image, [[own[:3], own[3:]] for own in weights])
-    return interop.from_keras(weights, activation='relu' if name == 'irnn' else 'tanh')
+        return conv_lstm(image, [[own[:3], own[3:]] for own in weights])
+    return interop.from_keras(weights, activation=activation(name))
 
 
 def torch(name: str, image: Image) -> Peer | None:
+    """torch's modules, on packed sequences."""
     import torch
 
     makers: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -261,41 +195,37 @@ def torch(name: str, image: Image) -> Peer | None:
         return None
     make, options = makers[name]
     module = make(D, H, num_layers=2, bidirectional=True, dtype=torch.float64, **options)
+    pack, unpack = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
 
-    def results(weights, xs, carries):
+    def results(weights: Tree, xs: Tree, carries: Tree) -> Results:
         module.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
         series = torch.tensor(xs, requires_grad=True)
-        fields = [
-            torch.tensor(np.stack(field), requires_grad=True)
-            for field in zip(*carries, strict=True)
-        ]
-        packed = torch.nn.utils.rnn.pack_padded_sequence(
-            series, torch.tensor(LENGTHS), enforce_sorted=False
-        )
-        ys, after = module(packed, tuple(reversed(fields)) if len(fields) > 1 else fields[0])
-        ys = torch.nn.utils.rnn.pad_packed_sequence(ys)[0]
-        after = [*reversed(after)] if len(fields) > 1 else [after]
-        parameters = dict(module.named_parameters())
+        arrays = (np.stack(field) for field in zip(*carries, strict=True))
+        fields = [torch.tensor(array, requires_grad=True) for array in arrays]
+        packed = pack(series, torch.tensor(LENGTHS), enforce_sorted=False)
+        ys, after = module(packed, (*reversed(fields),) if len(fields) > 1 else fields[0])
+        ys, after = unpack(ys)[0], [*reversed(after)] if len(fields) > 1 else [after]
+        params = dict(module.named_parameters())
         value = sum(part.square().sum() for part in (ys, *after)) / 2
-        gradients = torch.autograd.grad(value, [*parameters.values(), series, *fields])
+        gradients = torch.autograd.grad(value, [*params.values(), series, *fields])
+        d_weights, (d_xs, *d_fields) = gradients[: len(params)], gradients[len(params) :]
 
-        def tuples(tensors):
+        def tuples(tensors: Any) -> list[tuple[np.ndarray, ...]]:
             return [*zip(*(tensor.detach().numpy() for tensor in tensors), strict=True)]
 
-        of_weights = {
-            name: gradient.numpy() for name, gradient in zip(parameters, gradients, strict=False)
-        }
-        _, of_xs, *of_carry = gradients[len(parameters) - 1 :]
         return {
-            'outputs': ys.detach().numpy(), 'carry': tuples(after),
-            'd weights': of_weights, 'd inputs': of_xs.numpy(), 'd carry': tuples(of_carry),
-        }  # fmt: skip
+            'outputs': ys.detach().numpy(),
+            'carry': tuples(after),
+            'd weights': {name: d.numpy() for name, d in zip(params, d_weights, strict=True)},
+            'd inputs': d_xs.numpy(),
+            'd carry': tuples(d_fields),
+        }
 
-    return Peer(normal(dict(module.state_dict())), partial(take_torch, name, image), results)
+    return Peer(normal(dict(module.state_dict())), partial(convert_torch, name, image), results)
 
 
-def take_torch(name: str, image: Image, weights: Any) -> Any:
-    return interop.from_torch(weights, nonlinearity='relu' if name == 'irnn' else 'tanh')
+def convert_torch(name: str, image: Image, weights: Tree) -> Weights:
+    return interop.from_torch(weights, nonlinearity=activation(name))
 
 
 PEERS: dict[str, Callable[[str, Image], Peer | None]] = {

@@ -1,23 +1,24 @@
-"""How optimizers move the same parameters under the same gradients: ours, torch's, Keras's, optax's own, and definitions in NumPy.
+"""The paths of parameters under fixed gradients: ours, definitions in NumPy, torch, Keras, optax.
 
-Each gives the parameters after every step [50, 6] in float64, or None where the library has no such optimizer with these constants.
+A path is the parameters after each step, [50, 6] in float64; None where a library has no such
+optimizer with these constants.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from rnnlab.training.optim import WEIGHT_DECAY, Hyper, optimizer
 
 GRADIENTS = np.random.default_rng(0).standard_normal((50, 6)) * np.array(
     [1, 1, 1e-3, 1e-3, 1e-6, 0]
 )
-START = np.ones(GRADIENTS.shape[1])
-LR = 2.0**-7  # the same in float32, in which Keras keeps it
+INITIAL = np.ones(GRADIENTS.shape[1])
+LR = 2.0**-7  # exact in float32, in which Keras keeps it
 SETTINGS: dict[str, dict[str, float]] = {
     'adam': {},
     'adamw': {'weight_decay': 0.01},
@@ -32,88 +33,90 @@ def ours(name: str, constants: str, **settings: float) -> np.ndarray:
 
 @jax.numpy_dtype_promotion('standard')  # optax's own Adam promotes its step count
 def optax_path(tx: optax.GradientTransformation) -> np.ndarray:
-    def step(at, g):
-        w, state = at
-        updates, state = tx.update(g, state, w)
-        w = optax.apply_updates(w, updates)
-        return (w, state), w
+    State = tuple[Array, optax.OptState]
 
-    w = jnp.asarray(START)
-    return np.asarray(
-        jax.jit(lambda gradients: jax.lax.scan(step, (w, tx.init(w)), gradients)[1])(
-            jnp.asarray(GRADIENTS)
-        )
-    )
+    def step(state: State, gradient: Array) -> tuple[State, Array]:
+        w, opt_state = state
+        updates, opt_state = tx.update(gradient, opt_state, w)
+        w = optax.apply_updates(w, updates)
+        return (w, opt_state), w
+
+    w = jnp.asarray(INITIAL)
+    path = jax.jit(lambda gradients: jax.lax.scan(step, (w, tx.init(w)), gradients)[1])
+    return np.asarray(path(jnp.asarray(GRADIENTS)))
 
 
 def formula(
-    name: str,
-    constants: str,
-    weight_decay: float = 0.0,
-    momentum: float = 0.0,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
+    name: str, constants: str, weight_decay: float = 0.0, **settings: float
 ) -> np.ndarray | None:
-    """The framework's definition, a step at a time; a decay of weights is that of AdamW."""
+    """The framework's definition, step by step; weight decay is AdamW's."""
     if name == 'adamw' and constants not in WEIGHT_DECAY:
         return None
-    first = 1.0 if (name, constants) == ('rmsprop', 'tf1') else 0.0
-    w, m, v, path = START, 0.0, np.full_like(START, first), []
-    for t, g in enumerate(GRADIENTS, 1):
-        if name == 'sgd':
-            m = momentum * m + g
-            step = m
-        elif name == 'rmsprop':
-            decay, epsilon = {'keras': (0.9, 1e-7), 'torch': (0.99, 1e-8), 'tf1': (0.9, 1e-10)}[
-                constants
-            ]
-            v = decay * v + (1 - decay) * g**2
-            step = g / (np.sqrt(v) + epsilon if constants == 'torch' else np.sqrt(v + epsilon))
-        else:
-            m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
-            if constants == 'torch':
-                step = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + 1e-8)
-            else:
-                step = (
-                    np.sqrt(1 - beta2**t)
-                    / (1 - beta1**t)
-                    * m
-                    / (np.sqrt(v) + (1e-7 if constants == 'keras' else 1e-8))
-                )
+    w, path = INITIAL, []
+    for step in STEPS[name](constants, **settings):
         w = w - LR * (step + weight_decay * w)
         path.append(w)
     return np.stack(path)
 
 
-def torch(name: str) -> np.ndarray:
-    import torch
+def sgd(constants: str, momentum: float = 0.0) -> Iterator[np.ndarray]:
+    m = np.zeros_like(INITIAL)
+    for g in GRADIENTS:
+        m = momentum * m + g
+        yield m
 
-    makers = {
-        'adam': torch.optim.Adam,
-        'adamw': torch.optim.AdamW,
-        'rmsprop': torch.optim.RMSprop,
-        'sgd': torch.optim.SGD,
-    }
-    w, path = torch.tensor(START, requires_grad=True), []
+
+def rmsprop(constants: str) -> Iterator[np.ndarray]:
+    defaults = {'keras': (0.9, 1e-7), 'torch': (0.99, 1e-8), 'tf1': (0.9, 1e-10)}
+    decay, epsilon = defaults[constants]
+    v = np.full_like(INITIAL, 1.0 if constants == 'tf1' else 0.0)
+    for g in GRADIENTS:
+        v = decay * v + (1 - decay) * g**2
+        yield g / (np.sqrt(v) + epsilon if constants == 'torch' else np.sqrt(v + epsilon))
+
+
+def adam(constants: str, beta1: float = 0.9, beta2: float = 0.999) -> Iterator[np.ndarray]:
+    m = v = np.zeros_like(INITIAL)
+    epsilon = 1e-7 if constants == 'keras' else 1e-8
+    for t, g in enumerate(GRADIENTS, 1):
+        m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2
+        if constants == 'torch':
+            yield m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+        else:
+            yield np.sqrt(1 - beta2**t) / (1 - beta1**t) * m / (np.sqrt(v) + epsilon)
+
+
+STEPS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
+    'adam': adam,
+    'adamw': adam,
+    'rmsprop': rmsprop,
+    'sgd': sgd,
+}
+
+
+def torch(name: str) -> np.ndarray:
+    from torch import optim, tensor
+
+    makers = {'adam': optim.Adam, 'adamw': optim.AdamW, 'rmsprop': optim.RMSprop, 'sgd': optim.SGD}
+    w, path = tensor(INITIAL, requires_grad=True), []
     tx = makers[name]([w], lr=LR, **SETTINGS[name])
     for g in GRADIENTS:
-        w.grad = torch.tensor(g)
+        w.grad = tensor(g)
         tx.step()
         path.append(w.detach().numpy().copy())
     return np.stack(path)
 
 
 def keras(name: str) -> np.ndarray:
-    import keras
+    from keras import Variable, optimizers
 
-    optimizers = keras.optimizers
     makers = {
         'adam': optimizers.Adam,
         'adamw': optimizers.AdamW,
         'rmsprop': optimizers.RMSprop,
         'sgd': optimizers.SGD,
     }
-    w, path = keras.Variable(START, dtype='float64'), []
+    w, path = Variable(INITIAL, dtype='float64'), []
     tx = makers[name](LR, **SETTINGS[name])
     for g in GRADIENTS:
         tx.apply([jnp.asarray(g)], [w])
@@ -122,8 +125,12 @@ def keras(name: str) -> np.ndarray:
 
 
 def flax(name: str) -> np.ndarray | None:
-    """optax's, with its own constants: those of torch, but for RMSprop, whose are nobody's."""
-    makers: dict[str, Any] = {'adam': optax.adam, 'adamw': optax.adamw, 'sgd': optax.sgd}
+    """optax's optimizers, whose constants are torch's; those of its RMSprop are nobody else's."""
+    makers: dict[str, Callable[..., optax.GradientTransformation]] = {
+        'adam': optax.adam,
+        'adamw': optax.adamw,
+        'sgd': optax.sgd,
+    }
     return optax_path(makers[name](LR, **SETTINGS[name])) if name in makers else None
 
 
@@ -131,7 +138,10 @@ def tf1(name: str) -> np.ndarray | None:
     return formula(name, 'tf1', **SETTINGS[name])
 
 
-# by library: whose constants they are held against, and the parameters
+# By library: whose constants it is compared with, and its path
 PATHS: dict[str, tuple[str, Callable[[str], np.ndarray | None]]] = {
-    'torch': ('torch', torch), 'keras': ('keras', keras), 'flax': ('torch', flax), 'tf1': ('tf1', tf1),
-}  # fmt: skip
+    'torch': ('torch', torch),
+    'keras': ('keras', keras),
+    'flax': ('torch', flax),
+    'tf1': ('tf1', tf1),
+}

@@ -1,9 +1,10 @@
-"""Writes torch.npz and keras.npz beside this file: what experiments.parity.harness and experiments.parity.optimizers give with them, in float64.
+"""Writes torch.npz and keras.npz beside this file: the results of experiments.parity, in float64.
 
     KERAS_BACKEND=jax python -m tests.golden.make         # with the extra `peers`
 
-Of each cell: `shapes` of its weights (JSON), raveled `weights` and `carry`, `xs`, `lengths`, and under `outputs`, `after`, `d weights`,
-`d inputs` and `d carry` what the library gives. Of each optimizer: the parameters after every tenth step.
+For each cell: the `shapes` of its weights (JSON), raveled `weights` and `carry`, `xs`, `lengths`,
+and the library's `outputs`, `after` (final carries), `d weights`, `d inputs` and `d carry`. For
+each optimizer: the parameters after every tenth step.
 """
 
 import json
@@ -13,7 +14,7 @@ import jax
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from experiments.parity.harness import Image, point
+from experiments.parity.harness import Image, make_point
 from experiments.parity.libraries import PEERS
 from experiments.parity.optimizers import PATHS, SETTINGS
 
@@ -27,7 +28,7 @@ CASES = {
 def arrays(library: str, name: str):
     peer = PEERS[library](name, IMAGES.get(name, ()))
     assert peer, f'{library} has no {name}'
-    weights, xs, carries = at = point(peer.weights, peer.ours)
+    weights, xs, carries = at = make_point(peer.weights, peer.convert)
     shapes = json.dumps(jax.tree.map(lambda leaf: list(leaf.shape), weights))
     results = peer.results(*at)
     results['after'] = results.pop('carry')
