@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.parity import images
 from experiments.parity.harness import (
     LENGTHS,
     PROJECTION,
@@ -24,14 +25,6 @@ from experiments.parity.harness import (
     by_jax,
     merge,
     normal,
-)
-from experiments.parity.images import (
-    channels,
-    conv_lstm,
-    convolution,
-    flatten,
-    input_sizes,
-    unflatten,
 )
 from experiments.parity.tf1 import tf1
 from rnnlab import interop
@@ -60,23 +53,27 @@ def flax(name: str, image: Image) -> Peer | None:
     layer = linen.Bidirectional(forward, backward, MERGES[merge(name)], time_major=True)
 
     def apply(weights: Tree, xs: Tree, carries: Tree, lengths: Sequence[int]) -> Tree:
-        ys, after = unflatten(xs, image), []
-        initial = [carry if len(carry) > 1 else carry[0] for carry in unflatten(carries, image)]
+        ys, after = images.unflatten(xs, image), []
+        initial = [
+            carry if len(carry) > 1 else carry[0] for carry in images.unflatten(carries, image)
+        ]
         options: Any = {'seq_lengths': jnp.array(lengths), 'return_carry': True}
         for number, own in enumerate(weights):
             pair = initial[2 * number : 2 * number + 2]
             ends, ys = layer.apply({'params': own}, ys, initial_carry=pair, **options)
             after += [end if isinstance(end, tuple) else (end,) for end in ends]
-        return flatten(ys, image), flatten(after, image)
+        return images.flatten(ys, image), images.flatten(after, image)
 
     def convert(weights: Tree) -> Weights:
         if not image:
             return interop.from_flax(weights, activation=activation(name))
         cells = [[own[f'{side}_rnn']['cell'] for side in SIDES] for own in weights]
-        maps = [[convolution(own['ih'], own['hh'], 'kernel', 'bias') for own in c] for c in cells]
-        return conv_lstm(image, maps)
+        maps = [
+            [images.convolution(own['ih'], own['hh'], 'kernel', 'bias') for own in c] for c in cells
+        ]
+        return images.conv_lstm(image, maps)
 
-    xs = (unflatten(jnp.zeros((T, B, width)), image) for width in input_sizes(image))
+    xs = (images.unflatten(jnp.zeros((T, B, width)), image) for width in images.input_sizes(image))
     shapes = [jax.eval_shape(layer.init, jax.random.key(0), x)['params'] for x in xs]
     return Peer(normal(shapes), convert, by_jax(apply, LENGTHS))
 
@@ -89,7 +86,7 @@ def haiku(name: str, image: Image) -> Peer | None:
         'irnn': lambda name, width: haiku.VanillaRNN(H, name=name),
         'lstm': lambda name, width: haiku.LSTM(H, name=name),
         'conv_lstm': lambda name, width: {1: haiku.Conv1DLSTM, 2: haiku.Conv2DLSTM}[len(image)](
-            (*image, channels(width, image)), H, kernel_shape=3, name=name
+            (*image, images.channels(width, image)), H, kernel_shape=3, name=name
         ),
         'gru_chung': lambda name, width: haiku.GRU(H, name=name),
     }
@@ -98,8 +95,8 @@ def haiku(name: str, image: Image) -> Peer | None:
     names = [(f'forward_{number}', f'backward_{number}') for number in (1, 2)]
 
     def forward(xs: Tree, carries: Tree) -> Tree:
-        ys, after, initial = unflatten(xs, image), [], iter(unflatten(carries, image))
-        for pair, width in zip(names, input_sizes(image), strict=True):
+        ys, after, initial = images.unflatten(xs, image), [], iter(images.unflatten(carries, image))
+        for pair, width in zip(names, images.input_sizes(image), strict=True):
             outputs = []
             for core, carry in zip(pair, initial, strict=False):
                 state = carry[0]
@@ -110,14 +107,16 @@ def haiku(name: str, image: Image) -> Peer | None:
                 after.append((end.cell, end.hidden) if len(carry) > 1 else (end,))
                 outputs.append(out)
             ys = MERGES[merge(name)](*outputs)
-        return flatten(ys, image), flatten(after, image)
+        return images.flatten(ys, image), images.flatten(after, image)
 
     def convert(weights: Tree) -> Weights:
         if not image:
             return interop.from_haiku(weights, [*names])
         maps = ('input_to_hidden', 'hidden_to_hidden')
         pairs = [[[weights[f'{core}/{part}'] for part in maps] for core in p] for p in names]
-        return conv_lstm(image, [[convolution(x, h, 'w', 'b') for x, h in p] for p in pairs])
+        return images.conv_lstm(
+            image, [[images.convolution(x, h, 'w', 'b') for x, h in p] for p in pairs]
+        )
 
     model: Any = haiku.without_apply_rng(haiku.transform(forward))
     fields = 2 if name.endswith('lstm') else 1
@@ -150,15 +149,15 @@ def keras(name: str, image: Image) -> Peer | None:
         layers.Bidirectional(make(H, **options), merge_mode=merge(name), dtype='float64')
         for _ in range(2)
     ]
-    for layer, width in zip(wrappers, input_sizes(image), strict=True):
-        layer.build((B, T, *image, channels(width, image)))
+    for layer, width in zip(wrappers, images.input_sizes(image), strict=True):
+        layer.build((B, T, *image, images.channels(width, image)))
         for side in (layer.forward_layer, layer.backward_layer):
             if name != 'irnn':
                 side.cell.activation = jnp.tanh  # Keras's own rounds to float32 on JAX
 
     def apply(weights: Tree, xs: Tree, carries: Tree, lengths: Sequence[int]) -> Tree:
-        ys, after = jnp.swapaxes(unflatten(xs, image), 0, 1), []
-        initial = [carry[::-1] for carry in unflatten(carries, image)]
+        ys, after = jnp.swapaxes(images.unflatten(xs, image), 0, 1), []
+        initial = [carry[::-1] for carry in images.unflatten(carries, image)]
         mask = None if image else jnp.arange(T)[None] < jnp.array(lengths)[:, None]
         for number, (layer, own) in enumerate(zip(wrappers, weights, strict=True)):
             states = [*initial[2 * number], *initial[2 * number + 1]]
@@ -166,7 +165,7 @@ def keras(name: str, image: Image) -> Peer | None:
             (ys, *states), _ = layer.stateless_call(own, fixed, ys, initial_state=states, mask=mask)
             half = len(states) // 2
             after += [(*reversed(states[:half]),), (*reversed(states[half:]),)]
-        return flatten(jnp.swapaxes(ys, 0, 1), image), flatten(after, image)
+        return images.flatten(jnp.swapaxes(ys, 0, 1), image), images.flatten(after, image)
 
     # With a mask, ConvLSTM1D fails on JAX and ConvLSTM2D masks columns in place of sequences.
     lengths = (T,) * B if image else LENGTHS
@@ -176,7 +175,7 @@ def keras(name: str, image: Image) -> Peer | None:
 
 def convert_keras(name: str, image: Image, weights: Tree) -> Weights:
     if image:
-        return conv_lstm(image, [[own[:3], own[3:]] for own in weights])
+        return images.conv_lstm(image, [[own[:3], own[3:]] for own in weights])
     return interop.from_keras(weights, activation=activation(name))
 
 
@@ -229,9 +228,5 @@ def convert_torch(name: str, image: Image, weights: Tree) -> Weights:
 
 
 PEERS: dict[str, Callable[[str, Image], Peer | None]] = {
-    'torch': torch,
-    'keras': keras,
-    'flax': flax,
-    'haiku': haiku,
-    'tf1': tf1,
-}
+    'torch': torch, 'keras': keras, 'flax': flax, 'haiku': haiku, 'tf1': tf1,
+}  # fmt: skip

@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, float]] = {
     'rmsprop': {},
     'sgd': {'momentum': 0.9},
 }
+CLASSES = {'adam': 'Adam', 'adamw': 'AdamW', 'rmsprop': 'RMSprop', 'sgd': 'SGD'}  # torch and Keras
 
 
 def ours(name: str, constants: str, **settings: float) -> np.ndarray:
@@ -87,19 +88,15 @@ def adam(constants: str, beta1: float = 0.9, beta2: float = 0.999) -> Iterator[n
 
 
 STEPS: dict[str, Callable[..., Iterator[np.ndarray]]] = {
-    'adam': adam,
-    'adamw': adam,
-    'rmsprop': rmsprop,
-    'sgd': sgd,
-}
+    'adam': adam, 'adamw': adam, 'rmsprop': rmsprop, 'sgd': sgd,
+}  # fmt: skip
 
 
 def torch(name: str) -> np.ndarray:
     from torch import optim, tensor
 
-    makers = {'adam': optim.Adam, 'adamw': optim.AdamW, 'rmsprop': optim.RMSprop, 'sgd': optim.SGD}
     w, path = tensor(INITIAL, requires_grad=True), []
-    tx = makers[name]([w], lr=LR, **SETTINGS[name])
+    tx = getattr(optim, CLASSES[name])([w], lr=LR, **SETTINGS[name])
     for g in GRADIENTS:
         w.grad = tensor(g)
         tx.step()
@@ -110,14 +107,8 @@ def torch(name: str) -> np.ndarray:
 def keras(name: str) -> np.ndarray:
     from keras import Variable, optimizers
 
-    makers = {
-        'adam': optimizers.Adam,
-        'adamw': optimizers.AdamW,
-        'rmsprop': optimizers.RMSprop,
-        'sgd': optimizers.SGD,
-    }
     w, path = Variable(INITIAL, dtype='float64'), []
-    tx = makers[name](LR, **SETTINGS[name])
+    tx = getattr(optimizers, CLASSES[name])(LR, **SETTINGS[name])
     for g in GRADIENTS:
         tx.apply([jnp.asarray(g)], [w])
         path.append(np.asarray(w.value))
@@ -126,12 +117,9 @@ def keras(name: str) -> np.ndarray:
 
 def flax(name: str) -> np.ndarray | None:
     """optax's optimizers, whose constants are torch's; those of its RMSprop are nobody else's."""
-    makers: dict[str, Callable[..., optax.GradientTransformation]] = {
-        'adam': optax.adam,
-        'adamw': optax.adamw,
-        'sgd': optax.sgd,
-    }
-    return optax_path(makers[name](LR, **SETTINGS[name])) if name in makers else None
+    if name == 'rmsprop':
+        return None
+    return optax_path(getattr(optax, name)(LR, **SETTINGS[name]))
 
 
 def tf1(name: str) -> np.ndarray | None:
@@ -140,8 +128,6 @@ def tf1(name: str) -> np.ndarray | None:
 
 # By library: whose constants it is compared with, and its path
 PATHS: dict[str, tuple[str, Callable[[str], np.ndarray | None]]] = {
-    'torch': ('torch', torch),
-    'keras': ('keras', keras),
-    'flax': ('torch', flax),
+    'torch': ('torch', torch), 'keras': ('keras', keras), 'flax': ('torch', flax),
     'tf1': ('tf1', tf1),
-}
+}  # fmt: skip
