@@ -6,6 +6,7 @@ python -m experiments.bench --what=memory --peers=flax
 python -m experiments.bench --what=length --cells=elman,lstm --repeats=3 --out=runs/length
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -80,8 +81,8 @@ def measure(config: Config) -> None:
     if alone:
         MEASUREMENTS[alone[0]](config)
     else:
-        cells, folder = config.cells or CELLS, Path(config.out)
-        race.time_libraries(config.what, config.shapes, cells, config.peers, config.repeats, folder)
+        works = list(itertools.product(config.what, config.shapes, config.cells or CELLS))
+        race.time_libraries(works, config.peers, config.repeats, Path(config.out))
 
 
 if __name__ == '__main__':

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from experiments.parity import tables
+from experiments.parity.comparison import Differences
 from experiments.parity.harness import (
     IMAGES,
     TOLERANCE,
@@ -97,6 +99,13 @@ def test_outputs_and_gradients_are_those_that_are_kept(library, name):
     results['after'] = results.pop('carry')
     for what, value in results.items():
         close(ravel_pytree(value)[0], jnp.asarray(kept[what].ravel()), EXACT)
+
+
+def test_what_was_not_checked_has_no_difference():
+    lines = tables.laws_table({'a law': 0.0, 'another': None, 'a third': 2e-16}).splitlines()
+    assert [line.split()[-1] for line in lines[2:]] == ['0', '—', '2e-16']
+    assert tables.shown(Differences({'a law': 2e-16, 'another': None})) == '2e-16'
+    assert tables.shown(Differences({'another': None})) == tables.shown(None) == '—'
 
 
 OWN = """

@@ -1,6 +1,5 @@
 """The race: each library does the same work in its own process, by turns."""
 
-import itertools
 import json
 import math
 import subprocess
@@ -28,21 +27,20 @@ Worker = subprocess.Popen[str]
 
 
 def time_libraries(
-    kinds: Sequence[str],
-    shapes: Sequence[str],
-    cells: Sequence[str],
-    peers: Sequence[str],
-    repeats: int,
-    folder: Path,
+    works: Sequence[tuple[str, str, str]], peers: Sequence[str], repeats: int, folder: Path
 ) -> None:
-    """Runs the race; prints its tables and writes them and a picture to the folder."""
+    """Runs the race; prints its tables and writes them and a picture to the folder.
+
+    works: the kind of work, the shape and the cell of each row.
+    """
     require(peers)
     folder.mkdir(parents=True, exist_ok=True)
     names = [OURS, *(name for peer in peers for name in PEERS[peer])]
+    kinds = [*dict.fromkeys(kind for kind, *_ in works)]
     workers = {name: start(name) for name in names}
     rows: list[Row] = []
     rate, text = 0.0, ''
-    for row in race(workers, kinds, shapes, cells, repeats):
+    for row in race(workers, works, repeats):
         rows.append(row)
         rate = max(rate, matmul_rate())
         text = write(folder, rows, kinds, names, rate)
@@ -67,14 +65,10 @@ def start(name: str) -> Worker:
 
 
 def race(
-    workers: dict[str, Worker],
-    kinds: Sequence[str],
-    shapes: Sequence[str],
-    cells: Sequence[str],
-    repeats: int,
+    workers: dict[str, Worker], works: Sequence[tuple[str, str, str]], repeats: int
 ) -> Iterator[Row]:
-    """A row for each kind of work, shape and cell, once it is timed."""
-    for what, shape, cell in itertools.product(kinds, shapes, cells):
+    """The row of each work, once it is timed."""
+    for what, shape, cell in works:
         work = {'what': what, 'shape': shape, 'cell': cell}
         numbers = {name: ask(name, worker, work) for name, worker in workers.items()}
         ready = [name for name, found in numbers.items() if found is not None]
