@@ -8,31 +8,19 @@ python -m experiments.bench --what=length --cells=elman,lstm --repeats=3 --out=r
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from absl import flags
-
-import experiments.runner.cli
 from experiments.benchmark import length, memory, race, startup, sweeps
 from experiments.benchmark.peers import CELLS, PEERS
 from experiments.benchmark.work import KINDS, SHAPES
-from experiments.runner.cli import FLAGS
+from experiments.runner import cli
+from experiments.runner.config import known_cells
+from experiments.runner.fields import Config as Fields
+from experiments.runner.fields import operational
 from rnnlab.errors import InputError, known
 
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    what: tuple[str, ...] = ('gradient', 'train_step')
-    peers: tuple[str, ...] = tuple(PEERS)
-    shapes: tuple[str, ...] = tuple(SHAPES)
-    cells: tuple[str, ...] | None = None
-    repeats: int = 5
-    out: str = '.'
-
-
-MEASUREMENTS: dict[str, Callable[[Config], None]] = {
+MEASUREMENTS: dict[str, Callable[['Config'], None]] = {
     'sweep': lambda config: sweeps.time_sweeps(config.peers, config.repeats),
     'memory': lambda config: memory.compare_memory(config.peers),
     'length': lambda config: length.time_lengths(
@@ -41,30 +29,23 @@ MEASUREMENTS: dict[str, Callable[[Config], None]] = {
     'start': lambda config: startup.time_startup(config.repeats),
 }
 
-experiments.runner.cli.pictures()
-flags.DEFINE_list(
-    'what',
-    list(Config.what),
-    f'Work to time, of {", ".join(KINDS)}; or one of {", ".join(MEASUREMENTS)}.',
-)
-flags.DEFINE_list('peers', list(Config.peers), f'Other libraries, of {", ".join(PEERS)}.')
-flags.DEFINE_list('shapes', list(Config.shapes), f'Of {", ".join(SHAPES)}.')
-flags.DEFINE(
-    experiments.runner.cli.CellsParser(),
-    'cells',
-    None,
-    f'Any cells; peers have {", ".join(CELLS)}, which is the default.',
-)
-flags.DEFINE_integer('repeats', Config.repeats, 'Timings of each, by turns.', lower_bound=1)
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Fields):
+    what: tuple[str, ...] = operational(
+        ('gradient', 'train_step'),
+        f'Work to time, of {", ".join(KINDS)}; or one of {", ".join(MEASUREMENTS)}.',
+    )
+    peers: tuple[str, ...] = operational(tuple(PEERS), f'Other libraries, of {", ".join(PEERS)}.')
+    shapes: tuple[str, ...] = operational(tuple(SHAPES), f'Of {", ".join(SHAPES)}.')
+    cells: tuple[str, ...] | None = operational(
+        None, f'Any cells; peers have {", ".join(CELLS)}, which is the default.', check=known_cells
+    )
+    repeats: int = operational(5, 'Timings of each, by turns.', low=1)
+    out: str = operational('.', 'Folder of the results and pictures.')
 
 
-def main() -> None:
-    values: dict[str, Any] = {field.name: FLAGS[field.name].value for field in fields(Config)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    measure(Config(**(values | lists)))
-
-
-def measure(config: Config) -> None:
+def main(config: Config) -> None:
     """Does what the configuration says, or raises InputError before anything is timed."""
     for flag, names in {'what': config.what, 'shapes': config.shapes}.items():
         if not names:
@@ -86,4 +67,4 @@ def measure(config: Config) -> None:
 
 
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

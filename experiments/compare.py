@@ -1,123 +1,131 @@
-"""Runs side by side: what differs in their settings, what came out, and their curves in one picture.
+"""Runs side by side: their settings, results and curves.
 
 python -m experiments.compare runs/elman runs/lstm runs/gru
 """
 
 import statistics
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from absl import flags
-
-import experiments.runner.cli
-from experiments.runner.cli import FLAGS
-from experiments.runner.console import console, figure, mean_and_deviation, noise
+from experiments.runner import cli, fields
+from experiments.runner.console import console, number
+from experiments.runner.report import intervals_table, mean_and_std
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
+from rnnlab.results.records import Json, Metrics, Outcome, Row, Summary
 from rnnlab.results.tables import new_table, render
-from rnnlab.results.trials import score
-
-experiments.runner.cli.pictures()
-flags.adopt_module_key_flags(experiments.runner.cli)
 
 PICTURE = 'compare.png'
 
 
-class Result(NamedTuple):
-    """A run as its folder tells it; None for what it has not, or not yet."""
+@dataclass(frozen=True, kw_only=True)
+class Config(fields.Config):
+    out: str = fields.operational('.', 'Folder of the picture.')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A run as its folder records it; its properties are None for what it lacks, or lacks yet."""
 
     name: str
-    config: dict[str, Any]
-    rows: list[dict[str, Any]]
-    best: float | None  # of validation: its accuracy, or its loss
-    last: float | None
-    test: float | None
-    parameters: int | None
-    epoch_seconds: float | None  # evaluation and checkpoints with it
+    config: Json
+    metrics: Metrics
+    rows: list[Row]
+    summary: Summary | None  # of a finished run
+
+    def values(self) -> list[float]:
+        """The selection metric of the validation split, by evaluation."""
+        values = (row.value('validation', self.metrics.selection) for row in self.rows)
+        return [value for value in values if value is not None]
+
+    @property
+    def best(self) -> float | None:
+        return max(self.values(), key=self.metrics.selection.score, default=None)
+
+    @property
+    def last(self) -> float | None:
+        return self.values()[-1] if self.values() else None
+
+    @property
+    def test(self) -> float | None:
+        return self.summary.test.get(self.metrics.selection.name) if self.summary else None
+
+    @property
+    def parameters(self) -> int | None:
+        return self.summary.parameters if self.summary else None
+
+    @property
+    def epoch_seconds(self) -> float | None:
+        """Seconds an epoch, with evaluation and checkpoints.
+
+        Start and compilation are left out where there are two rows; those of a resumption are not.
+        """
+        if not self.rows or not self.rows[-1].epoch:
+            return None
+        last, first = self.rows[-1], self.rows[0]
+        steps, seconds = (first.step, first.seconds) if len(self.rows) > 1 else (0, 0.0)
+        return (last.seconds - seconds) / (last.step - steps) * last.step / last.epoch
 
 
-COLUMNS: dict[
-    str, tuple[str, Callable[..., str]]
-] = {  # heading: (field of a Result, how it is shown)
-    'validation: best': ('best', figure),
-    'last': ('last', figure),
-    'test': ('test', figure),
+# heading: (property of a Result, how it is shown)
+COLUMNS: dict[str, tuple[str, Callable[..., str]]] = {
+    'validation: best': ('best', number),
+    'last': ('last', number),
+    'test': ('test', number),
     'parameters': ('parameters', '{:,.0f}'.format),
     'seconds an epoch': ('epoch_seconds', '{:.1f}'.format),
 }
 
 
-def main(folders: list[str]) -> None:
+def main(config: Config, folders: list[str]) -> None:
+    """Prints the tables of the runs in these folders, and draws their curves."""
     if not folders:
         raise InputError('compare takes the folders of runs: compare runs/a runs/b')
-    path = Path(FLAGS.out) / PICTURE
+    path = Path(config.out) / PICTURE
     path.parent.mkdir(parents=True, exist_ok=True)
     results = [read(Path(folder)) for folder in dict.fromkeys(folders)]
     different = runs.differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
-    finished = {
-        label: [result for result in group if result.parameters is not None]
-        for label, group in groups.items()
-    }
-    if several := {label: group for label, group in finished.items() if len(group) > 1}:
-        console.print(
-            f'\nmean ± standard deviation of finished runs that differ in their seed alone\n\n{groups_table(several)}'
-        )
-        if certainty := differences(several):
-            console.print(f'\n{certainty}')
-    if curves := {
-        label: rows
-        for label, group in groups.items()
-        if (rows := [result.rows for result in group if result.rows])
-    }:
-        plots.compare(curves, path)
+    finished = {name: [run for run in group if run.summary] for name, group in groups.items()}
+    if several := {name: group for name, group in finished.items() if len(group) > 1}:
+        words = 'mean ± standard deviation of finished runs that differ in their seed alone'
+        console.print(f'\n{words}\n\n{groups_table(several)}')
+        if intervals := differences(several):
+            console.print(f'\n{intervals}')
+    curves = {name: [run.rows for run in group if run.rows] for name, group in groups.items()}
+    if curves := {name: rows for name, rows in curves.items() if rows}:
+        plots.compare(curves, results[0].metrics, path)
         console.print(f'\ndrawn: {path}')
 
 
 def read(folder: Path) -> Result:
-    config, rows = runs.read_json(folder / runs.CONFIG), runs.read_rows(folder)
-    summary = runs.read_json(folder / runs.SUMMARY) if (folder / runs.SUMMARY).exists() else {}
-    goal = config.get('goal', 'accuracy')
-    field = f'validation_{goal}'
-    validation = [row[field] for row in rows if field in row]
+    """The run in a folder; InputError for a folder that holds none."""
+    config = runs.read_json(folder / runs.CONFIG)
+    try:
+        metrics = Metrics.from_json(config)
+    except (KeyError, TypeError, StopIteration) as error:
+        raise InputError(f'{folder} holds no run that this version can read') from error
+    finished = (folder / runs.SUMMARY).exists()
     return Result(
         name=str(folder),
-        config=config,
-        rows=rows,
-        best=max(validation, key=partial(score, field), default=None),
-        last=validation[-1] if validation else None,
-        test=summary.get(f'test_{goal}'),
-        parameters=summary.get('parameters'),
-        epoch_seconds=epoch_seconds(rows),
-    )
-
-
-def epoch_seconds(rows: list[dict[str, Any]]) -> float | None:
-    """Seconds an epoch, without start and compilation where there are rows enough to tell (but with those of a resumption)."""
-    if not rows or not rows[-1]['epoch']:
-        return None
-    last, first = rows[-1], rows[0] if len(rows) > 1 else {'step': 0, 'seconds': 0.0}
-    return (
-        (last['seconds'] - first['seconds'])
-        / (last['step'] - first['step'])
-        * last['step']
-        / last['epoch']
+        config={name: value for name, value in config.items() if name not in metrics.to_json()},
+        metrics=metrics,
+        rows=runs.read_rows(folder, metrics),
+        summary=runs.read_summary(folder, metrics) if finished else None,
     )
 
 
 def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Result]]:
-    """The runs that are alike in these settings, one for each seed, under a label that says how they are set."""
+    """The runs with equal values of these settings, one for each seed, under their label."""
     groups: dict[str, list[Result]] = {}
     for result in results:
         label = ' '.join(f'{name}={setting(result, name)}' for name in names) or 'all'
         group = groups.setdefault(label, [])
-        if result.config.get('seed') in [
-            other.config.get('seed') for other in group
-        ]:  # the same run again: by its own name
-            group = groups.setdefault(result.name, [])
+        if result.config.get('seed') in [other.config.get('seed') for other in group]:
+            group = groups.setdefault(result.name, [])  # the same run again
         group.append(result)
     return groups
 
@@ -128,49 +136,47 @@ def setting(result: Result, name: str) -> str:
 
 
 def runs_table(results: list[Result], different: list[str]) -> str:
+    """A row for each run: the settings in which they differ, and its results."""
     headings = [f'--{name}' if name in COLUMNS else name for name in different]
     table = new_table('run', *headings, *COLUMNS, right=tuple(COLUMNS))
     for result in results:
-        figures = (shown(getattr(result, field), show) for field, show in COLUMNS.values())
-        table.add_row(result.name, *(setting(result, name) for name in different), *figures)
+        settings = (setting(result, name) for name in different)
+        values = ((getattr(result, name), show) for name, show in COLUMNS.values())
+        cells = ('-' if value is None else show(value) for value, show in values)
+        table.add_row(result.name, *settings, *cells)
     return render(table)
 
 
 def groups_table(groups: dict[str, list[Result]]) -> str:
+    """A row for each group: the mean and standard deviation of the results over its seeds."""
     table = new_table('settings', 'runs', *COLUMNS, right=('runs', *COLUMNS))
     for label, group in groups.items():
-        figures = []
-        for field, show in COLUMNS.values():
-            there = [value for result in group if (value := getattr(result, field)) is not None]
-            figures.append(mean_and_deviation(there, show))
-        table.add_row(label, str(len(group)), *figures)
+        cells = []
+        for name, show in COLUMNS.values():
+            values = [value for run in group if (value := getattr(run, name)) is not None]
+            cells.append(mean_and_std(values, show))
+        table.add_row(label, str(len(group)), *cells)
     return render(table)
 
 
 def differences(groups: dict[str, list[Result]]) -> str:
-    """Intervals, and differences to the best group, of the test, or where there is none of validation; nothing for runs that are judged
-    by different figures."""
-    together = [result for group in groups.values() for result in group]
-    goal, *others = {result.config.get('goal', 'accuracy') for result in together}
-    name, field = 'test', f'test_{goal}'
-    if any(result.test is None for result in together):
-        name, field = 'best', f'best_validation_{goal}'
-    if others or any(getattr(result, name) is None for result in together):
+    """Intervals, and differences to the best group, by the test split, else by validation.
+
+    Returns '' for runs that are selected by different metrics.
+    """
+    results = [result for group in groups.values() for result in group]
+    metric, *others = {result.metrics.selection for result in results}
+    kind = 'best' if any(result.test is None for result in results) else 'test'
+    if others or any(getattr(result, kind) is None for result in results):
         return ''
-    figures = [
-        ([label], {result.config.get('seed'): getattr(result, name) for result in group})
+    outcome = Outcome(kind, metric)
+    values: list[tuple[list[str], dict[Any, float]]] = [
+        ([label], {result.config.get('seed'): getattr(result, kind) for result in group})
         for label, group in groups.items()
     ]
-    return noise(
-        ['settings'],
-        sorted(figures, key=lambda group: -score(field, statistics.fmean(group[1].values()))),
-        field,
-    )
-
-
-def shown(value: float | None, show: Callable[[float], str]) -> str:
-    return '-' if value is None else show(value)
+    values.sort(key=lambda group: -outcome.score(statistics.fmean(group[1].values())))
+    return intervals_table(['settings'], values, outcome)
 
 
 if __name__ == '__main__':
-    experiments.runner.cli.run(main, takes_arguments=True)
+    cli.run(Config, main, takes_arguments=True)

@@ -7,21 +7,22 @@ python -m experiments.conformance --cell=mymodule:mycell
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
 
-import experiments.runner.cli
 from experiments.parity.comparison import Columns, compare_cell, compare_optimizer
 from experiments.parity.harness import IMAGES
 from experiments.parity.libraries import PEERS
 from experiments.parity.optimizers import SETTINGS
 from experiments.parity.tables import PACKAGES, heading, laws_table, page, shown
-from experiments.runner.cli import FLAGS
+from experiments.runner import cli
+from experiments.runner.config import known_cells
 from experiments.runner.console import console
+from experiments.runner.fields import Config as Fields
+from experiments.runner.fields import operational
 from rnnlab import testing as laws
 from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError, known
@@ -29,33 +30,20 @@ from rnnlab.results import runs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    cell: tuple[str, ...] = tuple(CELLS)
-    peers: tuple[str, ...] = tuple(PEERS)
-    laws: bool = False
-    out: str = '.'
+class Config(Fields):
+    cell: tuple[str, ...] = operational(
+        tuple(CELLS),
+        'Cells; mymodule:mycell, from a file of yours, is checked against the laws.',
+        check=known_cells,
+    )
+    peers: tuple[str, ...] = operational(
+        tuple(PEERS), f'Libraries, of {", ".join(PEERS)}; left out if not installed.'
+    )
+    laws: bool = operational(False, 'Check the laws of these cells, eight seconds each.')
+    out: str = operational('.', 'Folder of conformance.md and conformance.json.')
 
 
-flags.DEFINE(
-    experiments.runner.cli.CellsParser(),
-    'cell',
-    list(Config.cell),
-    'Cells; mymodule:mycell, from a file of yours, is checked against the laws.',
-)
-flags.DEFINE_list(
-    'peers', list(Config.peers), f'Libraries, of {", ".join(PEERS)}; left out if not installed.'
-)
-flags.DEFINE_boolean('laws', Config.laws, 'Check the laws of these cells, eight seconds each.')
-flags.DEFINE_string('out', Config.out, 'Folder of conformance.md and conformance.json.')
-
-
-def main() -> None:
-    values: dict[str, Any] = {field.name: FLAGS[field.name].value for field in fields(Config)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    check(Config(**(values | lists)))
-
-
-def check(config: Config) -> None:
+def main(config: Config) -> None:
     """Does what the configuration says; InputError for a law broken or a difference too large."""
     jax.config.update('jax_enable_x64', True)
     os.environ['KERAS_BACKEND'] = 'jax'
@@ -108,4 +96,4 @@ def to_json(rows: Mapping[str, Columns]) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

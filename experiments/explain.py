@@ -9,17 +9,18 @@ import math
 import re
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import dropwhile, product, takewhile
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
-from absl import flags
 
-import experiments.runner.cli
-from experiments.runner import model
-from experiments.runner.cli import FLAGS
+import experiments.runner.config as groups
+from experiments.runner import cli, model
 from experiments.runner.console import console
+from experiments.runner.fields import open_values, operational
 from rnnlab.analysis.describe import count, owners, spans
 from rnnlab.analysis.diagnostics import gradient_reach, trace
 from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference
@@ -29,77 +30,80 @@ from rnnlab.results import plots
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.optim import Hyper
 
-experiments.runner.cli.cell()
-experiments.runner.cli.seed()
-experiments.runner.cli.pictures()
-flags.DEFINE_integer('inputs', 3, 'Values of a time step.', lower_bound=1)
-flags.DEFINE_integer('time_steps', 5, 'Time steps of a sequence.', lower_bound=1)
-flags.DEFINE_integer('batch_size', 1, 'Sequences.', lower_bound=1)
-flags.DEFINE_boolean(
-    'plot', False, 'Draw the gates over time, and how far a gradient reaches back.'
-)
-experiments.runner.cli.set_defaults({'hidden_size': 4})
-flags.adopt_module_key_flags(experiments.runner.cli)
+
+@dataclass(frozen=True, kw_only=True)
+class Config(groups.OneCell, groups.Seed):
+    OPEN: ClassVar = {'hidden_size': 4}
+
+    out: str = operational('.', 'Folder of the pictures.')
+    inputs: int = operational(3, 'Features of a time step.', low=1)
+    time_steps: int = operational(5, 'Time steps of a sequence.', low=1)
+    batch_size: int = operational(1, 'Sequences.', low=1)
+    plot: bool = operational(
+        False, 'Draw the gates over time, and how far a gradient reaches back.'
+    )
+
 
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
 
-def main() -> None:
-    folder = Path(FLAGS.out)
-    if FLAGS.plot:
+def main(config: Config) -> None:
+    config = config.filled(open_values(Config))
+    folder = Path(config.out)
+    if config.plot:
         folder.mkdir(parents=True, exist_ok=True)
-    hyper = Hyper(forget_bias=FLAGS.forget_bias, init_scale=FLAGS.init_scale)
-    cell = model.cell(hyper)
+    hyper = Hyper(forget_bias=config.forget_bias, init_scale=config.init_scale)
+    cell = model.make_cell(config, hyper)
     if isinstance(cell.form, Chain):
         raise InputError(
-            f'explain shows one cell, and {FLAGS.cell} is made of several: name one of them'
+            f'explain shows one cell, and {config.cell} is made of several: name one of them'
         )
-    key = jax.random.key(FLAGS.seed)
-    params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
+    key = jax.random.key(config.seed)
+    params = cell.init(jax.random.fold_in(key, 0), config.inputs)
     xs = jax.random.normal(
-        jax.random.fold_in(key, 1), (FLAGS.time_steps, FLAGS.batch_size, FLAGS.inputs)
+        jax.random.fold_in(key, 1), (config.time_steps, config.batch_size, config.inputs)
     )
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
-    compare = by_reference if FLAGS.cell in reference.REFERENCES else by_step
+    compare = by_reference if config.cell in reference.REFERENCES else by_step
     values, expected = (
         by_name(cell, carries._fields, *these)
-        for these in ((carries, gates, ys), compare(cell, params, xs))
+        for these in ((carries, gates, ys), compare(config, cell, params, xs))
     )
 
-    sizes = f'B = {FLAGS.batch_size}, D = {FLAGS.inputs}, H = {FLAGS.hidden_size}'
+    sizes = f'B = {config.batch_size}, D = {config.inputs}, H = {config.hidden_size}'
     console.print(
-        f"Equations of {FLAGS.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n"
+        f"Equations of {config.cell}: x [B, D] and carry [B, H], {sizes}; a prime is the step's result\n"
     )
-    console.print('\n'.join(equations(FLAGS.cell)))
+    console.print('\n'.join(equations(config)))
     first, *others = engines(cell)
     also = f'; {", ".join(others)} can run it too' if others else ''
     console.print(
         f'\nEngine: {first}{also}. Recurrent dropout: {"yes" if cell.takes_mask else "no, its step takes no mask"}.'
     )
-    console.print(f'\nShapes\n\n{shapes_table(cell, params, xs, carries, gates, ys)}')
-    console.print(f"\nParameters, each gate's part\n\n{parameters_table(cell, params)}")
+    console.print(f'\nShapes\n\n{shapes_table(config, cell, params, xs, carries, gates, ys)}')
+    console.print(f"\nParameters, each gate's part\n\n{parameters_table(config, cell, params)}")
     other = (
         'the NumPy loop in float64 (rnnlab/cells/reference.py)'
         if compare is by_reference
         else 'a loop over its own step in float64'
     )
     console.print(f'\nValues in {xs.dtype}, and how far {other} is from them')
-    console.print(f'\n{values_table(values, expected)}')
+    console.print(f'\n{values_table(config, values, expected)}')
     greatest = max(float(np.max(np.abs(values[name] - expected[name]))) for name in values)
     console.print(
-        f'\ngreatest difference, {FLAGS.batch_size} x {FLAGS.time_steps} steps, all units: {greatest:.1e}'
+        f'\ngreatest difference, {config.batch_size} x {config.time_steps} steps, all units: {greatest:.1e}'
     )
-    if FLAGS.plot:
-        draw(folder, hyper, key, values)
+    if config.plot:
+        draw(config, folder, hyper, key, values)
 
 
-def equations(name: str) -> Iterator[str]:
+def equations(config: Config) -> Iterator[str]:
     """The first indented lines of the docstring of the cell, the letters in their shapes replaced by numbers.
 
     Of a docstring that ends with them nothing is left indented; then they are its second paragraph.
     """
-    sizes = {'B': FLAGS.batch_size, 'D': FLAGS.inputs, 'H': FLAGS.hidden_size}
+    sizes = {'B': config.batch_size, 'D': config.inputs, 'H': config.hidden_size}
 
     def indented(line):
         return line.startswith('    ')
@@ -108,7 +112,7 @@ def equations(name: str) -> Iterator[str]:
         times, letter = match.groups()
         return f'{times} x {sizes[letter]}' if times else str(sizes[letter])
 
-    text = inspect.getdoc(find(name)) or ''
+    text = inspect.getdoc(find(config.cell)) or ''
     block = [*takewhile(indented, dropwhile(lambda line: not indented(line), text.splitlines()))]
     for line in textwrap.dedent(
         '\n'.join(block) or text.partition('\n\n')[2].partition('\n\n')[0]
@@ -125,9 +129,9 @@ def by_width(parts: dict[str, np.ndarray]) -> dict[int, list[str]]:
     return widths
 
 
-def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
+def shapes_table(config: Config, cell: Cell, params, xs, carries, gates, ys) -> str:
     time_steps, batch, inputs = xs.shape
-    hidden = FLAGS.hidden_size
+    hidden = config.hidden_size
 
     def letters(columns):
         return (
@@ -142,7 +146,7 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
     table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
     table.add_row('x of one step', str([batch, inputs]), 'B, D')
-    for name, leaf, sources, owned in owners(cell, params, FLAGS.inputs):
+    for name, leaf, sources, owned in owners(cell, params, config.inputs):
         rows = '+'.join(
             letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D'
             for source, size in sources.items()
@@ -183,13 +187,13 @@ def shapes_table(cell: Cell, params, xs, carries, gates, ys) -> str:
     return render(table)
 
 
-def parameters_table(cell: Cell, params) -> str:
+def parameters_table(config: Config, cell: Cell, params) -> str:
     headings, footer = (
         ('reads', 'gate', 'slice', 'shape', 'count'),
         {'reads': 'total', 'count': f'{count(params):,}'},
     )
     table = new_table(*headings, right=('count',), footer=footer)
-    for name, leaf, sources, gates in owners(cell, params, FLAGS.inputs):
+    for name, leaf, sources, gates in owners(cell, params, config.inputs):
         rows: list[tuple[str, list[tuple[int, int]]]] = [
             (source, [row]) for source, row in spans(sources)
         ]
@@ -204,17 +208,19 @@ def parameters_table(cell: Cell, params) -> str:
     return render(table)
 
 
-def by_reference(cell: Cell, params, xs) -> tuple:
+def by_reference(config: Config, cell: Cell, params, xs) -> tuple:
     """Carries, gates and ys, each [T, B, H], by the NumPy loop in float64."""
     start = [
         np.asarray(leaf, np.result_type(leaf.dtype, np.float64)) for leaf in cell.carry(params, ())
     ]
     params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
-    sequences = [reference.unroll(FLAGS.cell, params, xs[:, b], *start) for b in range(xs.shape[1])]
+    sequences = [
+        reference.unroll(config.cell, params, xs[:, b], *start) for b in range(xs.shape[1])
+    ]
     return jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *sequences)
 
 
-def by_step(cell: Cell, params, xs) -> tuple:
+def by_step(config: Config, cell: Cell, params, xs) -> tuple:
     """The same by the cell's own step, one after another in float64."""
     with jax.enable_x64(True):
         params, xs = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (params, xs))
@@ -244,9 +250,9 @@ def by_name(cell: Cell, fields: tuple[str, ...], carries, gates, ys) -> dict[str
     return shown
 
 
-def values_table(values, expected) -> str:
+def values_table(config: Config, values, expected) -> str:
     widest = max(value.shape[-1] for value in values.values())
-    units, steps = min(UNITS, widest), min(STEPS, FLAGS.time_steps)
+    units, steps = min(UNITS, widest), min(STEPS, config.time_steps)
     headings = ['step', 'value', *(f'unit {unit}' for unit in range(units)), 'difference']
     table = new_table(*headings, right=tuple(headings[2:]))
     for t in range(steps):
@@ -261,47 +267,47 @@ def values_table(values, expected) -> str:
                 f'{difference:.0e}',
                 end_section=number == len(values) - 1,
             )
-    if (units, steps, FLAGS.batch_size) != (widest, FLAGS.time_steps, 1):
-        sizes = f'{steps} of {FLAGS.time_steps} steps, {units} of {widest} units, 1 of {FLAGS.batch_size} sequences'
+    if (units, steps, config.batch_size) != (widest, config.time_steps, 1):
+        sizes = f'{steps} of {config.time_steps} steps, {units} of {widest} units, 1 of {config.batch_size} sequences'
         table.caption = (
             f'shown: {sizes}; the differences are the greatest of all units and sequences'
         )
     return render(table)
 
 
-def draw(folder: Path, hyper: Hyper, key, values) -> None:
+def draw(config: Config, folder: Path, hyper: Hyper, key, values) -> None:
     """The gates of the first sequence over time, and how far gradients reach in this cell beside the three classic ones."""
     gates, reach = (
-        folder / f'gates_{FLAGS.cell.replace(":", "_")}.png',
+        folder / f'gates_{config.cell.replace(":", "_")}.png',
         folder / 'gradient_reach.png',
     )
-    title = f'{FLAGS.cell}: hidden size {FLAGS.hidden_size}, random inputs'
+    title = f'{config.cell}: hidden size {config.hidden_size}, random inputs'
     plots.gates({name: np.asarray(value[:, 0]) for name, value in values.items()}, gates, title)
 
-    cells = {name: CELLS[name](FLAGS.hidden_size) for name in ('elman', 'lstm', 'gru')} | {
-        label(): model.cell(hyper)
+    cells = {name: CELLS[name](config.hidden_size) for name in ('elman', 'lstm', 'gru')} | {
+        label(config): model.make_cell(config, hyper)
     }
-    xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, FLAGS.inputs))
+    xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, config.inputs))
     norms = {}
     for name, cell in cells.items():
-        params = cell.init(jax.random.fold_in(key, 0), FLAGS.inputs)
+        params = cell.init(jax.random.fold_in(key, 0), config.inputs)
         norms[name] = jax.jit(lambda params, xs, cell=cell: gradient_reach(cell, params, xs))(
             params, xs
         )
-    sizes = f'hidden size {FLAGS.hidden_size}, {FLAGS.inputs} inputs, mean of {SEQUENCES} random sequences'
+    sizes = f'hidden size {config.hidden_size}, {config.inputs} inputs, mean of {SEQUENCES} random sequences'
     plots.reach(norms, reach, f'How far a gradient reaches before training\n{sizes}')
     console.print(f'drawn: {gates} and {reach}')
 
 
-def label() -> str:
+def label(config: Config) -> str:
     """The cell, with what the flags say of its start."""
     said = [
-        f'{name}={FLAGS[name].value}'
+        f'{name}={getattr(config, name)}'
         for name in ('init', 'forget_bias', 'chrono')
-        if FLAGS[name].value is not None
+        if getattr(config, name) is not None
     ]
-    return ' '.join([FLAGS.cell, *said])
+    return ' '.join([config.cell, *said])
 
 
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

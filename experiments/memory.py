@@ -1,101 +1,105 @@
-"""Tasks that only a memory solves: sequences made on the device, fresh at every step.
+"""Tasks that only a memory solves: sequences made on the device, new ones at every step.
 
 python -m experiments.memory --task=adding --length=200 --cell=gru --out=runs/adding
 python -m experiments.memory --task=copy --length=100 --chrono=120
 """
 
-from functools import lru_cache, partial
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from absl import flags
 
-import experiments.runner.cli
-from experiments.runner import model
-from experiments.runner.cli import FLAGS
+import experiments.runner.config as groups
+from experiments.runner import cli, model
 from experiments.runner.console import console
+from experiments.runner.fields import static
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
-from experiments.runner.task import Experiment, Plan
-from rnnlab.data import TASKS, Dataset, Task, memory_sequences
+from experiments.runner.task import Plan, Task
+from rnnlab.data import TASKS, Dataset, memory_sequences
+from rnnlab.data import Task as Problem
 from rnnlab.errors import InputError
 from rnnlab.models import Model, network
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.batches import Batches, generated
-from rnnlab.training.losses import Loss, squared_error
+from rnnlab.training.losses import squared_error
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import classification
 
-experiments.runner.cli.tasks()
-experiments.runner.cli.layers()
-experiments.runner.cli.training()
-experiments.runner.cli.set_defaults({'batch_size': 50, 'epochs': 50, 'keep': 'best'})
-flags.adopt_module_key_flags(experiments.runner.cli)
-
 LENGTHS = {'adding': 200, 'copy': 100, 'parity': 40, 'recall': 11}
-EPOCH = 100  # steps, where there is no end of examples
+EPOCH = 100  # steps, since the examples have no end
 SHOWN = 10
 
 
-def main() -> None:
-    (sweep if FLAGS.sweep else train)(
-        Experiment('memory', settle, load, build, 'loss', loss, batches, finish=show_answers)
+@dataclass(frozen=True, kw_only=True)
+class Config(groups.Layers, groups.Training):
+    OPEN: ClassVar = {'batch_size': 50, 'epochs': 50, 'keep': 'best'}
+
+    task: str = static('adding', 'What is to be remembered.', choices=tuple(TASKS), data=True)
+    length: int = static(
+        None,
+        'Time steps; of copy the delay, 20 steps less. By default 200, copy 100, parity 40, '
+        'recall 11.',
+        low=1,
+        data=True,
+    )
+    validation: int = static(
+        2000, 'Sequences of the validation split, and as many others of the test split.',
+        low=1,
+        data=True,
+    )  # fmt: skip
+
+
+def resolve(config: Config) -> Config:
+    config = config.filled({'length': LENGTHS[config.task]})
+    if problem(config).numbers and config.label_smoothing is not None:
+        words = '--label_smoothing goes with tasks whose answers are classes'
+        raise InputError(f'{words}, not {config.task}')
+    return config
+
+
+def problem(config: Config) -> Problem:
+    return TASKS[config.task](config.length)
+
+
+def load(config: Config) -> Dataset:
+    return memory_sequences(problem(config), config.validation, config.validation)
+
+
+def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
+    kind = problem(config)
+    return network(
+        model.make_layers(config, hyper),
+        inputs=kind.inputs,
+        outputs=kind.outputs,
+        pool='last' if kind.numbers else None,
+        **model.readout(config, hyper),
     )
 
 
-def settle() -> None:
-    model.check()
-    experiments.runner.cli.set_defaults({'length': LENGTHS[FLAGS.task]})
-    if task().numbers and FLAGS.label_smoothing is not None:
-        raise InputError(
-            f'--label_smoothing goes with tasks whose answers are classes, not {FLAGS.task}'
-        )
+def loss(config: Config) -> Any:
+    return (lambda hyper: squared_error()) if problem(config).numbers else classification
 
 
-def task() -> Task:
-    return TASKS[FLAGS.task](FLAGS.length)
-
-
-def load() -> Dataset:
-    return sequences(FLAGS.task, FLAGS.length, FLAGS.validation)
-
-
-@lru_cache(maxsize=1)  # the groups of a sweep share them
-def sequences(name: str, length: int, validation: int) -> Dataset:
-    return memory_sequences(TASKS[name](length), validation, validation)
-
-
-def build(data: Dataset, hyper: Hyper) -> Model:
-    kind = task()
-    options: dict[str, Any] = {
-        'pool': 'last' if kind.numbers else None,
-        'dropout': hyper.dropout,
-        'init': FLAGS.init or 'keras',
-    }
-    return network(model.layers(hyper), inputs=kind.inputs, outputs=kind.outputs, **options)
-
-
-def loss(hyper: Hyper) -> Loss:
-    return squared_error() if task().numbers else classification(hyper)
-
-
-def batches(data: None) -> Batches:
-    return generated(task().sample, FLAGS.batch_size, EPOCH)
+def batches(config: Config, data: None) -> Batches:
+    return generated(problem(config).sample, config.batch_size, EPOCH)
 
 
 def show_answers(plan: Plan, params: Any, folder: Path) -> None:
-    """The last answers of the first test sequence, or the answers of the first sequences where each has one alone."""
+    """Prints the last answers of the first test sequence, or the answers of the first sequences
+    where each has one alone."""
     test = plan.data.test
     assert test
     first = jax.tree.map(lambda leaf: leaf[:SHOWN], test)
     answers = np.asarray(jax.jit(plan.model.apply)(params, first.inputs))
-    if task().numbers:
+    if problem(plan.config).numbers:
         labels, given = first.labels[:, 0], answers[:, 0]
     else:
-        asked = partial(np.compress, (first.labels >= 0).ravel())
-        labels, given = asked(first.labels.ravel()), asked(answers.argmax(axis=-1).ravel())
+        unmasked = partial(np.compress, (first.labels >= 0).ravel())
+        labels, given = unmasked(first.labels.ravel()), unmasked(answers.argmax(axis=-1).ravel())
         end = np.sum(first.labels[0] >= 0) if len(labels) > SHOWN else len(labels)
         labels, given = labels[max(0, end - SHOWN) : end], given[max(0, end - SHOWN) : end]
     numbers = [str(number) for number in range(len(labels))]
@@ -105,5 +109,21 @@ def show_answers(plan: Plan, params: Any, folder: Path) -> None:
     console.print(f'\n{render(table)}')
 
 
+TASK = Task(
+    name='memory',
+    load=load,
+    build=build,
+    resolve=resolve,
+    selection='loss',
+    loss=loss,
+    batches=batches,
+    finish=show_answers,
+)
+
+
+def main(config: Config) -> None:
+    (sweep if config.sweep else train)(TASK, config)
+
+
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

@@ -1,25 +1,26 @@
-"""What came out of a sweep, finished or not: merges it, draws it, and prints its best settings.
+"""The results of a sweep, finished or not: merges and draws them, and prints the best settings.
 
 python -m experiments.report --out=runs/lr
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from absl import flags
-
-import experiments.runner.cli
-from experiments.runner.cli import FLAGS
-from experiments.runner.console import sweep_report
+from experiments.runner import cli, fields
+from experiments.runner.report import sweep_report
 from rnnlab.errors import InputError
 
-flags.DEFINE_string('out', None, 'Folder of the sweep.')
+
+@dataclass(frozen=True, kw_only=True)
+class Config(fields.Config):
+    out: str | None = fields.operational(None, 'Folder of the sweep.')
 
 
-def main() -> None:
-    if FLAGS.out is None:
+def main(config: Config) -> None:
+    if config.out is None:
         raise InputError('report takes --out=DIR, the folder of a sweep')
-    sweep_report(Path(FLAGS.out))
+    sweep_report(Path(config.out))
 
 
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

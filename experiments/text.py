@@ -6,23 +6,23 @@ python -m experiments.text --sample=500 --temperature=0.8 --prompt='It was' --ou
 
 import math
 import zlib
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from absl import flags
 
-import experiments.runner.cli
-from experiments.runner import model
-from experiments.runner.cli import FLAGS
+import experiments.runner.config as groups
+from experiments.runner import cli, model
 from experiments.runner.console import console
-from experiments.runner.restore import recall_run, restore_params
+from experiments.runner.fields import operational, static
+from experiments.runner.restore import recall, restore_params
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
-from experiments.runner.task import Experiment, Plan, make_hyper
+from experiments.runner.task import Plan, Task
 from rnnlab.data import Dataset, Split
 from rnnlab.data.language import TOKENIZERS, UNKNOWN, encode, language, read_text
 from rnnlab.errors import InputError
@@ -33,58 +33,62 @@ from rnnlab.training.batches import Batches, streams
 from rnnlab.training.losses import Loss, cross_entropy
 from rnnlab.training.optim import Hyper
 
-experiments.runner.cli.language()
-experiments.runner.cli.layers()
-experiments.runner.cli.training()
-flags.DEFINE_integer(
-    'sample',
-    None,
-    'Tokens to write with the run in --out, which is not trained then.',
-    lower_bound=1,
-)
-flags.DEFINE_float(
-    'temperature',
-    1.0,
-    'What the logits are divided by before one draws; 0: always the likeliest.',
-    lower_bound=0,
-)
-flags.register_validator('temperature', math.isfinite, 'must be a finite number')
-flags.DEFINE_string('prompt', None, 'What the sample goes on from; by default a new line.')
-experiments.runner.cli.set_defaults({'batch_size': 64, 'lr': 2e-3, 'epochs': 3, 'keep': 'best'})
-flags.adopt_module_key_flags(experiments.runner.cli)
-
 SHOWN = 200  # tokens at the end of a run
 SHOWN_TEMPERATURE = 0.8
 
 
-def main() -> None:
-    if FLAGS.sample is not None:
-        sample()
-        return
-    for name in ('temperature', 'prompt'):
-        if FLAGS[name].present:
-            raise InputError(
-                f'--{name} goes with --sample=N, which writes text with a run that has been trained'
-            )
-    experiment = Experiment(
-        'text', settle, load, build, 'loss', loss, batches, rounds, show_sample, source
+@dataclass(frozen=True, kw_only=True)
+class Config(groups.Layers, groups.Training):
+    OPEN: ClassVar = {'batch_size': 64, 'lr': 2e-3, 'epochs': 3, 'keep': 'best'}
+
+    text: str | None = groups.path(
+        "File with the text, in UTF-8; by default the source of Python's standard library."
     )
-    (sweep if FLAGS.sweep else train)(experiment)
+    tokens: str = static(
+        'characters', 'A time step of the text.', choices=tuple(TOKENIZERS), data=True
+    )
+    vocab_size: int = static(
+        10_000,
+        'The most frequent words, one for all others included.',
+        low=2,
+        needs=('tokens', ('words',)),
+        data=True,
+    )
+    window: int = static(
+        64, 'Time steps of a batch; gradients go back to its beginning.', low=1, data=True
+    )
+    batch_size: int = static(
+        None, 'Streams that the text is divided into, read side by side.', low=1, data=True
+    )
+    embedding: int = static(64, 'Features of an embedded token.', low=1)
+    sample: int | None = operational(
+        None, 'Tokens to generate with the run in --out, which is not trained then.', low=1
+    )
+    temperature: float = operational(
+        1.0,
+        'Divisor of the logits before sampling; 0: always the most probable.',
+        check=lambda temperature: 0 <= temperature < math.inf,
+        must='must be a finite number, at least 0',
+        needs=('sample', ()),
+    )
+    prompt: str | None = operational(
+        None,
+        'What the sample continues; by default a new line.',
+        check=lambda prompt: prompt != '',
+        must='is empty; leave it out, or give it some text',
+        needs=('sample', ()),
+    )
 
 
-def settle() -> None:
-    model.check()
-    if FLAGS['vocab_size'].present and FLAGS.tokens != 'words':
-        raise InputError(f'--vocab_size goes with --tokens=words, not {FLAGS.tokens}')
-    for name in ('eval_examples', 'eval_next'):
-        if FLAGS[name].present:
-            raise InputError(
-                f'--{name} has no use here: the last tenth of the text is evaluated whole'
-            )
+def resolve(config: Config) -> Config:
+    if unused := config.changed('eval_examples', 'eval_next'):
+        words = 'the last tenth of the text is evaluated whole'
+        raise InputError(f'--{unused[0]} has no use in this experiment: {words}')
+    return config
 
 
-def source() -> dict[str, Any]:
-    return {'text_crc32': checksum(FLAGS.text)}
+def source(config: Config) -> dict[str, Any]:
+    return {'text_crc32': checksum(config.text)}
 
 
 @lru_cache(maxsize=1)
@@ -92,96 +96,108 @@ def checksum(path: str | None) -> int:
     return zlib.crc32(read_text(path).encode())
 
 
-def load() -> Dataset:
-    return corpus(FLAGS.text, FLAGS.tokens, FLAGS.batch_size, FLAGS.window, FLAGS.vocab_size)
-
-
-@lru_cache(maxsize=1)  # the groups of a sweep share it
-def corpus(path: str | None, tokens: str, batch_size: int, window: int, vocab_size: int) -> Dataset:
-    size = vocab_size if tokens == 'words' else None
+def load(config: Config) -> Dataset:
     return language(
-        read_text(path), tokens=tokens, batch_size=batch_size, window=window, vocab_size=size
+        read_text(config.text),
+        tokens=config.tokens,
+        batch_size=config.batch_size,
+        window=config.window,
+        vocab_size=config.vocab_size if config.tokens == 'words' else None,
     )
 
 
-def build(data: Dataset, hyper: Hyper) -> Model:
-    return net(data.outputs, hyper)
+def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
+    return make_network(config, data.outputs, hyper)
 
 
-def net(size: int, hyper: Hyper) -> Model:
-    options: dict[str, Any] = {'dropout': hyper.dropout, 'init': FLAGS.init or 'keras'}
+def make_network(config: Config, size: int, hyper: Hyper) -> Model:
     return network(
-        model.layers(hyper), inputs=FLAGS.embedding, outputs=size, vocabulary=size, **options
+        model.make_layers(config, hyper),
+        inputs=config.embedding,
+        outputs=size,
+        vocabulary=size,
+        **model.readout(config, hyper),
     )
 
 
-def loss(hyper: Hyper) -> Loss:
-    return cross_entropy(hyper.label_smoothing, bits=FLAGS.tokens == 'characters')
+def loss(config: Config) -> Any:
+    def make(hyper: Hyper) -> Loss:
+        return cross_entropy(hyper.label_smoothing, bits=config.tokens == 'characters')
+
+    return make
 
 
-def batches(data: Split) -> Batches:
+def batches(config: Config, data: Split) -> Batches:
     number, time_steps = data.inputs.shape
-    return streams(number, time_steps, FLAGS.window)
+    return streams(number, time_steps, config.window)
 
 
-def rounds(data: Split, size: int, whole: bool) -> Batches:
-    return batches(data)
+def evaluation_batches(config: Config, data: Split, size: int, whole: bool) -> Batches:
+    return batches(config, data)
 
 
 def show_sample(plan: Plan, params: Any, folder: Path) -> None:
-    """What the loss says, and how the model writes."""
-    loss = runs.read_json(folder / runs.SUMMARY)[
-        'best_validation_loss' if FLAGS.keep == 'best' else 'validation_loss'
-    ]
-    if FLAGS.tokens == 'characters':
-        console.print(
-            f'\nvalidation: {loss:.4f} nats a character, {loss / np.log(2):.4f} bits a character'
-        )
+    """Prints the validation loss in other units, and a sample."""
+    config = plan.config
+    summary = runs.read_summary(folder, plan.metrics)
+    best = summary.best if config.keep == 'best' else summary.last['validation']['loss']
+    nats = math.nan if best is None else best
+    if config.tokens == 'characters':
+        words = f'{nats:.4f} nats a character, {nats / np.log(2):.4f} bits a character'
     else:
-        console.print(f'\nvalidation: {loss:.4f} nats a word, perplexity {np.exp(loss):.2f}')
+        words = f'{nats:.4f} nats a word, perplexity {np.exp(nats):.2f}'
+    console.print(f'\nvalidation: {words}')
     assert plan.data.vocabulary
     console.print(f'\na sample at temperature {SHOWN_TEMPERATURE}:\n')
-    write(plan.model, params, plan.data.vocabulary, None, SHOWN, SHOWN_TEMPERATURE)
+    shown = config.replace(prompt=None, sample=SHOWN, temperature=SHOWN_TEMPERATURE)
+    write_sample(plan.model, params, plan.data.vocabulary, shown)
 
 
-def sample() -> None:
-    folder = recall_run('text', '--sample=N', but='seed')
+def sample(config: Config) -> None:
+    folder, config = recall('text', config, '--sample=N', but=('seed',))
     vocabulary = tuple(runs.read_json(folder / runs.VOCABULARY, list))
-    own = net(len(vocabulary), make_hyper())
-    params = restore_params(folder, jax.eval_shape(own.init, jax.random.key(0)))
-    write(own, params, vocabulary, FLAGS.prompt, FLAGS.sample, FLAGS.temperature)
+    net = make_network(config, len(vocabulary), config.hyper)
+    params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
+    write_sample(net, params, vocabulary, config)
 
 
-def write(
-    own: Model,
-    params: Any,
-    vocabulary: tuple[str, ...],
-    prompt: str | None,
-    number: int,
-    temperature: float,
-) -> None:
-    """Prints the prompt and what comes after it, as it comes."""
-    if prompt == '':
-        raise InputError('--prompt is empty; leave it out, or give it some text')
-    if prompt is None:
-        prompt = '\n' if '\n' in vocabulary else vocabulary[-1]
-    tokens = TOKENIZERS[FLAGS.tokens](prompt)
+def write_sample(net: Model, params: Any, vocabulary: tuple[str, ...], config: Config) -> None:
+    """Prints the prompt and what the model continues it with, token by token."""
+    prompt = config.prompt or ('\n' if '\n' in vocabulary else vocabulary[-1])
+    tokens = TOKENIZERS[config.tokens](prompt)
     if strange := [token for token in tokens if token not in vocabulary]:
-        raise InputError(
-            f'--prompt has {strange[0]!r}, which is not among the {len(vocabulary)} {FLAGS.tokens} that were learned'
-        )
+        words = f'which is not among the {len(vocabulary)} {config.tokens} of the vocabulary'
+        raise InputError(f'--prompt has {strange[0]!r}, {words}')
     show = partial(print, end='', flush=True)
     show(prompt.lstrip('\n'))
-    never = (vocabulary.index(UNKNOWN),) if FLAGS.tokens == 'words' else ()
-    for token in islice(
-        generate.tokens(
-            own, params, encode(tokens, vocabulary), jax.random.key(FLAGS.seed), temperature, never
-        ),
-        number,
-    ):
+    never = (vocabulary.index(UNKNOWN),) if config.tokens == 'words' else ()
+    key, ids = jax.random.key(config.seed), encode(tokens, vocabulary)
+    drawn = generate.tokens(net, params, ids, key, config.temperature, never)
+    for token in islice(drawn, config.sample):
         show(vocabulary[token])
     print()
 
 
+TASK = Task(
+    name='text',
+    load=load,
+    build=build,
+    resolve=resolve,
+    selection='loss',
+    loss=loss,
+    batches=batches,
+    evaluation_batches=evaluation_batches,
+    finish=show_sample,
+    source=source,
+)
+
+
+def main(config: Config) -> None:
+    if config.sample is not None:
+        sample(config)
+    else:
+        (sweep if config.sweep else train)(TASK, config)
+
+
 if __name__ == '__main__':
-    experiments.runner.cli.run(main)
+    cli.run(Config, main)

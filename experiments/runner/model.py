@@ -1,101 +1,102 @@
-"""The recurrent layers that the flags describe, for every experiment."""
+"""The recurrent layers that a configuration describes, for every experiment."""
 
-from experiments.runner.cli import FLAGS, set_defaults
-from rnnlab import testing as laws
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+
+from experiments.runner.config import Layers, OneCell
+from experiments.runner.fields import specs
+from rnnlab import testing
 from rnnlab.cells import CELLS, Cell, find, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 from rnnlab.training.optim import Hyper
 
-ALONE = (  # what belongs to recurrent layers alone
-    'cell', 'hidden_size', 'parameters', 'bidirectional', 'merge', 'recurrent_dropout', 'zoneout', 'zoneout_cell', 'trainable_carry',
-    'forget_bias', 'chrono', 'init_scale', 'bptt', 'remat',
-)  # fmt: skip
 
-
-def check() -> None:
-    """InputError for flags that have no use without a recurrent layer; a run without one notes no cell."""
-    if 'merge' in FLAGS and FLAGS['merge'].present and not FLAGS.bidirectional:
-        raise InputError('--merge goes with --bidirectional')
-    if FLAGS.layers:
+def check(config: Layers) -> None:
+    """Raises InputError for settings that have no use without a recurrent layer."""
+    if config.layers:
         return
-    if 'pool' not in FLAGS:
-        raise InputError(
-            '--layers must be above zero here: without recurrence nothing is remembered'
-        )
-    if FLAGS.pool == 'last':
+    pool = getattr(config, 'pool', None)
+    if pool is None:
+        words = 'without recurrence nothing is remembered'
+        raise InputError(f'--layers must be above zero in this experiment: {words}')
+    if pool == 'last':
         raise InputError('--layers=0 goes with --pool=mean, max or attention')
-    for name in ALONE:
-        if name in FLAGS and FLAGS[name].present:
-            raise InputError(
-                f'--{name} has no use with --layers=0, which has no recurrent layer; leave one of them out'
-            )
-    set_defaults({'cell': None, 'hidden_size': None})
+    fields = specs(type(config)).items()
+    if unused := config.changed(*(name for name, spec in fields if spec.recurrent)):
+        words = f'--{unused[0]} has no use with --layers=0, which has no recurrent layer'
+        raise InputError(f'{words}; leave one of them out')
 
 
-def cell(hyper: Hyper) -> Cell:
-    make, options = find(FLAGS.cell), {}
-    if FLAGS.cell not in CELLS:
-        laws.structure(FLAGS.cell, make, hidden_size=FLAGS.hidden_size)
-    takes = make(FLAGS.hidden_size).hyperparameters
-    if FLAGS.init and 'init' in takes:
-        options['init'] = FLAGS.init
+def make_cell(config: OneCell, hyper: Hyper) -> Cell:
+    """The cell of a configuration. InputError for options that its maker does not take."""
+    make = find(config.cell)
+    if config.cell not in CELLS:
+        testing.structure(config.cell, make, hidden_size=config.hidden_size)
+    takes = make(config.hidden_size).hyperparameters
+    options: dict[str, Any] = {}
+    if config.init and 'init' in takes:
+        options['init'] = config.init
     if hyper.init_scale is not None:
         if 'init' not in takes:
-            raise InputError(
-                f'--init_scale goes with a cell that takes --init, not {FLAGS.cell}, which has a start of its own'
-            )
-        options['init'] = scaled(FLAGS.init or takes['init'], hyper.init_scale)
+            words = '--init_scale goes with a cell that takes --init'
+            raise InputError(f'{words}, not {config.cell}, which has its own initializer')
+        options['init'] = scaled(config.init or takes['init'], hyper.init_scale)
     if hyper.forget_bias is not None:
         if 'forget_bias' not in takes:
-            raise InputError(
-                f'--forget_bias goes with a cell that has a forget gate, not {FLAGS.cell}'
-            )
+            words = '--forget_bias goes with a cell that has a forget gate'
+            raise InputError(f'{words}, not {config.cell}')
         options['forget_bias'] = hyper.forget_bias
-    if FLAGS.chrono is not None:
+    if config.chrono is not None:
         if 'chrono' not in takes:
-            raise InputError(
-                f'--chrono goes with a cell that has a gate to keep its memory, not {FLAGS.cell}'
-            )
-        options['chrono'] = FLAGS.chrono
-    return make(FLAGS.hidden_size, **options)
+            words = '--chrono goes with a cell that has a gate to keep its memory'
+            raise InputError(f'{words}, not {config.cell}')
+        options['chrono'] = config.chrono
+    return make(config.hidden_size, **options)
 
 
-def layers(hyper: Hyper) -> list[Layer]:
-    zoneout = {
-        field: rate
-        for field, rate in (('h', hyper.zoneout), ('c', hyper.zoneout_cell))
-        if rate is not None
-    }
-    options: dict = {
+def make_layers(config: Layers, hyper: Hyper) -> list[Layer]:
+    """The recurrent layers of a configuration."""
+    if not config.layers:
+        return []
+    cell = make_cell(config, hyper)
+    if config.trainable_carry:
+        cell = trainable_carry(cell)
+    if config.recurrent_dropout is not None and not cell.takes_mask:
+        words = '--recurrent_dropout goes with a cell that has recurrent products to mask'
+        raise InputError(f'{words}, not {config.cell}')
+    if config.zoneout_cell is not None and 'c' not in cell.zoneout:
+        words = "--zoneout_cell goes with a cell whose 'c' can be zoned out"
+        raise InputError(f'{words}, not {config.cell}')
+    rates = {'h': hyper.zoneout, 'c': hyper.zoneout_cell}
+    options: dict[str, Any] = {
         'dropout': hyper.dropout,
         'recurrent_dropout': hyper.recurrent_dropout,
-        'zoneout': zoneout,
+        'zoneout': {name: rate for name, rate in rates.items() if rate is not None},
+        'bptt': config.bptt,
+        'remat': config.remat,
     }
-    options |= {'bptt': FLAGS.bptt, 'remat': FLAGS.remat}
-
-    def layer() -> Layer:
-        own, both = cell(hyper), 'bidirectional' in FLAGS and FLAGS.bidirectional
-        if FLAGS.trainable_carry:
-            own = trainable_carry(own)
-        if FLAGS.recurrent_dropout is not None and not own.takes_mask:
-            raise InputError(
-                f'--recurrent_dropout goes with a cell with recurrent products that a mask can multiply, not {FLAGS.cell}'
-            )
-        if FLAGS.zoneout_cell is not None and 'c' not in own.zoneout:
-            raise InputError(
-                f'--zoneout_cell goes with a cell that has a memory c beside h, and no more, not {FLAGS.cell}'
-            )
-        return (
-            bidirectional(own, own, merge=FLAGS.merge, **options)
-            if both
-            else recurrent(own, **options)
-        )
-
-    return [layer() for _ in range(FLAGS.layers)]
+    if getattr(config, 'bidirectional', False):
+        layer = bidirectional(cell, cell, merge=config.merge, **options)  # type: ignore[attr-defined]
+    else:
+        layer = recurrent(cell, **options)
+    return [layer] * config.layers
 
 
-def readout(hyper: Hyper) -> dict:
-    """The options of a classifier's pooling and readout."""
-    return {'pool': FLAGS.pool, 'dropout': hyper.dropout, 'init': FLAGS.init or 'keras'}
+def readout(config: Layers, hyper: Hyper) -> dict[str, Any]:
+    """The options of a network's readout."""
+    return {'dropout': hyper.dropout, 'init': config.init or 'keras'}
+
+
+def largest(parameters: Callable[[int], int], budget: int) -> int:
+    """The largest size with at most `budget` parameters, 0 if there is none.
+
+    It takes parameters to grow with the size, as they do but for an sru, which has fewer where
+    D is H.
+    """
+    above = 1
+    while parameters(above) <= budget:
+        above *= 2
+    return bisect_right(range(above), budget, lo=above // 2, key=parameters) - 1 if above > 1 else 0

@@ -1,44 +1,67 @@
-"""What a run left behind, to be used again: its flags and its parameters."""
+"""A finished run's configuration and parameters, to use it again."""
 
 from pathlib import Path
 from typing import Any
 
-import experiments.runner.cli
-from experiments.runner.cli import FLAGS
+import jax
+import numpy as np
+
+from experiments.runner.config import Training
+from experiments.runner.fields import Kind, specs
 from rnnlab.errors import InputError
+from rnnlab.models import Model
 from rnnlab.results import runs
-from rnnlab.training import checkpoint
+from rnnlab.training import checkpoint, lanes
+
+CHUNK = 500  # sequences that are classified at once
 
 
-def recall_run(experiment: str, flag: str, but: str | None = None) -> Path:
-    """The folder of --out, with the flags, `but` for one, set as its run had them; InputError where it is none of that experiment."""
-    if not FLAGS.out:
+def recall(name: str, config: Training, flag: str, but: tuple[str, ...] = ()) -> tuple[Path, Any]:
+    """The folder in --out and the configuration of its run, a run of the experiment `name`.
+
+    Operational fields, and those in `but`, are as in `config`. Raises InputError for another
+    experiment's folder, and for a flag that the run had otherwise.
+    """
+    if not config.out:
         raise InputError(f'{flag} goes with --out=DIR, the folder of a run that has been trained')
-    for name in ('sweep', 'resume'):
-        if FLAGS[name].present:
-            raise InputError(f'{flag} goes without --{name}: it trains nothing')
-    folder = Path(FLAGS.out)
-    settings = runs.read_json(folder / runs.CONFIG)
-    if settings.get('experiment') != experiment:
-        raise InputError(
-            f'{folder} holds a run of {settings.get("experiment")}, not of {experiment}'
-        )
-    settings.pop(but, None)
-    experiments.runner.cli.recall(settings, f'the run in {folder}')
-    return folder
+    if others := config.changed('sweep', 'resume'):
+        raise InputError(f'{flag} goes without --{others[0]}: it trains nothing')
+    folder, cls = Path(config.out), type(config)
+    record = runs.read_json(folder / runs.CONFIG)
+    if record.get('experiment') != name:
+        raise InputError(f'{folder} holds a run of {record.get("experiment")}, not of {name}')
+    saved = cls.from_json(record, f'the run in {folder}')
+    kinds = specs(cls).items()
+    own = {n for n, spec in kinds if spec.kind is Kind.OPERATIONAL} | {*but}
+    for n in sorted(config.given & specs(cls).keys() - own):
+        before, now = getattr(saved, n), getattr(config, n)
+        if before != now:
+            words = f'the run in {folder} was made with --{n}={before}, not {now}'
+            raise InputError(f'{words}; leave --{n} out')
+    return folder, saved.replace(**{n: getattr(config, n) for n in own}, given=config.given)
 
 
 def restore_params(folder: Path, like: Any) -> Any:
-    """The parameters in the run's checkpoint, those of its best evaluation where there was one; `like` has their shapes."""
-    where = folder / runs.CHECKPOINT
-    saved = None
-    if where.is_dir():
-        with checkpoint.open_checkpoints(where) as checkpoints:
+    """The parameters that a run kept, with the shapes of `like`."""
+    path, saved = folder / runs.CHECKPOINT, None
+    if path.is_dir():
+        with checkpoint.open_checkpoints(path) as checkpoints:
             saved = checkpoint.restore(checkpoints)
     if saved is None:
         raise InputError(f'there is no checkpoint in {folder} yet; train first')
-    evaluated = 'best' in saved and saved['best']['step'] > 0
-    params = saved['best']['params'] if evaluated else saved['state']['params']
-    checkpoint.check_shapes(params, like, where)
+    evaluated = 'best' in saved and saved['best']['step'][0] > 0
+    params = lanes.lane((saved['best'] if evaluated else saved['state'])['params'], 0)
+    checkpoint.check_shapes(params, like, path)
     runs.check_fingerprint(folder, saved['fingerprint'])
     return params
+
+
+def probabilities(net: Model, params: Any, inputs: Any, lengths: Any) -> np.ndarray:
+    """The probability of each class [N, K], for sequences [N, T, D] or ids [N, T]."""
+    apply, size = jax.jit(net.apply), min(CHUNK, len(inputs))
+    parts = []
+    for begin in range(0, len(inputs), size):
+        rows = np.arange(begin, begin + size) % len(inputs)  # the last chunk is filled up
+        logits = apply(params, inputs[rows], None if lengths is None else lengths[rows])
+        parts.append(jax.nn.softmax(logits))
+    return np.concatenate(parts)[: len(inputs)]

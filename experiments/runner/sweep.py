@@ -1,343 +1,357 @@
-"""A sweep: what its axes make of the flags, as trials in groups of one structure, and the waves that train them."""
+"""A sweep: axes make trials, trials of one static configuration a group, and lanes train them."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
-from absl import flags
 
-from experiments.runner.budget import settle
-from experiments.runner.cli import FLAGS, assigned, devices, sweepable
-from experiments.runner.console import (
-    console,
-    groups_table,
-    settings_table,
-    sweep_progress,
-    sweep_report,
-)
-from experiments.runner.lanes import Member, Sweep, make_lanes, train_wave
-from experiments.runner.task import DYNAMIC, Experiment, make_hyper, new_folder, plan, watch_signals
+from experiments.runner import console, loop, machine
+from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_of
+from experiments.runner.lanes import Planned, Sweep, train_batch
+from experiments.runner.report import sweep_report
+from experiments.runner.run import new_folder
+from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
+from rnnlab.results.records import Metrics, Outcome
+from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
-from rnnlab.training.lanes import device_memory, each_on, lane_bytes, lanes_per_wave, size
+from rnnlab.training.lanes import device_memory, each_on, lane_bytes, lanes_per_batch, size
 
 POINTS = 8  # that a search tries at once, where --max_lanes does not say
-MEMORY = 0.5  # the share of it that lanes may fill
+MEMORY = 0.5  # the fraction of it that lanes may fill
+
+say = console.console.print
 
 
-class Group(NamedTuple):
-    """Trials of one structure, which one program trains."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials of one static configuration, which one program trains."""
 
     label: str
-    members: list[Member]  # in a search those of one point, whose drawn settings are open
+    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
     numbers: list[int]  # of all its trials
     steps: int  # of each trial
     lanes: int  # that train at once
-    wave_bytes: int
+    batch_bytes: int
 
 
-def sweep(experiment: Experiment) -> None:
-    """Trains every trial as the run that its flags alone would give, and writes the sweep's folder.
+def sweep(task: Task, config: Any) -> Path | None:
+    """Trains every trial as the run that its settings alone would give, in the sweep's folder.
 
-    Raises InputError for what the user can mend, before anything compiles.
+    Raises InputError for bad input, before anything compiles.
     """
-    if FLAGS.jax_default_prng_impl != 'threefry2x32':
-        raise InputError(
-            '--sweep needs --jax_default_prng_impl=threefry2x32: with others a lane is not the run that its seed gives alone'
-        )
-    if FLAGS.force:
-        raise InputError(
-            '--force goes without --sweep: a sweep is resumed on as many devices as it began with'
-        )
-    if FLAGS.shard and FLAGS.out is None:
+    if jax.config.jax_default_prng_impl != 'threefry2x32':  # type: ignore[attr-defined]
+        words = '--sweep needs --jax_default_prng_impl=threefry2x32'
+        raise InputError(f'{words}: with others a lane is not the run that its seed gives alone')
+    if config.force:
+        words = '--force goes without --sweep'
+        raise InputError(f'{words}: a sweep is resumed on as many devices as it began with')
+    if config.shard and config.out is None:
         raise InputError('--shard goes with --out, the folder that all parts share')
-    axes, shard = read_axes(), read_shard()
-    everything = [
-        make_member(experiment, number, settings)
-        for number, settings in enumerate(settings_of(axes))
-    ]
-    names = list(
-        dict.fromkeys(
-            [
-                *(axis.name for axis in axes),
-                *runs.differing([member.config for member in everything]),
-            ]
-        )
-    )
-    groups, metric = make_groups(experiment, everything, names, *shard)
-    total = len(everything) * (FLAGS.trials if FLAGS.search else 1)
-    if (config := everything[0].config)['parameters'] and 'hidden_size' not in names:
-        console.print(f'--parameters={config["parameters"]}: hidden_size={config["hidden_size"]}\n')
-    if FLAGS.dry_run:
-        drawn = [axis.name for axis in axes if isinstance(axis, Drawn)] if FLAGS.search else []
-        console.print(
-            f'{settings_table([member for group in groups for member in group.members], names, drawn)}\n\n{groups_table(groups)}'
-        )
-        return
+    axes, (part, parts) = read_axes(config), read_shard(config)
+    planned = [plan_trial(task, config, n, s) for n, s in enumerate(settings_of(config, axes))]
+    everything = [settings(task, trial.config) for trial in planned]
+    names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
+    groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
+    first = planned[0].config
+    if first.parameters and 'hidden_size' not in names:
+        say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}\n')
+    if config.dry_run:
+        open_names = [a.name for a in axes if isinstance(a, Drawn)] if config.search else []
+        shown = [(t.number, everything[t.number]) for group in groups for t in group.trials]
+        table = console.settings_table(shown, names, open_names)
+        say(f'{table}\n\n{console.groups_table(groups)}')
+        return None
 
-    folder = Path(FLAGS.out or new_folder(experiment.name))
-    record = {'sweep': FLAGS.sweep, 'draws': FLAGS.trials, 'sweep_seed': FLAGS.sweep_seed}
-    record |= {
-        'search': FLAGS.search and f'{FLAGS.search} of Optuna {search.optuna().__version__}',
-        'trials': total,
-        'metric': metric,
-    }
-    record |= {
-        'parts': shard[1],
-        'names': names,
-        'structure': [name for name in names if name not in DYNAMIC],
-    }
-    record |= {name: value for name, value in everything[0].config.items() if name not in names} | {
-        'devices': len(devices())
-    }
-    runs.check_folder(folder, record, None if FLAGS.shard else FLAGS.resume, trials.SWEEP)
-    runs.write_json(folder / trials.SWEEP, record)
-    console.print(
-        f'{folder}: {sum(len(group.numbers) for group in groups)} trials on {len(devices())} {record["platform"]} device(s)'
+    folder = Path(config.out or new_folder(task, config))
+    record = SweepRecord(
+        metrics=metrics,
+        ranked_by=Outcome('best' if validated else 'test', metrics.selection),
+        sweep=list(config.sweep),
+        names=names,
+        static=[name for name in names if not is_dynamic(config, name)],
+        trials=len(planned) * (config.trials if config.search else 1),
+        title=title(task, first, names),
     )
-    console.print(f'\n{groups_table(groups)}\n')
+    devices = machine.devices(config)
+    everywhere = record.to_json() | how_drawn(config) | {'parts': parts}
+    everywhere |= {name: v for name, v in everything[0].items() if name not in names}
+    everywhere |= {'devices': len(devices)}
+    runs.check_folder(folder, everywhere, None if config.shard else config.resume, trials.SWEEP)
+    runs.write_json(folder / trials.SWEEP, everywhere)
+    number = sum(len(group.numbers) for group in groups)
+    say(f'{folder}: {number} trials on {len(devices)} {everywhere["platform"]} device(s)')
+    say(f'\n{console.groups_table(groups)}\n')
+    train(task, config, groups, axes, folder, record)
+    return folder
 
-    finished = {trial['trial']: trial for trial in trials.read_waves(folder)[0]}
-    shared = Sweep(folder, names, metric, finished, watch_signals())
-    with sweep_progress(groups, shared) as show:
-        for group in groups:
-            with assigned(group.members[0].flags):
-                settle(experiment)
-                train_group(experiment, group, axes, shared, show)
-            if shared.asked:
-                break
-    ended = len(trials.read_waves(folder)[0])  # other parts may have ended too
-    if shared.asked and ended < total:
-        console.print(
-            f'stopped with {ended} of {total} trials finished; the same command with --out={folder} --resume goes on'
-        )
-        raise SystemExit(128 + shared.asked[0])
-    if ended < total:
-        console.print(
-            f'this part is done; {ended} of {total} trials are. The last part merges; so does ./launch.sh report --out={folder}'
-        )
-        return
-    sweep_report(folder)
+
+def train(
+    task: Task,
+    config: Any,
+    groups: list[Group],
+    axes: list[Grid | Drawn],
+    folder: Path,
+    record: SweepRecord,
+) -> None:
+    """Trains the groups one after the other, and reports; on a signal leaves what is there."""
+    finished = {trial.number: trial for trial in trials.read_waves(folder, record.metrics)[0]}
+    with loop.watched_signals() as interrupts:
+        shared = Sweep(folder, record, finished, interrupts)
+        with console.sweep_progress(groups, finished, record.ranked_by) as show:
+            for group in groups:
+                train_group(task, config, group, axes, shared, show)
+                if interrupts:
+                    break
+    ended = len(trials.read_waves(folder, record.metrics)[0])  # other parts may have ended too
+    if ended == record.trials:
+        sweep_report(folder)
+    elif interrupts:
+        words = f'stopped with {ended} of {record.trials} trials finished'
+        say(f'{words}; resume with the same command and --out={folder} --resume')
+        raise SystemExit(128 + interrupts[0])
+    else:
+        words = f'this part is done; {ended} of {record.trials} trials are'
+        say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
 
 
 def train_group(
-    experiment: Experiment, group: Group, axes: list[Grid | Drawn], sweep: Sweep, show: Callable
+    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep, show: Callable
 ) -> None:
-    """Trains what is not finished of a group, wave by wave, until a signal asks to stop."""
-    lanes = None
-    for wave in (
-        searched(experiment, group, axes, sweep)
-        if FLAGS.search
-        else unfinished(group.members, group.lanes, sweep)
-    ):
-        try:
-            lanes = lanes or make_lanes(plan(experiment), group.lanes, experiment.goal)
-            train_wave(lanes, wave, sweep, partial(show, group, wave))
-        except jax.errors.JaxRuntimeError as error:
-            if 'RESOURCE_EXHAUSTED' not in str(error):
-                raise
-            words = f'{group.lanes} lanes take more memory than there is; --max_lanes=N trains fewer at once'
-            raise InputError(f'{words}, and --resume goes on with --out={sweep.folder}') from error
-        if not FLAGS.shard:
-            trials.merge(sweep.folder, sweep.metric)
-        if sweep.asked:
-            return
+    """Trains the unfinished trials of a group, batch by batch, until a signal asks to stop."""
+    program = None
+    if config.search:
+        batches = searched(task, config, group, axes, shared)
+    else:
+        batches = unfinished(group.trials, group.lanes, shared)
+    with machine.precision(group.trials[0].config):
+        for batch in batches:
+            try:
+                program = program or loop.program_over_lanes(
+                    make_plan(task, batch[0].config), group.lanes, machine.devices(config)
+                )
+                train_batch(program, batch, shared, partial(show, group, len(batch)))
+            except jax.errors.JaxRuntimeError as error:
+                if 'RESOURCE_EXHAUSTED' not in str(error):
+                    raise
+                words = f'{group.lanes} lanes take more memory than there is'
+                advice = f'resume with --max_lanes=N for fewer at once and --out={shared.folder}'
+                raise InputError(f'{words}; {advice} --resume') from error
+            if not config.shard:
+                trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
+            if shared.interrupts:
+                return
 
 
-def unfinished(members: list[Member], lanes: int, sweep: Sweep) -> Iterator[list[Member]]:
-    """What is not finished of each wave."""
-    for begin in range(0, len(members), lanes):
-        if wave := [
-            member
-            for member in members[begin : begin + lanes]
-            if member.number not in sweep.finished
-        ]:
-            yield wave
+def unfinished(planned: list[Planned], lanes: int, shared: Sweep) -> Iterator[list[Planned]]:
+    """The unfinished trials of each batch."""
+    for begin in range(0, len(planned), lanes):
+        members = planned[begin : begin + lanes]
+        if batch := [trial for trial in members if trial.number not in shared.finished]:
+            yield batch
 
 
 def searched(
-    experiment: Experiment, group: Group, axes: list[Grid | Drawn], sweep: Sweep
-) -> Iterator[list[Member]]:
-    """Waves of the points that those before make promising; a point is judged by the mean over its trials.
+    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep
+) -> Iterator[list[Planned]]:
+    """Batches of the points that earlier results make promising.
 
-    A search that is resumed asks for the finished points once more, and gets the same ones.
+    A point is judged by the mean over its trials. A search that is resumed asks for the finished
+    points again, and gets the same ones.
     """
-    drawn, each = [axis for axis in axes if isinstance(axis, Drawn)], len(group.members)
+    drawn, each = [axis for axis in axes if isinstance(axis, Drawn)], len(group.trials)
     told: list[tuple[Settings, float]] = []
-    while len(told) < FLAGS.trials:
-        points = search.ask(drawn, told, min(POINTS, FLAGS.trials - len(told)), FLAGS.sweep_seed)
-        numbers = [
-            group.numbers[each * at : each * (at + 1)]
-            for at in range(len(told), len(told) + len(points))
-        ]
-        members = [
-            make_member(experiment, number, member.flags | point)
+    while len(told) < config.trials:
+        number = min(POINTS, config.trials - len(told))
+        points = search.ask(drawn, told, number, config.sweep_seed)
+        begins = range(each * len(told), each * (len(told) + number), each)
+        numbers = [group.numbers[begin : begin + each] for begin in begins]
+        planned = [
+            plan_trial(task, config, number, trial.settings | point)
             for point, own in zip(points, numbers, strict=True)
-            for number, member in zip(own, group.members, strict=True)
+            for number, trial in zip(own, group.trials, strict=True)
         ]
-        yield from unfinished(members, group.lanes, sweep)
-        judged = [
-            trials.Setting(point, [sweep.finished[number] for number in own])
-            for point, own in zip(points, numbers, strict=True)
-        ]
-        told += [(setting.settings, setting.score(sweep.metric)) for setting in judged]
+        yield from unfinished(planned, group.lanes, shared)
+        for point, own in zip(points, numbers, strict=True):
+            judged = trials.Setting(dict(point), [shared.finished[number] for number in own])
+            told.append((point, judged.score(shared.record.ranked_by)))
 
 
-def read_axes() -> list[Grid | Drawn]:
+def read_axes(config: Any) -> list[Grid | Drawn]:
     """The axes of --sweep; InputError for one that cannot be."""
-    known = sweepable()
-    whole = [name for name, flag in known.items() if isinstance(flag.parser, flags.IntegerParser)]
+    kinds = types_of(type(config))
+    whole = [name for name, kind in kinds.items() if kind is int]
     try:
-        axes = [parse(spec, whole) for spec in FLAGS.sweep]
+        axes = [parse(spec, whole) for spec in config.sweep]
     except InputError as error:
         raise InputError(f'--sweep: {error}') from error
-    seen: set[str] = set()
-    for axis in axes:
-        if axis.name not in known:
-            near = get_close_matches(axis.name, known, 1)
-            hint = (
-                'is no setting of the training'
-                if axis.name in FLAGS
-                else 'is no flag' + (f'; did you mean {near[0]}?' if near else '')
-            )
-            raise InputError(f'--sweep={axis.name}: {axis.name} {hint}')
-        if axis.name in seen:
+    for number, axis in enumerate(axes):
+        if axis.name in (other.name for other in axes[:number]):
             raise InputError(f'--sweep has {axis.name} twice; write all its values into one')
-        seen.add(axis.name)
-        if isinstance(known[axis.name].parser, flags.ListParser):
-            raise InputError(f'--sweep={axis.name}: --{axis.name} is a list, which cannot be swept')
-        values = []
-        for value in axis.values:
-            try:
-                values.append(known[axis.name].parser.parse(value))
-            except (ValueError, TypeError) as error:
-                raise InputError(
-                    f'--sweep={axis.name} has {value!r}: {" ".join(map(str, error.args))}'
-                ) from error
-        if len(set(values)) < len(values):
-            raise InputError(
-                f'--sweep={axis.name} has {Counter(values).most_common(1)[0][0]} twice'
-            )
-    drawn = {axis.name: axis for axis in axes if isinstance(axis, Drawn)}
-    if drawn and not FLAGS.trials:
-        raise InputError(f'--sweep={next(iter(drawn))}~ is drawn from; say how often by --trials=N')
-    if not drawn and (FLAGS.trials or FLAGS.search):
+        check_axis(config, axis)
+    drawn = [axis for axis in axes if isinstance(axis, Drawn)]
+    if drawn and not config.trials:
+        raise InputError(f'--sweep={drawn[0].name}~ is drawn from; say how often by --trials=N')
+    if not drawn and (config.trials or config.search):
+        name = 'search' if config.search else 'trials'
         raise InputError(
-            f'--{"search" if FLAGS.search else "trials"} goes with an axis to draw from, like --sweep="lr~log(1e-4,1e-1)"'
+            f'--{name} goes with an axis to draw from, like --sweep="lr~log(1e-4,1e-1)"'
         )
-    if FLAGS.search and (fixed := [name for name in drawn if name not in DYNAMIC]):
-        raise InputError(
-            f'--search={FLAGS.search} draws within one structure, and {fixed[0]} makes others; write --sweep={fixed[0]}=...'
-        )
-    if FLAGS.search:
+    if config.search:
+        if fixed := [axis.name for axis in drawn if not is_dynamic(config, axis.name)]:
+            words = f'--search={config.search} draws within one static configuration'
+            raise InputError(f'{words}, and {fixed[0]} makes others; write --sweep={fixed[0]}=...')
         search.optuna()
-        for name, axis in drawn.items():
-            for value in axis.ends:  # a later wave may come upon them
-                with assigned({name: value}):
-                    pass
-    count = math.prod(len(axis.values) for axis in axes if isinstance(axis, Grid)) * (
-        FLAGS.trials or 1
-    )
-    if count > FLAGS.max_trials:
-        raise InputError(f'these are {count} trials, more than --max_trials={FLAGS.max_trials}')
+        for axis in drawn:
+            for value in axis.ends:  # a later batch may reach them
+                parsed(type(config), axis.name, value)
+    count = math.prod(len(axis.values) for axis in axes if isinstance(axis, Grid))
+    if (count := count * (config.trials or 1)) > config.max_trials:
+        raise InputError(f'these are {count} trials, more than --max_trials={config.max_trials}')
     return axes
 
 
-def read_shard() -> tuple[int, int]:
+def check_axis(config: Config, axis: Grid | Drawn) -> None:
+    """Raises InputError for an axis that is no setting, or has values that the setting lacks."""
+    cls, name = type(config), axis.name
+    if name not in swept(cls):
+        near = get_close_matches(name, swept(cls), 1)
+        hint = 'is no flag' + (f'; did you mean {near[0]}?' if near else '')
+        if name in specs(cls):
+            hint = 'is no setting of the training'
+        raise InputError(f'--sweep={name}: {name} {hint}')
+    if types_of(cls)[name] is tuple:
+        raise InputError(f'--sweep={name}: --{name} is a list, which cannot be swept')
+    try:
+        values = [parsed(cls, name, value) for value in axis.values]
+    except InputError as error:
+        raise InputError(f'--sweep={name}: {error}') from error
+    if len(set(values)) < len(values):
+        raise InputError(f'--sweep={name} has {Counter(values).most_common(1)[0][0]} twice')
+
+
+def read_shard(config: Any) -> tuple[int, int]:
     """(part, counted from 0; parts) of --shard."""
-    if FLAGS.shard is None:
+    if config.shard is None:
         return 0, 1
-    part, _, parts = FLAGS.shard.partition('/')
+    part, _, parts = config.shard.partition('/')
     if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
-        raise InputError(f'--shard={FLAGS.shard} should be i/n, the i-th of n parts, like 1/4')
-    if FLAGS.search:
-        raise InputError('--shard cannot divide a search, in which each wave needs those before')
+        raise InputError(f'--shard={config.shard} should be i/n, the i-th of n parts, like 1/4')
+    if config.search:
+        raise InputError('--shard cannot divide a search, in which each batch needs those before')
     return int(part) - 1, int(parts)
 
 
-def settings_of(axes: list[Grid | Drawn]) -> list[Settings]:
-    """The swept flags of every trial: for each draw all combinations of the rest, each once. In a search the draw is any one point."""
-    grids, drawn = (
-        [axis for axis in axes if isinstance(axis, Grid)],
-        [axis for axis in axes if isinstance(axis, Drawn)],
-    )
-    if FLAGS.search:
-        points: list[Settings] = [{axis.name: axis.at(0.5) for axis in drawn}]
-    else:
-        points = list(draws(drawn, FLAGS.trials, FLAGS.sweep_seed)) if drawn else [{}]
-    every = (
-        {axis.name: (point | grid)[axis.name] for axis in axes}
-        for point in points
-        for grid in product(grids)
-    )
-    return list({tuple(settings.values()): settings for settings in every}.values())
+def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
+    """The swept settings of every trial: for each draw all combinations of the rest, each once.
+
+    In a search the draw is any one point.
+    """
+    grids = [axis for axis in axes if isinstance(axis, Grid)]
+    drawn = [axis for axis in axes if isinstance(axis, Drawn)]
+    points: list[Settings] = [{}]
+    if config.search:
+        points = [{axis.name: axis.at(0.5) for axis in drawn}]
+    elif drawn:
+        points = list(draws(drawn, config.trials, config.sweep_seed))
+    every = [point | grid for point in points for grid in product(grids)]
+    ordered = [{axis.name: trial[axis.name] for axis in axes} for trial in every]
+    return list({tuple(trial.values()): trial for trial in ordered}.values())
 
 
-def make_member(experiment: Experiment, number: int, settings: Settings) -> Member:
-    """The trial with these flags; InputError (or absl's) for flags that a run alone would refuse."""
-    with assigned(settings):
-        settle(experiment)
-        return Member(number, settings, experiment.settings() | {'devices': 1}, make_hyper())
+def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Planned:
+    """The trial with these settings; InputError for what a run alone would refuse."""
+    values = {name: parsed(type(config), name, text) for name, text in settings.items()}
+    own = config.replace(**values, given=config.given | values.keys())
+    return Planned(number, settings, resolve(task, own))
 
 
 def make_groups(
-    experiment: Experiment, everything: list[Member], names: list[str], part: int, parts: int
-) -> tuple[list[Group], str]:
-    """The trials of this part by structure, and what trials are ranked by; InputError for flags that do not fit the data."""
-    structures: dict[tuple, list[Member]] = {}
-    for member in everything:
-        static = json.dumps(
-            {name: value for name, value in member.config.items() if name not in DYNAMIC}
-        )
-        structures.setdefault((static, jax.tree.structure(member.hyper)), []).append(member)
+    task: Task, config: Any, planned: list[Planned], names: list[str], part: int, parts: int
+) -> tuple[list[Group], Metrics, bool]:
+    """The trials of this part by static configuration, their metrics, and whether all validate.
+
+    Raises InputError for settings that do not fit the data.
+    """
+    kinds: dict[Any, list[Planned]] = {}
+    for trial in planned:
+        static = trial.config.reduced(lambda spec: spec.kind is not Kind.DYNAMIC)
+        kinds.setdefault((static, jax.tree.structure(trial.config.hyper)), []).append(trial)
     groups: list[Group] = []
-    validated, dealt, device = True, 0, devices()[0]
-    for members in structures.values():
-        with assigned(members[0].flags):
-            settle(experiment)
-            todo = plan(experiment)
-            validated &= todo.held_out is not None and FLAGS.eval_split == 'validation'
-            run, hyper, data = todo.make_run(), todo.hyper, todo.data
-            own, shared = lane_bytes(
-                run, todo.model, todo.loss(hyper), hyper, data.train, todo.batches, each_on(device)
-            )
+    validated, dealt = True, 0
+    for members in kinds.values():
         mine = members[(part - dealt) % parts :: parts]
-        if FLAGS.search:
-            numbers = list(range(dealt * FLAGS.trials, (dealt + len(members)) * FLAGS.trials))
-            at_once = len(members) * min(POINTS, FLAGS.trials)
-        else:
-            numbers, at_once = [member.number for member in mine], len(mine)
-        dealt += len(members)
-        if mine:
-            sharing = len(devices()) if device.platform == 'cpu' else 1
-            free = (
-                MEMORY * device_memory(device) / sharing
-                - size((data.train, todo.held_out, data.test))
-                - shared
-            )
-            most = FLAGS.max_lanes or len(devices()) * max(1, int(free // own))
-            lanes = lanes_per_wave(at_once, most, len(devices()))
-            label = trials.label(members[0].config, [name for name in names if name not in DYNAMIC])
-            groups.append(
-                Group(
-                    label,
-                    mine,
-                    numbers,
-                    todo.steps,
-                    lanes,
-                    lanes * own + min(lanes, len(devices())) * shared,
+        first = members[0].config
+        with machine.precision(first):
+            plan = make_plan(task, first)
+            validated &= plan.held_out is not None and first.eval_split == 'validation'
+            numbers, at_once = [trial.number for trial in mine], len(mine)
+            if config.search:
+                begin, end = dealt * config.trials, (dealt + len(members)) * config.trials
+                numbers = list(range(begin, end))
+                at_once = len(members) * min(POINTS, config.trials)
+            dealt += len(members)
+            if mine:
+                static = {name: getattr(first, name) for name in static_names(config, names)}
+                label = trials.label(static, static)
+                lanes, memory = fit_lanes(plan, at_once, config)
+                groups.append(
+                    Group(
+                        label=label,
+                        trials=mine,
+                        numbers=numbers,
+                        steps=plan.steps,
+                        lanes=lanes,
+                        batch_bytes=memory,
+                    )
                 )
-            )
-    if FLAGS.search and not validated:
-        raise InputError(
-            '--search goes by validation: it needs --validation above 0 and --eval_split=validation'
-        )
-    return groups, f'best_validation_{experiment.goal}' if validated else f'test_{experiment.goal}'
+    if config.search and not validated:
+        words = '--search ranks by the validation split'
+        raise InputError(f'{words}: it needs --validation above 0 and --eval_split=validation')
+    return groups, plan.metrics, validated
+
+
+def fit_lanes(plan: Plan, trials: int, config: Any) -> tuple[int, int]:
+    """(lanes that train at once, bytes that they take together) for so many trials."""
+    devices = machine.devices(config)
+    each, hyper, data = each_on(devices[0]), plan.config.hyper, plan.data
+    loss = plan.task.loss(plan.config)(hyper)
+    run, train_split = plan.make_run(), data.train
+    own, shared = lane_bytes(run, plan.model, loss, hyper, train_split, plan.batches, each)
+    sharing = len(devices) if devices[0].platform == 'cpu' else 1
+    used = size((train_split, plan.held_out, data.test)) + shared
+    free = MEMORY * device_memory(devices[0]) / sharing - used
+    most = config.max_lanes or len(devices) * max(1, int(free // own))
+    lanes = lanes_per_batch(trials, most, len(devices))
+    return lanes, lanes * own + min(lanes, len(devices)) * shared
+
+
+def is_dynamic(config: Config, name: str) -> bool:
+    spec = specs(type(config)).get(name)
+    return spec is not None and spec.kind is Kind.DYNAMIC
+
+
+def static_names(config: Config, names: list[str]) -> list[str]:
+    return [name for name in names if not is_dynamic(config, name) and hasattr(config, name)]
+
+
+def how_drawn(config: Any) -> dict[str, Any]:
+    """How the trials are drawn, for sweep.json."""
+    library = config.search and f'{config.search} of Optuna {search.optuna().__version__}'
+    return {'draws': config.trials, 'sweep_seed': config.sweep_seed, 'search': library}
+
+
+def title(task: Task, config: Any, names: list[str]) -> str:
+    """The dataset or task that all trials share, else the experiment."""
+    common = (
+        getattr(config, n) for n in ('dataset', 'task') if n not in names and hasattr(config, n)
+    )
+    return next(common, task.name)

@@ -1,342 +1,252 @@
-"""What the flags make of an experiment, for a run alone and for a lane of a sweep."""
+"""What an experiment is, and the plan of a training that its configuration makes."""
 
-import contextlib
-import datetime
-import signal
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
-from experiments.runner.cli import FLAGS, config
+from experiments.runner import machine, model
 from experiments.runner.console import console, prediction_table
+from experiments.runner.fields import check_needs, open_values
+from rnnlab.analysis.describe import count
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
-from rnnlab.results.trials import score
+from rnnlab.results.records import Metrics
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
 from rnnlab.training.losses import Loss
-from rnnlab.training.optim import WEIGHT_DECAY, Hyper, optimizer, schedule
-from rnnlab.training.train import (
-    Run,
-    TrainState,
-    batch_mesh,
-    classification,
-    make_evaluate,
-    make_run,
-)
+from rnnlab.training.optim import Hyper, optimizer, schedule
+from rnnlab.training.train import Run, batch_mesh, classification, make_evaluate, make_run
 
 EVAL_BATCH = 500
-DYNAMIC = {
-    'seed',
-    *Hyper._fields,
-}  # arrays of a program; another value of any other flag makes another program
-OWN_OPTIMIZERS = {
-    'momentum': ['sgd'],
-    'weight_decay': ['adamw'],
-    'beta1': ['adam', 'adamw'],
-    'beta2': ['adam', 'adamw'],
-}
 
 
-Row = dict[str, Any]  # of metrics.jsonl, or what summary.json holds
+def shuffled_examples(config: Any, data: Split) -> Batches:
+    """Batches of the training examples, new ones in each epoch."""
+    if config.batch_size > len(data.labels):
+        words = f'--batch_size={config.batch_size} is more than the {len(data.labels)}'
+        raise InputError(f'{words} training examples')
+    return shuffled(data, config.batch_size, getattr(config, 'buckets', 1))
 
 
-class Plan(NamedTuple):
-    """A training as the flags describe it; it holds while they stay as they are."""
+def examples_in_order(config: Any, data: Split, size: int, whole: bool) -> Batches:
+    """Batches of `size` examples to evaluate; by length where all examples are."""
+    return in_order(data, size, getattr(config, 'buckets', 1) if whole else 1)
 
+
+def show_predictions(plan: 'Plan', params: Any, folder: Path) -> None:
+    assert plan.data.test
+    console.print(f'\n{prediction_table(plan.model, params, plan.data.test)}')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """An experiment. C is its configuration.
+
+    name: of the experiment.
+    load: (C) -> what `dataset` makes a Dataset of; it reads those fields alone that say data=True.
+    build: (C, Dataset, Hyper) -> Model.
+    resolve: (C) -> C with open fields filled in; InputError for settings that do not fit together.
+    dataset: (C, what load gives) -> Dataset; InputError for settings that do not fit the data.
+    selection: the metric that chooses the best parameters and ranks trials.
+    loss: (C) -> (Hyper) -> Loss.
+    batches: (C, training split) -> Batches.
+    evaluation_batches: (C, split, size, whole) -> Batches; whole: all examples of the split.
+    finish: (Plan, params, folder): what the end of a run shows beside its summary.
+    source: (C) -> what identifies the user's data, for config.json.
+    """
+
+    name: str
+    load: Callable[[Any], Any]
+    build: Callable[[Any, Dataset, Hyper], Model]
+    resolve: Callable[[Any], Any] = lambda config: config
+    dataset: Callable[[Any, Any], Dataset] = lambda config, loaded: loaded
+    selection: str = 'accuracy'
+    loss: Callable[[Any], Callable[[Hyper], Loss]] = lambda config: classification
+    batches: Callable[[Any, Any], Batches] = shuffled_examples
+    evaluation_batches: Callable[[Any, Split, int, bool], Batches] = examples_in_order
+    finish: Callable[['Plan', Any, Path], None] = show_predictions
+    source: Callable[[Any], dict[str, Any]] = lambda config: {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A training as a configuration describes it."""
+
+    task: Task
+    config: Any  # resolved
+    loaded: Any  # what task.load gave
     data: Dataset
-    hyper: Hyper
     model: Model
-    loss: Callable[[Hyper], Loss]
+    metrics: Metrics
     batches: Batches
-    make_run: Callable[..., Run]  # (mesh=None) -> the run
     steps: int
     every: int  # steps between evaluations
-    held_out: Split | None  # what is evaluated on the way
-    window: int  # how many of it each time
-    make_evaluate: Callable  # (split, window, mesh=None, **options of rnnlab's make_evaluate) -> rnnlab's evaluate
+    held_out: Split | None  # evaluated while training
+    window: int  # examples of each evaluation
+    make_optimizer: Callable[[Hyper], Any] = field(repr=False)
+
+    def make_run(self, mesh: Mesh | None = None) -> Run:
+        """The run, whose batches the devices of the mesh share."""
+
+        def build(hyper: Hyper) -> Model:
+            return self.task.build(self.config, self.data, hyper)
+
+        loss = self.task.loss(self.config)
+        options: dict[str, Any] = {'every': self.every, 'loss': loss, 'mesh': mesh}
+        return make_run(build, self.make_optimizer, self.batches, **options)
+
+    def make_evaluate(
+        self, split: Split, window: int, mesh: Mesh | None = None, program: Callable = jax.jit
+    ) -> Callable:
+        """rnnlab's evaluate for the first `window` examples of a split, or the next ones."""
+        size = evaluation_batch(window, mesh)
+        whole = window == len(split.labels)
+        batches = self.task.evaluation_batches(self.config, split, size, whole)
+        if mesh and batches.size % mesh.size:
+            mesh = None
+        loss = self.task.loss(self.config)(Hyper())
+        return make_evaluate(self.model, batches, loss=loss, mesh=mesh, program=program)
 
     def mesh(self, devices: list[Any], asked: bool) -> Mesh | None:
-        """Those of the devices that share a batch; where they were not asked for, if that is worth it."""
+        """The devices that share each batch; unless `asked` only where that is worth it."""
         size = self.batches.size
         if asked:
             return batch_mesh(size, devices)
 
-        def inputs(data):
+        def inputs(data: Any) -> Any:
             keys = jax.random.split(jax.random.key(0), size)
-            return self.batches.takes[-1](
-                data, Batch(jnp.zeros(size, jnp.int32), keys, keys), jnp.int32(0)
-            ).inputs
+            batch = Batch(jnp.zeros(size, jnp.int32), keys, keys)
+            return self.batches.takes[-1](data, batch, jnp.int32(0)).inputs
 
         time_steps = jax.eval_shape(inputs, self.data.train).shape[1]
         params = jax.eval_shape(self.model.init, jax.random.key(0))
-        recurrent = sum(
-            leaf.size for name in self.model.layers for leaf in jax.tree.leaves(params[name])
-        )
+        recurrent = sum(count(params[name]) for name in self.model.layers)
         return batch_mesh(size, devices, 6 * time_steps * size * recurrent)
+
+    @property
+    def evaluations(self) -> int:
+        return -(-self.steps // self.every)
 
     def epoch(self, step: int) -> float:
         return round(step / self.batches.steps, 4)
 
 
-def shuffled_examples(data: Split, buckets: int = 1) -> Batches:
-    """Batches of the training examples, from at most so many groups of like length."""
-    if FLAGS.batch_size > len(data.labels):
-        raise InputError(
-            f'--batch_size={FLAGS.batch_size} is more than the {len(data.labels)} training examples'
-        )
-    return shuffled(data, FLAGS.batch_size, buckets)
+def resolve(task: Task, config: Any) -> Any:
+    """The configuration without open fields; InputError for settings that do not fit together.
+
+    With --parameters this loads the data, whose width and vocabulary are part of the model.
+    """
+    if config.parameters is not None and config.hidden_size is not None:
+        words = '--parameters chooses the hidden size'
+        raise InputError(f'{words}; leave out --parameters or --hidden_size')
+    model.check(config)
+    config = task.resolve(config).filled(open_values(type(config)))
+    check_needs(config)
+    if not config.layers:
+        return config.replace(cell=None, hidden_size=None)
+    if config.parameters is None:
+        return config
+    static = config.reduced(lambda spec: spec.kind.name != 'DYNAMIC')
+    return config.replace(hidden_size=budgeted(task, static, config.hyper))
 
 
-def examples_in_order(data: Split, size: int, whole: bool, buckets: int = 1) -> Batches:
-    """Batches of that size to evaluate; `whole`: always all examples."""
-    return in_order(data, size, buckets if whole else 1)
+@cache
+def budgeted(task: Task, config: Any, hyper: Hyper) -> int:
+    """The largest hidden size with at most `config.parameters` parameters in the model."""
+    data = task.dataset(config, load(task, config))
+
+    def parameters(hidden_size: int) -> int:
+        net = task.build(config.replace(hidden_size=hidden_size), data, hyper)
+        return count(jax.eval_shape(net.init, jax.random.key(0)))
+
+    if size := model.largest(parameters, config.parameters):
+        return size
+    least = f'with --cell={config.cell} a hidden size of 1 has {parameters(1):,}'
+    raise InputError(f'--parameters={config.parameters} is too few: {least}')
 
 
-def show_predictions(plan: Plan, params: Any, folder: Path) -> None:
-    assert plan.data.test
-    console.print(f'\n{prediction_table(plan.model, params, plan.data.test)}')
+def load(task: Task, config: Any) -> Any:
+    """What the task loads; trials that agree in the fields of their data share it."""
+    return load_once(task.load, config.reduced(lambda spec: spec.data))
 
 
-class Experiment(NamedTuple):
-    name: str
-    settle: Callable[
-        [], None
-    ]  # gives flags that are open their values; InputError for flags that do not go together
-    load: Callable[[], Dataset]
-    build: Callable[[Dataset, Hyper], Model]
-    goal: str = (
-        'accuracy'  # the figure of validation by which the best is chosen: accuracy, or loss
-    )
-    loss: Callable[[Hyper], Loss] = classification
-    batches: Callable[[Any], Batches] = shuffled_examples  # (training part) -> its batches
-    rounds: Callable[[Split, int, bool], Batches] = (
-        examples_in_order  # (part, size, whole) -> the batches that evaluate it
-    )
-    finish: Callable[[Plan, Any, Path], None] = (
-        show_predictions  # (plan, parameters, folder): what else the end of a run shows
-    )
-    source: Callable[[], dict[str, Any]] = dict  # what tells the user's data from others
-
-    def settings(self) -> dict[str, Any]:
-        """All that decides what a run of it computes, as the flags are."""
-        return config(self.name, self.goal) | self.source()
+@lru_cache(maxsize=1)
+def load_once(load: Callable[[Any], Any], config: Any) -> Any:
+    return load(config)
 
 
-def plan(experiment: Experiment) -> Plan:
-    """Loads the data; InputError for flags that do not fit it or each other. Nothing compiles."""
-    hyper, data = make_hyper(), experiment.load()
-    batches = experiment.batches(data.train)
-    every, steps, held_out = plan_steps(data, batches)
-    make_optimizer = optimizer(
-        FLAGS.optimizer, FLAGS.optimizer_constants, schedule(FLAGS.schedule, steps, FLAGS.warmup)
-    )
-    model = experiment.build(data, hyper)
+def settings(task: Task, config: Any) -> dict[str, Any]:
+    """All that decides what a run computes: the content of its config.json."""
+    metrics = Metrics.of(task.loss(config)(Hyper()), task.selection).to_json()
+    recorded = config.to_json() | machine.recorded(config) | task.source(config)
+    return {'experiment': task.name} | metrics | recorded
 
-    def run(mesh: Mesh | None = None) -> Run:
-        return make_run(
-            lambda hyper: experiment.build(data, hyper),
-            make_optimizer,
-            batches,
-            every=every,
-            loss=experiment.loss,
-            mesh=mesh,
-        )
 
-    def evaluate(split: Split, window: int, mesh: Mesh | None = None, **options: Any) -> Callable:
-        rounds = experiment.rounds(split, eval_batch(window, mesh), window == len(split.labels))
-        if mesh and rounds.size % mesh.size:
-            mesh = None
-        return make_evaluate(model, rounds, loss=experiment.loss(Hyper()), mesh=mesh, **options)
-
-    window = FLAGS.eval_examples or (len(held_out.labels) if held_out else 0)
+def make_plan(task: Task, config: Any) -> Plan:
+    """The plan of a resolved configuration; InputError for what does not fit the data."""
+    loaded = load(task, config)
+    data = task.dataset(config, loaded)
+    batches = task.batches(config, data.train)
+    held_out = getattr(data, config.eval_split)
+    check_evaluation(config, held_out)
+    steps = config.steps or config.epochs * batches.steps
+    share = schedule(config.schedule, steps, config.warmup)
     return Plan(
-        data, hyper, model, experiment.loss, batches, run, steps, every, held_out, window, evaluate
+        task=task,
+        config=config,
+        loaded=loaded,
+        data=data,
+        model=task.build(config, data, config.hyper),
+        metrics=Metrics.of(task.loss(config)(Hyper()), task.selection),
+        batches=batches,
+        steps=steps,
+        every=config.eval_every or batches.steps,
+        held_out=held_out,
+        window=config.eval_examples or (len(held_out.labels) if held_out else 0),
+        make_optimizer=optimizer(config.optimizer, config.optimizer_constants, share),
     )
 
 
-def make_hyper() -> Hyper:
-    """The continuous settings; InputError for one that the rest of the flags has no use for."""
-    for name, optimizers in OWN_OPTIMIZERS.items():
-        if FLAGS[name].present and FLAGS.optimizer not in optimizers:
-            raise InputError(
-                f'--{name}={FLAGS[name].value:g} goes with --optimizer={" or ".join(optimizers)}, not {FLAGS.optimizer}'
-            )
-    values: dict[str, Any] = {name: FLAGS[name].value for name in Hyper._fields}
-    if values['weight_decay'] is None:
-        values['weight_decay'] = WEIGHT_DECAY.get(FLAGS.optimizer_constants, 0.0)
-    return Hyper(**values)
-
-
-def plan_steps(data: Dataset, batches: Batches) -> tuple[int, int, Split | None]:
-    """(steps between evaluations, steps in all, what is evaluated on the way)."""
-    held_out = getattr(data, FLAGS.eval_split)
-    if held_out is None and FLAGS.eval_split == 'test':
-        raise InputError('--eval_split=test: there is no test part here, only one that validates')
-    if FLAGS.eval_next and FLAGS.eval_examples is None:
-        raise InputError('--eval_next goes with --eval_examples, how many to take each time')
-    if FLAGS.eval_examples is not None and (
-        held_out is None or FLAGS.eval_examples > len(held_out.labels)
-    ):
-        there = 0 if held_out is None else len(held_out.labels)
-        raise InputError(
-            f'--eval_examples={FLAGS.eval_examples} is more than the {there} of --eval_split={FLAGS.eval_split}'
-        )
-    if FLAGS.keep == 'best' and (held_out is None or FLAGS.eval_split != 'validation'):
+def check_evaluation(config: Any, held_out: Split | None) -> None:
+    """Raises InputError for an evaluation that the splits of the data do not allow."""
+    if held_out is None and config.eval_split == 'test':
+        raise InputError('--eval_split=test: this data has no test split, only a validation split')
+    there = 0 if held_out is None else len(held_out.labels)
+    if config.eval_examples is not None and config.eval_examples > there:
+        words = f'--eval_examples={config.eval_examples} is more than the {there}'
+        raise InputError(f'{words} of --eval_split={config.eval_split}')
+    if config.keep == 'best' and (held_out is None or config.eval_split != 'validation'):
         missing = '--validation above 0' if held_out is None else '--eval_split=validation'
-        raise InputError(f'--keep=best goes by validation: it needs {missing}, or take --keep=last')
-    return FLAGS.eval_every or batches.steps, FLAGS.steps or FLAGS.epochs * batches.steps, held_out
+        words = f'--keep=best selects by the validation split: it needs {missing}'
+        raise InputError(f'{words}, or take --keep=last')
 
 
-def measure(
-    state: TrainState, plan: Plan, evaluate: Callable | None, held_out: Split | None
-) -> Row:
-    """A row of metrics.jsonl: the totals since the row before, and an evaluation. Of lanes the figures are arrays."""
-    step, means = int(state.step), state.totals.means()
-    norm = means.pop('grad_norm')
-    row = {'step': step, 'epoch': plan.epoch(step)} | named('train', means) | {'grad_norm': norm}
-    if evaluate and held_out:
-        start = (
-            (-(-step // plan.every) - 1) * plan.window % len(held_out.labels)
-            if FLAGS.eval_next
-            else 0
-        )
-        row |= named(FLAGS.eval_split, evaluate(state.params, held_out, start, plan.window))
-    return row
-
-
-def named(part: str, figures: dict[str, Any]) -> Row:
-    return {f'{part}_{name}': value for name, value in figures.items()}
-
-
-def eval_batch(examples: int, mesh: Mesh | None) -> int:
-    """A batch for that many examples that the devices share evenly."""
+def evaluation_batch(examples: int, mesh: Mesh | None) -> int:
+    """A batch size for that many examples that the devices share evenly."""
     devices = mesh.size if mesh else 1
     return -(-min(EVAL_BATCH, examples) // devices) * devices
 
 
 @lru_cache
 def checksum(path: str) -> int:
-    """What tells a file from others; InputError where there is none."""
+    """A checksum of a file; InputError where there is none."""
     try:
         return zlib.crc32(Path(path).read_bytes())
     except FileNotFoundError as error:
         raise InputError(f'there is no file {path}') from error
 
 
-def shares() -> tuple[float, ...]:
+def fractions(split: tuple[str, ...]) -> tuple[float, ...]:
     """What --split says: train, validation, test."""
     try:
-        return tuple(float(part) for part in FLAGS.split)
+        return tuple(float(part) for part in split)
     except ValueError as error:
-        raise InputError(
-            f'--split={",".join(FLAGS.split)} should be three numbers: train, validation, test'
-        ) from error
-
-
-class Best(NamedTuple):
-    """What --keep=best keeps: the first of the best evaluations so far."""
-
-    params: Any
-    step: Any  # of lanes this and the score are arrays
-    score: Any  # of validation, the greater the better
-
-
-def saved_tree(
-    fingerprint: np.uint32, state: TrainState, best: Best | None, seconds: float
-) -> dict[str, Any]:
-    """What a checkpoint of a run holds: among others the state after the last step that was taken."""
-    tree = {
-        'state': state.replace(step=state.taken),
-        'seconds': np.float64(seconds),
-        'fingerprint': fingerprint,
-    }
-    return tree | {'best': best._asdict()} if best else tree
-
-
-def summarise(
-    rows: list[Row],
-    tested: Row,
-    kept_step: int,
-    goal: str,
-    plan: Plan,
-    parameters: int,
-    seconds: float,
-) -> Row:
-    """What came out of a run: its best row, its last one, the figures of the test."""
-    summary: Row = {}
-    if rows and (field := f'validation_{goal}') in rows[-1]:
-        summary[f'best_{field}'] = max((row[field] for row in rows), key=partial(score, field))
-    summary |= (
-        {
-            name: value
-            for name, value in rows[-1].items()
-            if name.startswith(('validation', 'train_'))
-        }
-        if rows
-        else {}
-    )
-    summary |= (
-        tested
-        | {'kept_step': kept_step}
-        | ({} if plan.data.baseline is None else {'baseline': plan.data.baseline})
-    )
-    return summary | {
-        'parameters': parameters,
-        'steps': plan.steps,
-        'wall_seconds': round(seconds, 3),
-    }
-
-
-def new_folder(experiment: str) -> str:
-    if FLAGS.resume:
-        raise InputError('--resume goes with --out, the folder of the run to go on with')
-    return f'runs/{experiment}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
-
-
-def copied(params: Any) -> Any:
-    """On the host, in memory of its own: the next chunk of steps uses the state's."""
-    return jax.tree.map(np.array, params)
-
-
-def watched(
-    states: Iterable[TrainState], save: Callable[[], None], asked: list[int]
-) -> Iterator[TrainState]:
-    """The states of a training; between them saves every --checkpoint_every seconds, and stops once a signal asked for it."""
-    saved_at = time.perf_counter()
-    for state in states:
-        yield state
-        if asked:
-            return
-        if time.perf_counter() - saved_at >= FLAGS.checkpoint_every:
-            save()
-            saved_at = time.perf_counter()
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not cut short what is done in here."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    yield
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def watch_signals() -> list[int]:
-    """The signals that asked to stop, empty until one comes; a second Ctrl-C ends the process as usual."""
-    asked: list[int] = []
-
-    def ask(number, frame):
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
-    return asked
+        words = f'--split={",".join(split)} should be three numbers'
+        raise InputError(f'{words}: train, validation, test') from error

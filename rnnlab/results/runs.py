@@ -1,68 +1,57 @@
-"""The folder of a run: its settings, metrics, summary, curves, checkpoint, and what new data are read by."""
+"""The folder of a run: settings, metrics, summary, curves, checkpoint, and what encodes new data."""
 
 import json
 import os
 import uuid
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rnnlab.data import Dataset
 from rnnlab.errors import InputError
+from rnnlab.results.records import Json, Metrics, Row, Summary
 
-CONFIG, METRICS, SUMMARY, CURVES, CHECKPOINT = (
-    'config.json',
-    'metrics.jsonl',
-    'summary.json',
-    'curves.png',
-    'checkpoint',
-)
-VOCABULARY, LABELS, STANDARD = (
-    'vocabulary.json',
-    'labels.json',
-    'standard.json',
-)  # what a Dataset has of these
+CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
+CURVES, CHECKPOINT = 'curves.png', 'checkpoint'
+VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
 
 
-def check_folder(
-    folder: Path, config: dict[str, Any], resume: bool | None, name: str = CONFIG
-) -> None:
-    """InputError unless the folder can take this run: free, or with `resume` holding the very same one; None: either.
+def check_folder(folder: Path, settings: Json, resume: bool | None, name: str = CONFIG) -> None:
+    """Raises InputError unless the folder can take a run or sweep with these settings.
 
-    `name` is the file that the settings are noted in; a sweep has one of its own.
+    It must be free, or with `resume` hold the same one; None: either. `name` is the file of the
+    settings.
     """
     path, kind = folder / name, 'run' if name == CONFIG else 'sweep'
     if not path.exists():
         if resume:
-            raise InputError(
-                f'{folder} holds no {kind} to resume; leave --resume out to start one there'
-            )
-        # A file of that name may be about to be there, or a writer of it was killed.
-        if folder.exists() and (
-            not folder.is_dir()
-            or not all(other.name.startswith(name) for other in folder.iterdir())
-        ):
+            words = f'{folder} holds no {kind} to resume'
+            raise InputError(f'{words}; leave out --resume to start one there')
+        if not free(folder, name):
             raise InputError(f'{folder} holds something that is no {kind}; name a new folder')
         return
     if resume is False:
-        raise InputError(
-            f'{folder} holds a {kind} already; go on with it by --resume, or name a new folder'
-        )
-    before = read_json(path)
-    now = json.loads(json.dumps(config))
-    different = [
-        f'{key}={before.get(key)} there, {now.get(key)} now'
-        for key in now | before
-        if before.get(key) != now.get(key)
-    ]
+        words = f'{folder} holds a {kind} already'
+        raise InputError(f'{words}; resume it with --resume, or name a new folder')
+    before, now = read_json(path), json.loads(json.dumps(settings))
+    different = [key for key in now | before if before.get(key) != now.get(key)]
     if different:
-        words = '; '.join(different[:3]) + (
-            f'; and {len(different) - 3} more' if len(different) > 3 else ''
+        words = ', '.join(
+            f'{key}: {before.get(key)} there, {now.get(key)} here' for key in different[:3]
         )
-        raise InputError(
-            f'the {kind} in {folder} was started otherwise ({words}); resume it as it was, or name a new folder'
-        )
+        words += f' and {len(different) - 3} more' if len(different) > 3 else ''
+        advice = 'resume with its settings, or choose another --out'
+        raise InputError(f'{folder} holds a {kind} with other settings ({words}); {advice}')
+
+
+def free(folder: Path, name: str) -> bool:
+    """Whether nothing is there but what a writer of the file `name` is about to finish, or left."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(other.name.startswith(name) for other in folder.iterdir())
 
 
 def differing(configs: list[dict[str, Any]]) -> list[str]:
@@ -76,9 +65,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise InputError(
-            f'there is no {path.name} in {path.parent}; name the folder that has it'
-        ) from error
+        words = f'there is no {path.name} in {path.parent}'
+        raise InputError(f'{words}; name the folder that has it') from error
     except (OSError, ValueError) as error:
         raise InputError(f'{path} cannot be read: {error}') from error
     if not isinstance(value, kind):
@@ -91,60 +79,58 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never sees half a file, nor do two writers of it meet."""
+    """Writes it whole or not at all, whatever else reads or writes the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
     beside.write_text(text)
     os.replace(beside, path)
 
 
-def note(folder: Path, config: dict[str, Any], data: Any) -> None:
-    """Writes the settings of a run, and of its Dataset what new data are read by."""
-    write_json(folder / CONFIG, config)
-    for name, value in {
-        VOCABULARY: data.vocabulary,
-        LABELS: data.classes,
-        STANDARD: data.standard,
-    }.items():
+def write_settings(folder: Path, settings: Json, data: Dataset) -> None:
+    """Writes the settings of a run, and what of its dataset is needed to encode new data."""
+    write_json(folder / CONFIG, settings)
+    encoding = {VOCABULARY: data.vocabulary, LABELS: data.classes, STANDARD: data.standard}
+    for name, value in encoding.items():
         if value:
             write_json(folder / name, value)
 
 
 def fingerprint(folder: Path) -> np.uint32:
-    """A checksum of what `note` wrote: what a checkpoint must have been made with."""
-    parts = [
-        (folder / name).read_bytes()
-        for name in (CONFIG, VOCABULARY, LABELS, STANDARD)
-        if (folder / name).exists()
-    ]
-    return np.uint32(zlib.crc32(b''.join(parts)))
+    """A checksum of what `write_settings` wrote, which a checkpoint must have been made with."""
+    paths = [folder / name for name in (CONFIG, VOCABULARY, LABELS, STANDARD)]
+    return np.uint32(zlib.crc32(b''.join(path.read_bytes() for path in paths if path.exists())))
 
 
 def check_fingerprint(folder: Path, saved: np.uint32) -> None:
     if saved != fingerprint(folder):
-        raise InputError(
-            f'the checkpoint in {folder} belongs to another run: it was not made with the settings and names there'
-        )
+        words = 'it was made with other settings or names than those there'
+        raise InputError(f'the checkpoint in {folder} belongs to another run: {words}')
 
 
-def append_row(folder: Path, row: dict[str, Any]) -> None:
+def write_lines(path: Path, records: Iterable[Any]) -> None:
+    write_text(path, ''.join(json.dumps(record) + '\n' for record in records))
+
+
+def append_row(folder: Path, row: Row) -> None:
     with (folder / METRICS).open('a') as file:
-        file.write(json.dumps(row) + '\n')
+        file.write(json.dumps(row.to_json()) + '\n')
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; a last one that a killed run left half written is dropped."""
+def read_rows(folder: Path, metrics: Metrics) -> list[Row]:
+    """The rows of metrics.jsonl, up to one that a killed run left half written."""
     path, rows = folder / METRICS, []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            rows.append(Row.from_json(json.loads(line), metrics))
+        except (ValueError, KeyError):
             break
     return rows
 
 
-def rewind(folder: Path, step: int) -> list[dict[str, Any]]:
-    """Drops the rows after `step`, which a resumed run will write again; the result is what is left."""
-    rows = [row for row in read_rows(folder) if row['step'] <= step]
-    write_text(folder / METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
-    return rows
+def read_summary(folder: Path, metrics: Metrics) -> Summary:
+    """The content of summary.json; InputError where it cannot be read."""
+    path = folder / SUMMARY
+    try:
+        return Summary.from_json(read_json(path), metrics)
+    except (KeyError, TypeError) as error:
+        raise InputError(f'{path} is not the summary of a run') from error

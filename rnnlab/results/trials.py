@@ -1,7 +1,4 @@
-"""The folder of a sweep: each finished wave in a file of its own, and what they come to together.
-
-A trial is a dict: its number, `settings` (what sets it apart from the others), its status, and what a run's summary has.
-"""
+"""The folder of a sweep: a file for each finished batch of trials, and their union."""
 
 import csv
 import io
@@ -10,134 +7,164 @@ import math
 import shutil
 import statistics
 import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Trial
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
-FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'
 
-Trial = dict[str, Any]
+Curves = dict[int, list[Row]]  # the evaluations of each trial, by its number
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """What sweep.json holds beside the settings that all trials share."""
+
+    metrics: Metrics
+    ranked_by: Outcome
+    sweep: list[str]  # the axes as they were given
+    names: list[str]  # of the settings that differ between trials
+    static: list[str]  # those of them that make another program
+    trials: int
+    title: str  # the dataset, task or experiment
+
+    def to_json(self) -> Json:
+        own = {
+            name: getattr(self, name) for name in ('sweep', 'names', 'static', 'trials', 'title')
+        }
+        return own | self.metrics.to_json() | {'ranked_by': self.ranked_by.kind}
+
+    @classmethod
+    def read(cls, folder: Path) -> 'SweepRecord':
+        record = runs.read_json(folder / SWEEP)
+        try:
+            metrics = Metrics.from_json(record)
+            own = {name: record[name] for name in ('sweep', 'names', 'static', 'trials', 'title')}
+            ranked_by = Outcome(record['ranked_by'], metrics.selection)
+        except (KeyError, TypeError, StopIteration) as error:
+            raise InputError(f'{folder / SWEEP} is not the record of a sweep') from error
+        return cls(metrics=metrics, ranked_by=ranked_by, **own)
 
 
 class Setting(NamedTuple):
     """The trials that differ in their seed alone."""
 
-    settings: dict[str, Any]  # without the seed
+    settings: Json  # without the seed
     trials: list[Trial]
 
-    def sound(self, field: str) -> list[Trial]:
-        return [
-            trial
-            for trial in self.trials
-            if trial.get(field) is not None and trial['status'] != DIVERGED
-        ]
+    def by_trial(self, outcome: Outcome) -> list[tuple[Trial, float]]:
+        """The trials that have that outcome and did not diverge."""
+        values = [(t, outcome.of(t.summary)) for t in self.trials if t.status != DIVERGED]
+        return [(trial, value) for trial, value in values if value is not None]
 
-    def values(self, field: str) -> list[float]:
-        return [trial[field] for trial in self.sound(field)]
+    def values(self, outcome: Outcome) -> list[float]:
+        return [value for _, value in self.by_trial(outcome)]
 
-    def by_seed(self, field: str) -> dict[Any, float]:
-        return {trial['settings'].get('seed'): trial[field] for trial in self.sound(field)}
+    def by_seed(self, outcome: Outcome) -> dict[Any, float]:
+        return {trial.settings.get('seed'): value for trial, value in self.by_trial(outcome)}
 
-    def mean(self, field: str) -> float | None:
-        return statistics.fmean(values) if (values := self.values(field)) else None
+    def mean(self, outcome: Outcome) -> float | None:
+        return statistics.fmean(values) if (values := self.values(outcome)) else None
 
-    def deviation(self, field: str) -> float | None:
-        return statistics.stdev(values) if len(values := self.values(field)) > 1 else None
+    def deviation(self, outcome: Outcome) -> float | None:
+        """The standard deviation over seeds; None of fewer than two."""
+        return statistics.stdev(values) if len(values := self.values(outcome)) > 1 else None
 
-    def score(self, field: str) -> float:
-        """The mean of what is greater the better, in which a diverged trial counts as an accuracy of 0, or a loss without end:
-        settings that only sometimes work are not the best."""
-        values = self.values(field)
-        if len(values) < len(self.trials) and not is_share(field):
+    def score(self, outcome: Outcome) -> float:
+        """The mean over all seeds, greater is better.
+
+        A diverged trial counts as an accuracy of 0 or an infinite loss: settings that only
+        sometimes work are not the best.
+        """
+        values = self.values(outcome)
+        if len(values) < len(self.trials) and not outcome.metric.higher_is_better:
             return -math.inf
-        return sum(score(field, value) for value in values) / len(self.trials)
+        return sum(map(outcome.score, values)) / len(self.trials)
 
 
-def is_share(field: str) -> bool:
-    """Whether a figure is from 0 to 1 and the greater the better, as accuracies are, or the smaller the better, as losses are."""
-    return field.endswith('accuracy')
-
-
-def score(field: str, value: Any) -> Any:
-    """The greater the better: an accuracy as it is, a loss with its sign turned."""
-    return value if is_share(field) else -value
-
-
-def label(settings: dict[str, Any], names: list[str]) -> str:
+def label(settings: Json, names: Iterable[str]) -> str:
     return ' '.join(f'{name}={settings[name]}' for name in names)
 
 
 def wave_path(folder: Path, first: int) -> Path:
-    """Where the wave whose first trial this is goes; beside it, without suffix, the run of its best trial."""
+    """The file of the batch of trials that begins with number `first`.
+
+    Beside it, without suffix, is the run of its best trial.
+    """
     return folder / WAVES / f'{first:05d}.json'
 
 
-def write_wave(folder: Path, trials: list[Trial], rows: list[dict[str, Any]]) -> None:
-    runs.write_json(wave_path(folder, trials[0]['trial']), {'trials': trials, 'rows': rows})
+def write_wave(folder: Path, trials: Sequence[Trial], curves: Curves, metrics: Metrics) -> None:
+    record = {
+        'trials': [trial.to_json(metrics) for trial in trials],
+        'rows': list(json_rows(curves)),
+    }
+    runs.write_json(wave_path(folder, trials[0].number), record)
 
 
-def read_waves(folder: Path) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """The finished trials by number, and the rows of their curves."""
+def json_rows(curves: Curves) -> Iterable[Json]:
+    return ({'trial': n} | row.to_json() for n, rows in curves.items() for row in rows)
+
+
+def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
+    """The finished trials by number, and their curves."""
     trials: dict[int, Trial] = {}
-    rows: dict[int, list[dict[str, Any]]] = {}
+    curves: Curves = {}
     for path in sorted((folder / WAVES).glob('*.json')):
         wave = runs.read_json(path)
         try:
-            for trial in wave['trials']:
-                trials[trial['trial']], rows[trial['trial']] = trial, []
-            for row in wave['rows']:
-                rows[row['trial']].append(row)
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f'{path} is no wave of a sweep; remove it, and resume the sweep'
-            ) from error
-    return [trials[number] for number in sorted(trials)], [
-        row for number in sorted(rows) for row in rows[number]
-    ]
+            for record in wave['trials']:
+                trial = Trial.from_json(record, metrics)
+                trials[trial.number], curves[trial.number] = trial, []
+            for record in wave['rows']:
+                curves[record['trial']].append(Row.from_json(record, metrics))
+        except (KeyError, TypeError, AttributeError) as error:
+            words = f'{path} is not a batch of trials of a sweep'
+            raise InputError(f'{words}; remove it, and resume the sweep') from error
+    return [trials[number] for number in sorted(trials)], dict(sorted(curves.items()))
 
 
-def best(trials: list[Trial], metric: str) -> Trial | None:
-    """The finished trial with the best metric, of equals the first."""
-    alive = [
-        trial for trial in trials if trial['status'] != DIVERGED and trial.get(metric) is not None
-    ]
-    return max(
-        alive, key=lambda trial: (score(metric, trial[metric]), -trial['trial']), default=None
-    )
+def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:
+    """The trial with the best outcome, the first of equals."""
+    alive = Setting({}, [*trials]).by_trial(outcome)
+    ranked = max(alive, key=lambda item: (outcome.score(item[1]), -item[0].number), default=None)
+    return ranked and ranked[0]
 
 
-def by_setting(trials: list[Trial], metric: str) -> list[Setting]:
-    """The settings with the trials of all their seeds, the best settings first."""
+def by_setting(trials: Iterable[Trial], outcome: Outcome) -> list[Setting]:
+    """The settings with the trials of all their seeds, the best first."""
     groups: dict[str, Setting] = {}
     for trial in trials:
-        settings = {name: value for name, value in trial['settings'].items() if name != 'seed'}
+        settings = {name: value for name, value in trial.settings.items() if name != 'seed'}
         groups.setdefault(json.dumps(settings), Setting(settings, [])).trials.append(trial)
-    return sorted(groups.values(), key=lambda setting: -setting.score(metric))
+    return sorted(groups.values(), key=lambda setting: -setting.score(outcome))
 
 
-def merge(folder: Path, metric: str) -> tuple[list[Trial], list[dict[str, Any]]]:
-    """Writes trials.csv, metrics.jsonl and the best trial's run from the waves finished so far; the result is what they hold."""
-    trials, rows = read_waves(folder)
-    runs.write_text(folder / TRIALS, table(trials))
-    runs.write_text(folder / runs.METRICS, ''.join(json.dumps(row) + '\n' for row in rows))
-    winner = best(trials, metric)
+def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Trial], Curves]:
+    """Writes trials.csv, metrics.jsonl and the best trial's run; returns all finished trials."""
+    trials, curves = read_waves(folder, metrics)
+    runs.write_text(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
+    runs.write_lines(folder / runs.METRICS, json_rows(curves))
+    winner = best(trials, ranked_by)
     for path in sorted((folder / WAVES).glob('*/')):
         number = trial_of(path)
-        if winner and number == winner['trial']:
+        if winner and number == winner.number:
             if trial_of(folder / BEST) != number:
                 copy_folder(path, folder / BEST)
         elif path.with_suffix(
             '.json'
-        ).exists():  # of a finished wave: a run that is not the best, or what a kill left
+        ).exists():  # a run that is not the best, or an interrupted copy
             shutil.rmtree(path, ignore_errors=True)
-    return trials, rows
+    return trials, curves
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Never half of it; of two processes that do so at once either may win, since they copy the same."""
+    """Copies it whole or not at all; of two processes that do so at once either may win."""
     beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
     shutil.copytree(source, beside)
     shutil.rmtree(target, ignore_errors=True)
@@ -148,33 +175,27 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def trial_of(folder: Path) -> int | None:
-    """Which trial's run a folder holds."""
+    """The number of the trial whose run a folder holds."""
     try:
         return runs.read_json(folder / runs.SUMMARY).get('trial')
     except InputError:  # none, or not whole yet
         return None
 
 
-def table(trials: list[Trial]) -> str:
-    """The text of trials.csv: a row a trial; what it has not stays empty. A setting named like a figure is headed as its flag."""
+def table(trials: list[Json]) -> str:
+    """The text of trials.csv: a row for each trial, missing values empty.
+
+    A setting named like a column of results is headed as its flag.
+    """
     settings = list(dict.fromkeys(name for trial in trials for name in trial['settings']))
-    fullest = max(trials, key=len, default={})  # a diverged trial has not all
-    fields = [
-        name
-        for name in dict.fromkeys(name for trial in (fullest, *trials) for name in trial)
-        if name not in ('trial', 'settings')
-    ]
+    fullest = max(trials, key=len, default={})  # a diverged trial lacks some
+    names = dict.fromkeys(name for trial in (fullest, *trials) for name in trial)
+    fields = [name for name in names if name not in ('trial', 'settings')]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\n')
-    writer.writerow(
-        ['trial', *(f'--{name}' if name in fields else name for name in settings), *fields]
-    )
+    headings = (f'--{name}' if name in fields else name for name in settings)
+    writer.writerow(['trial', *headings, *fields])
     for trial in trials:
-        writer.writerow(
-            [
-                trial['trial'],
-                *(trial['settings'].get(name) for name in settings),
-                *(trial.get(name) for name in fields),
-            ]
-        )
+        own = (trial['settings'].get(name) for name in settings)
+        writer.writerow([trial['trial'], *own, *(trial.get(name) for name in fields)])
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""A sweep is one program: a run over lanes, each with settings and a key of its own, shared out over devices."""
+"""A sweep is one program: a run over lanes, each with its own settings and key, on all devices."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,23 +22,25 @@ WHOLE: Any = PartitionSpec()
 PART: Any = PartitionSpec('lane')
 
 
-def lanes_per_wave(trials: int, most: int, devices: int) -> int:
-    """The lanes of each wave: for as few waves as `most` lanes allow, as few as these need, and the same on each device."""
+def lanes_per_batch(trials: int, most: int, devices: int) -> int:
+    """How many trials train at once, the same number on each device.
+
+    For as few batches of trials as `most` lanes allow, as few lanes as these need.
+    """
     devices = min(devices, most, trials)
-    waves = -(-trials // (most // devices * devices))
-    return -(-trials // (waves * devices)) * devices
+    batches = -(-trials // (most // devices * devices))
+    return -(-trials // (batches * devices)) * devices
 
 
 def lane_mesh(lanes: int, devices: Sequence[Any]) -> Mesh:
-    """The most of these devices that take as many lanes each."""
+    """The most of these devices that take equally many lanes."""
     number = max(n for n in range(1, len(devices) + 1) if lanes % n == 0)
-    return jax.make_mesh(
-        (number,), ('lane',), axis_types=(AxisType.Auto,), devices=devices[:number]
-    )
+    auto = (AxisType.Auto,)
+    return jax.make_mesh((number,), ('lane',), axis_types=auto, devices=devices[:number])
 
 
 def stacked(hypers: Sequence[Hyper], keys: Sequence[Array]) -> tuple[Hyper, Array]:
-    """The settings and keys of lanes, an entry a lane. What is None must be so in all of them."""
+    """The settings and keys with a lane axis. What is None must be so in all of them."""
     return jax.tree.map(lambda *values: jnp.asarray(values, float), *hypers), jnp.stack(keys)
 
 
@@ -47,59 +49,91 @@ def in_turn(function: Callable) -> Callable:
     return lambda *args: jax.lax.map(lambda lane: function(*lane), args)
 
 
+def single(function: Callable) -> Callable:
+    """As jax.vmap, for one lane."""
+
+    def of_one(*args: Any) -> Any:
+        result = function(*jax.tree.map(lambda leaf: leaf[0], args))
+        return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), result)
+
+    return of_one
+
+
 def each_on(device: Any) -> Callable:
-    """How lanes of one device are run best: on a core in turn, where each stays in the cache; an accelerator takes all at once."""
+    """How the lanes of one device run fastest.
+
+    In turn on a core, where each stays in the cache; all at once on an accelerator.
+    """
     return in_turn if device.platform == 'cpu' else jax.vmap
 
 
-def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
-    """That run for many settings and keys at once (see `stacked`): a TrainState with an entry a lane, but for `step`.
-
-    A lane is the run that its settings and key give alone. One whose loss or gradient is not finite stays as it was before.
-    `each` is jax.vmap or in_turn; None takes what suits the device.
-    """
-    each = each or each_on(mesh.devices.flat[0])
-    lanes = TrainState(
-        step=WHOLE, taken=PART, params=PART, opt_state=PART, totals=PART, carry=PART
-    )  # they share the step
+def with_lanes(run: Run, each: Callable) -> Run:
+    """The run over a lane axis of settings, keys and states; `step` is the one thing they share."""
 
     def start(hypers: Hyper, keys: Array) -> TrainState:
         states = each(lambda hyper, key: run.start(hyper, key).replace(step=None))(hypers, keys)
         return states.replace(step=jnp.int32(0))
 
     def advance(
-        hypers: Hyper, keys: Array, data: Split, states: TrainState, steps: int
+        hypers: Hyper, keys: Array, data: Split | None, states: TrainState, steps: int
     ) -> TrainState:
-        def lane(hyper, key, state):
-            return run.advance(hyper, key, data, state.replace(step=states.step), steps).replace(
-                step=None
-            )
+        def lane(hyper: Hyper, key: Array, state: TrainState) -> TrainState:
+            state = state.replace(step=states.step)
+            return run.advance(hyper, key, data, state, steps).replace(step=None)
 
         after = each(lane)(hypers, keys, states.replace(step=None))
         return after.replace(step=states.step + jnp.asarray(steps, jnp.int32))
 
+    return Run(start, advance)
+
+
+def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
+    """The run for many settings and keys at once (see `stacked`), its lanes shared by the devices.
+
+    A lane is the run that its settings and key give alone. One whose loss or gradient is not finite
+    stays as it was before. `each` is jax.vmap or in_turn; None takes what suits the device.
+    """
+    start, advance = with_lanes(run, each or each_on(mesh.devices.flat[0]))
+    state = TrainState(WHOLE, PART, PART, PART, PART, PART)
     return Run(
-        jax.jit(shared_out(start, mesh, (PART, PART), lanes)),
-        jax.jit(
-            shared_out(advance, mesh, (PART, PART, WHOLE, lanes, WHOLE), lanes), donate_argnums=3
-        ),
+        jax.jit(sharded(start, mesh, (PART, PART), state)),
+        jax.jit(sharded(advance, mesh, (PART, PART, WHOLE, state, WHOLE), state), donate_argnums=3),
     )
 
 
+def alone(run: Run, mesh: Mesh | None) -> Run:
+    """The run as a single lane; `mesh` is that of `make_run`, whose devices share each batch."""
+    start, advance = with_lanes(run, single)
+    options: dict[str, Any] = {}
+    if mesh:  # as in make_run
+        options['in_shardings'] = (None, None, None, everywhere(mesh), None)
+        options['out_shardings'] = everywhere(mesh)
+    return Run(jax.jit(start), jax.jit(advance, donate_argnames='states', **options))
+
+
 def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
-    """The `program` of make_evaluate for params with an entry a lane; loss and accuracy have one too."""
+    """The `program` of make_evaluate for params with a lane axis, which its values then have too."""
     each = each or each_on(mesh.devices.flat[0])
 
     def program(totals: Callable) -> Callable:
-        def of_lanes(params, *rest):
+        def of_lanes(params: Any, *rest: Any) -> Any:
             return each(lambda params: totals(params, *rest))(params)
 
-        return jax.jit(shared_out(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
+        return jax.jit(sharded(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
 
     return program
 
 
-def shared_out(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+def evaluation_alone(totals: Callable) -> Callable:
+    """The `program` of make_evaluate for the params of a single lane."""
+
+    def of_lane(params: Any, *rest: Any) -> Any:
+        return single(lambda params: totals(params, *rest))(params)
+
+    return jax.jit(of_lane)
+
+
+def sharded(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
     # Each device runs the lanes that it has, and none waits for another.
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
@@ -112,9 +146,9 @@ def placed(state: TrainState, mesh: Mesh) -> TrainState:
     return part.replace(step=jax.device_put(state.step, everywhere(mesh)))
 
 
-def one_lane(tree: Any, lane: int) -> Any:
+def lane(tree: Any, number: int) -> Any:
     """The entries of one lane on the host, and the step, which lanes share."""
-    return jax.tree.map(lambda leaf: np.array(leaf[lane] if leaf.ndim else leaf), tree)
+    return jax.tree.map(lambda leaf: np.array(leaf[number] if leaf.ndim else leaf), tree)
 
 
 @jax.jit

@@ -1,6 +1,7 @@
 """Training: a run is two pure functions, start and advance, so that a sweep is their vmap.
 
-advance takes as many steps as asked on the device, without the host. How a run is cut into such chunks changes no bit of it.
+advance takes any number of steps on the device, without the host. How a run is divided into such
+chunks changes no bit of it.
 """
 
 import time
@@ -23,11 +24,10 @@ from rnnlab.training.batches import Batch, Batches
 from rnnlab.training.losses import Loss, cross_entropy
 from rnnlab.training.optim import Hyper
 
-# What a run's key is folded with to give each use of chance its own; a new use takes a new number.
+# What a run's key is folded with for each use of randomness; a new use takes a new number.
 PARAMS, ORDER, DROPOUT, EXAMPLES = 0, 1, 2, 3
 
 NATS = cross_entropy()
-USES = DROPOUT, EXAMPLES
 
 
 def classification(hyper: Hyper) -> Loss:
@@ -37,22 +37,22 @@ def classification(hyper: Hyper) -> Loss:
 class Totals(NamedTuple):
     """Sums over the steps since the last multiple of `every`."""
 
-    figures: dict[str, Array]  # those of the loss, over all that was asked for
-    asked: Array  # how many those were
+    metrics: dict[str, Array]  # over targets
+    targets: Array  # how many
     grad_norm: Array  # global norms before clipping, over steps
     steps: Array
 
     def means(self) -> dict[str, Any]:
-        """Each figure (the loss first) and the gradient's norm (a step); a number each, or an array for lanes."""
-        names = dict.fromkeys(['loss', *self.figures])  # JAX sorts them
-        means = {
-            name: mean(self.figures[name], np.maximum(self.asked, 1)) for name in names
-        }  # a lane that took no step has none
-        return means | {'grad_norm': mean(self.grad_norm, np.maximum(self.steps, 1))}
+        """The mean of each metric over targets; a number each, or an array for lanes."""
+        names = dict.fromkeys(['loss', *self.metrics])  # JAX sorts them
+        return {name: mean(self.metrics[name], np.maximum(self.targets, 1)) for name in names}
+
+    def mean_grad_norm(self) -> Any:
+        return mean(self.grad_norm, np.maximum(self.steps, 1))
 
 
 def mean(total: Any, count: Any) -> Any:
-    """total / count on the host in double precision: a float, or an array with an entry a lane."""
+    """total / count on the host in double precision: a float, or an array for lanes."""
     value = np.float64(total) / count
     return value.item() if np.ndim(value) == 0 else value
 
@@ -60,15 +60,16 @@ def mean(total: Any, count: Any) -> Any:
 class TrainState(struct.PyTreeNode):
     """Everything that changes in a run.
 
-    Where the loss or gradient of a step is not finite, nothing changes any more but `step`, which lanes of a vmap share.
+    Once the loss or gradient of a step is not finite, nothing changes any more but `step`, which
+    the lanes of a vmap share.
     """
 
-    step: Array  # where the run is in its batches
+    step: Array  # steps, counted through all batches
     taken: Array  # steps taken: as many, or those before the first that was not finite
     params: Any
     opt_state: Any
     totals: Totals
-    carry: Any = None  # what the next batch goes on from, where batches do
+    carry: Any = None  # initial carry of the next batch, where batches continue
 
     @property
     def finite(self) -> Array:
@@ -76,10 +77,11 @@ class TrainState(struct.PyTreeNode):
 
 
 class Run(NamedTuple):
-    """start: (hyper, key) -> TrainState.
+    """A run as two pure functions.
 
-    advance: (hyper, key, data, state, steps) -> the TrainState after that many steps; it uses the state up. In a vmap over
-        lanes, state.step is the one thing that they share.
+    start: (hyper, key) -> TrainState.
+    advance: (hyper, key, data, state, steps) -> the TrainState after that many steps; the state is
+        donated. In a vmap over lanes, state.step is the one thing that they share.
     """
 
     start: Callable[[Hyper, Array], TrainState]
@@ -95,134 +97,136 @@ def make_run(
     loss: Callable[[Hyper], Loss] = classification,
     mesh: Mesh | None = None,
 ) -> Run:
-    """A run that minimises the mean loss of each batch over all that is asked for in it.
+    """A run that minimises the mean loss over the unmasked targets of each batch.
 
     Args:
-        model, optimizer, loss: made from the run's continuous settings, which may be arrays.
+        model, optimizer, loss: made from the dynamic settings, which may be arrays.
         batches: where its examples come from.
         every: steps over which the totals are summed, then begun anew.
         mesh: devices (axis 'batch') that share each batch; None is one device.
     """
     positive('batch_size', batches.size)
     positive('every', every)
-    zeros = no_totals(loss(Hyper()))
 
     def start(hyper: Hyper, key: Array) -> TrainState:
         hyper = as_arrays(hyper)
         net = model(hyper)
         params = net.init(jax.random.fold_in(key, PARAMS))
         carry = net.carry(params, batches.size) if batches.carried else None
-        return TrainState(
-            jnp.int32(0), jnp.int32(0), params, optimizer(hyper).init(params), zeros, carry
-        )
+        opt_state, totals = optimizer(hyper).init(params), no_totals(loss(Hyper()))
+        return TrainState(jnp.int32(0), jnp.int32(0), params, opt_state, totals, carry)
 
     def advance(
         hyper: Hyper, key: Array, data: Split | None, state: TrainState, steps: int
     ) -> TrainState:
         hyper = as_arrays(hyper)
         tx = optimizer(hyper)
-        gradient = over_devices(
-            [differentiated(part) for part in sums(model(hyper), loss(hyper), batches)], mesh
-        )
+        parts = sums(model(hyper), loss(hyper), batches)
+        gradient = over_devices([differentiated(part) for part in parts], mesh)
+
+        def step(state: TrainState, order: Any, at: Array) -> TrainState:
+            examples, which = batches.pick(order, at)
+            batch = Batch(examples, *batch_keys(key, state.step, batches.size))
+
+            def of_batch(params: Any, carry: Any) -> Any:
+                return gradient(which, params, carry, data, batch, at)
+
+            return train_step(state, of_batch, tx=tx, every=every)
+
         stop = state.step + jnp.asarray(steps, jnp.int32)
-
-        def epoch(state: TrainState) -> TrainState:
-            number, offset = jnp.divmod(state.step, batches.steps)
-            order = batches.order(jax.random.fold_in(jax.random.fold_in(key, ORDER), number))
-            begin = state.step - offset
-            end = jnp.minimum(stop, begin + batches.steps)
-
-            def take(state: TrainState) -> TrainState:
-                at = state.step - begin
-                return train_step(state, *batches.pick(order, at), at)
-
-            return lax.while_loop(lambda s: s.step < end, take, state)
-
-        def train_step(state: TrainState, examples: Array, which: Array, at: Array) -> TrainState:
-            keys, draws = (
-                jax.random.split(
-                    jax.random.fold_in(jax.random.fold_in(key, use), state.step), batches.size
-                )
-                for use in USES
-            )
-            (grads, figures, count), carry = gradient(
-                which, state.params, state.carry, data, Batch(examples, keys, draws), at
-            )
-            grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
-            norm = optax.tree.norm(grads)
-            updates, opt_state = tx.update(grads, state.opt_state, state.params)
-            before = jax.tree.map(
-                lambda total: jnp.where(state.step % every == 0, jnp.zeros_like(total), total),
-                state.totals,
-            )
-            after = state.replace(
-                taken=state.taken + 1,
-                params=optax.apply_updates(state.params, updates),
-                opt_state=opt_state,
-                totals=jax.tree.map(
-                    jnp.add, before, Totals(figures, count, norm, jnp.ones_like(count))
-                ),
-                carry=carry,
-            )
-            finite = state.finite & jnp.isfinite(figures['loss']) & jnp.isfinite(norm)
-            return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state).replace(
-                step=state.step + 1
-            )
-
-        return lax.while_loop(lambda s: s.step < stop, epoch, state)
+        return over_epochs(step, batches, jax.random.fold_in(key, ORDER), state, stop)
 
     placed: dict[str, Any] = {}
-    if (
-        mesh
-    ):  # states are everywhere, going in and coming out, so that the next call compiles nothing new
-        placed = {
-            'in_shardings': (None, None, None, everywhere(mesh), None),
-            'out_shardings': everywhere(mesh),
-        }
+    if mesh:  # replicated in and out, so that the next call compiles nothing new
+        placed['in_shardings'] = (None, None, None, everywhere(mesh), None)
+        placed['out_shardings'] = everywhere(mesh)
     return Run(jax.jit(start), jax.jit(advance, donate_argnames='state', **placed))
 
 
+def train_step(
+    state: TrainState, gradient: Callable, *, tx: optax.GradientTransformation, every: int
+) -> TrainState:
+    """The state after one optimizer step, or the same one if the loss or gradient is not finite.
+
+    gradient: (params, carry) -> ((gradient of the summed loss, metrics, count), carry).
+    """
+    (grads, metrics, count), carry = gradient(state.params, state.carry)
+    grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
+    norm = optax.tree.norm(grads)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new_period = state.step % every == 0
+    before = jax.tree.map(lambda x: jnp.where(new_period, jnp.zeros_like(x), x), state.totals)
+    after = state.replace(
+        taken=state.taken + 1,
+        params=optax.apply_updates(state.params, updates),
+        opt_state=opt_state,
+        totals=jax.tree.map(jnp.add, before, Totals(metrics, count, norm, jnp.ones_like(count))),
+        carry=carry,
+    )
+    finite = state.finite & jnp.isfinite(metrics['loss']) & jnp.isfinite(norm)
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
+    return kept.replace(step=state.step + 1)
+
+
+def batch_keys(key: Array, step: Array, size: int) -> Iterator[Array]:
+    """Keys [B] of a step, one an example: those of dropout, and those of generated examples."""
+    for use in (DROPOUT, EXAMPLES):
+        yield jax.random.split(jax.random.fold_in(jax.random.fold_in(key, use), step), size)
+
+
+def over_epochs(
+    step: Callable[[TrainState, Any, Array], TrainState],
+    batches: Batches,
+    key: Array,
+    state: TrainState,
+    stop: Array,
+) -> TrainState:
+    """Takes steps until `stop`, with a new order of the batches in each epoch."""
+
+    def epoch(state: TrainState) -> TrainState:
+        number, offset = jnp.divmod(state.step, batches.steps)
+        order = batches.order(jax.random.fold_in(key, number))
+        begin = state.step - offset
+        end = jnp.minimum(stop, begin + batches.steps)
+        return lax.while_loop(
+            lambda s: s.step < end, lambda s: step(s, order, s.step - begin), state
+        )
+
+    return lax.while_loop(lambda s: s.step < stop, epoch, state)
+
+
 def as_arrays(hyper: Hyper) -> Hyper:
-    """Numbers as arrays of their own type, so that they compute in it as in a lane."""
+    """The settings as arrays of the default float type, so that a run computes as a lane does."""
     return jax.tree.map(lambda value: jnp.asarray(value, float), hyper)
 
 
 def no_totals(loss: Loss) -> Totals:
-    none = jnp.int32(0)
-    return Totals(
-        {name: jnp.zeros((), kind) for name, kind in loss.figures.items()},
-        none,
-        jnp.zeros(()),
-        none,
-    )
+    zero = jnp.int32(0)
+    sums = {metric.name: jnp.zeros((), dtype) for metric, dtype in loss.metrics.items()}
+    return Totals(sums, zero, jnp.zeros(()), zero)
 
 
 def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
-    """For each of the `takes` (params, carry, data, batch, at) -> ((figures, count), carry): the sums over all that is asked for.
+    """Sums over the targets of a batch, a function for each of `batches.takes`.
 
-    Padding and examples that only fill the batch up are not.
+    Each is (params, carry, data, batch, at) -> ((sums of the metrics, count of targets), carry).
+    Padding, and examples that only fill a batch up, are masked.
     """
 
     def of(take: Callable) -> Callable:
-        def batch_sums(params, carry, data, batch: Batch, at: Array):
+        def batch_sums(params: Any, carry: Any, data: Any, batch: Batch, at: Array) -> Any:
             inputs, labels, lengths = take(data, batch, at)
             if batches.carried:
                 fresh = model.carry(params, len(batch.examples))
-                carry = jax.tree.map(
-                    lambda first, before: jnp.where(at == 0, first, before), fresh, carry
-                )
-            after, outputs = model.run(
-                params, inputs, lengths, batch.keys, carry if batches.carried else None
-            )
-            asked = batch.examples >= 0
+                carry = jax.tree.map(lambda new, old: jnp.where(at == 0, new, old), fresh, carry)
+            initial = carry if batches.carried else None
+            after, outputs = model.run(params, inputs, lengths, batch.keys, initial)
+            mask = batch.examples >= 0
             if outputs.ndim == 3:
-                inside = (
-                    jnp.ones(outputs.shape[1::-1], bool)
-                    if lengths is None
-                    else within(outputs.shape[1], lengths)
-                )
-                asked = (inside & jnp.expand_dims(asked, 0)).T
-            return loss.sums(outputs, labels, asked), after if batches.carried else None
+                shape = outputs.shape[1::-1]
+                valid = jnp.ones(shape, bool) if lengths is None else within(shape[0], lengths)
+                mask = (valid & jnp.expand_dims(mask, 0)).T
+            return loss.sums(outputs, labels, mask), after if batches.carried else None
 
         return batch_sums
 
@@ -230,30 +234,32 @@ def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
 
 
 def differentiated(batch_sums: Callable) -> Callable:
-    """(params, ...) -> ((gradient of the loss, figures, count), carry)."""
+    """(params, ...) -> ((gradient of the summed loss, metrics, count), carry)."""
 
-    def total(params, *rest):
-        (figures, count), carry = batch_sums(params, *rest)
-        return figures['loss'], (figures, count, carry)
+    def total(params: Any, *rest: Any) -> Any:
+        (metrics, count), carry = batch_sums(params, *rest)
+        return metrics['loss'], (metrics, count, carry)
 
-    def gradient(params, *rest):
-        grads, (figures, count, carry) = jax.grad(total, has_aux=True)(params, *rest)
-        return (grads, figures, count), carry
+    def gradient(params: Any, *rest: Any) -> Any:
+        grads, (metrics, count, carry) = jax.grad(total, has_aux=True)(params, *rest)
+        return (grads, metrics, count), carry
 
     return gradient
 
 
 def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
-    """(which, params, carry, data, batch, at) -> what that one of the functions gives, (sums, carry); only that one runs, and each
-    device of the mesh takes its part of the batch."""
+    """(which, params, carry, data, batch, at) -> (sums, carry) of functions[which].
 
-    def chosen(which, *rest):
+    Each device of the mesh takes its part of the batch; the sums are over all of them.
+    """
+
+    def chosen(which: Array, *rest: Any) -> Any:
         return lax.switch(which, functions, *rest)
 
     if mesh is None:
         return chosen
 
-    def shared(*args):
+    def shared(*args: Any) -> Any:
         totals, carry = chosen(*args)
         return lax.psum(totals, 'batch'), carry
 
@@ -267,25 +273,26 @@ def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
     )
 
 
-# Operations of a step from which devices share it: to meet costs two cores about 0.3 ms. An LSTM's step (T, B, D, H) on one and two
-# devices: 0.2 and 0.5 ms (28, 8, 8, 8), 0.6 and 1.0 (28, 32, 28, 16), 1.9 and 1.9 (8, 32, 8, 128), 5.0 and 3.5 (28, 64, 28, 64).
+# Floating-point operations of a step from which sharing it between devices pays: two cores take
+# about 0.3 ms to synchronise.
 SHARED = 1.5e8
 
 
 def batch_mesh(
     batch_size: int, devices: Sequence[Any] | None = None, operations: float = SHARED
 ) -> Mesh | None:
-    """The most of these devices (None: of all) that divide the batch, or None where that is one, or a step of so many floating-point
-    operations is too small to be shared."""
+    """The most of these devices (None: of all) that divide the batch, as a mesh.
+
+    None for one device, or a step of fewer than SHARED operations.
+    """
     if operations < SHARED:
         return None
     devices = jax.devices() if devices is None else devices
     number = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     if number == 1:
         return None
-    return jax.make_mesh(
-        (number,), ('batch',), axis_types=(jax.sharding.AxisType.Auto,), devices=devices[:number]
-    )
+    auto = (jax.sharding.AxisType.Auto,)
+    return jax.make_mesh((number,), ('batch',), axis_types=auto, devices=devices[:number])
 
 
 def everywhere(mesh: Mesh) -> NamedSharding:
@@ -301,19 +308,22 @@ def make_evaluate(
     mesh: Mesh | None = None,
     program: Callable = jax.jit,
 ) -> Callable:
-    """(params, data, start=0, count=None) -> the figures of the loss, means over all that is asked for in `count` examples from
-    `start` on, or in all of streams.
+    """(params, data, start=0, count=None) -> the mean of each metric over `count` examples.
 
-    Every one of them counts once: batches `in_order`, the last one filled up and masked. Past the last example it begins at the
-    first. With several buckets it is always all examples. `program` makes what runs of the pure function.
+    They begin at `start`, and after the last example comes the first. Every target counts once:
+    a last batch that is not full is masked. With buckets or streams it is always all examples.
+
+    Args:
+        batches: those of `in_order`, or streams.
+        program: compiles the pure function (params, data, start, count) -> (sums, count).
     """
 
     @program
-    def totals(params, data: Split, start, count):
+    def totals(params: Any, data: Split, start: Array, count: Array) -> Any:
         batch_sums = over_devices(sums(model, loss, batches), mesh)
         order = batches.order((start, count))
 
-        def add(at, before):
+        def add(at: Array, before: Any) -> Any:
             total, carry = before
             examples, which = batches.pick(order, at)
             more, carry = batch_sums(which, params, carry, data, Batch(examples), at)
@@ -322,16 +332,17 @@ def make_evaluate(
         zero = no_totals(loss)
         steps = batches.steps if batches.carried else -(-count // batches.size)
         carry = model.carry(params, batches.size) if batches.carried else None
-        return lax.fori_loop(0, steps, add, ((zero.figures, zero.asked), carry))[0]
+        return lax.fori_loop(0, steps, add, ((zero.metrics, zero.targets), carry))[0]
 
-    def evaluate(params, data: Split, start: int = 0, count: int | None = None) -> dict[str, Any]:
+    def evaluate(params: Any, data: Split, start: int = 0, count: int | None = None) -> dict:
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
         if (len(batches.takes) > 1 or batches.carried) and (start, count) != (0, len(data.labels)):
             raise InputError('with buckets or streams all examples are evaluated, not some')
-        figures, asked = totals(params, data, jnp.int32(start), jnp.int32(count))
-        return {name: mean(figures[name], np.maximum(asked, 1)) for name in loss.figures}
+        values, targets = totals(params, data, jnp.int32(start), jnp.int32(count))
+        names = (metric.name for metric in loss.metrics)
+        return {name: mean(values[name], np.maximum(targets, 1)) for name in names}
 
     return evaluate
 
@@ -347,10 +358,10 @@ def fit(
     every: int,
     seconds: float = 1.0,
 ) -> Iterator[TrainState]:
-    """Trains until step `stop`, giving back the state after each chunk of about `seconds`.
+    """Trains until step `stop`, yielding the state after each chunk of about `seconds`.
 
-    A chunk ends at every multiple of `every`. The next one uses the state up: what is kept of it must be copied. Ends after
-    a chunk in which a loss or gradient was not finite, with lanes once that has happened to all of them.
+    A chunk ends at every multiple of `every`. The next one donates the state: copy what is kept of
+    it. Ends early after a step whose loss or gradient is not finite, in all lanes if there are any.
     """
     chunk, compiled = 1, False
     while (step := int(state.step)) < stop and np.any(state.finite):

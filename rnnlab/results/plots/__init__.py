@@ -2,7 +2,8 @@
 
 from rnnlab.results.plots.benchmark import bench, length
 from rnnlab.results.plots.cell import gates, reach
-from rnnlab.results.plots.run import COLOURS, compare, curves, forecast
+from rnnlab.results.plots.forecast import forecast
+from rnnlab.results.plots.run import COLOURS, compare, curves
 from rnnlab.results.plots.style import CYCLE
 from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
 

@@ -1,7 +1,8 @@
-"""Pictures of a cell: its gates over time, how far gradients reach."""
+"""Pictures of a cell: its gates over time, and how far gradients reach."""
 
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from rnnlab.results.plots.style import CYCLE
 
 
 def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
-    """Every gate and carry [T, H] as a picture of units against time, all on one scale around 0."""
+    """Draws every gate and carry [T, H] as units against time, on one colour scale around 0."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
@@ -32,25 +33,22 @@ def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
 
 
 def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> None:
-    """For each cell, by its label, the norms [T, B] by lag of gradient_reach: the geometric mean over sequences, a line for each carry."""
+    """Draws how far gradients reach: the geometric mean over sequences, by lag.
+
+    norms: [T, B] of gradient_reach for each cell, by its label, and field of its carry.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout='constrained')
     axes = figure.subplots()
     for (cell, fields), colour in zip(norms.items(), cycle(CYCLE), strict=False):
         for field, values in fields.items():
-            mean = np.exp(
-                np.mean(np.log(np.maximum(np.asarray(values, np.float64), 1e-30)), axis=1)
-            )
+            logs = np.log(np.maximum(np.asarray(values, np.float64), 1e-30))
+            mean = np.exp(np.mean(logs, axis=1))
             lags = np.arange(len(mean))
             shown = mean > 1e-12
-            axes.plot(
-                lags[shown],
-                mean[shown],
-                color=colour,
-                linestyle='-' if field == 'h' else '--',
-                label=f'{cell}, {field}',
-            )
+            style: dict[str, Any] = {'color': colour, 'linestyle': '-' if field == 'h' else '--'}
+            axes.plot(lags[shown], mean[shown], label=f'{cell}, {field}', **style)
     axes.set(
         xlabel=r'lag  $T - t$  (time steps)',
         ylabel=r'spectral norm of  $\partial h_T\,/\,\partial s_t$,  s = h or c',

@@ -1,217 +1,242 @@
-"""Pictures of sweeps: the figure against each axis, curves, a map of two axes."""
+"""Pictures of sweeps: a metric against each axis, its curves, and a map of two axes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rnnlab.results.plots.run import Row, line
+from rnnlab.results.plots.run import line, points
 from rnnlab.results.plots.style import CYCLE, SHADES, wide
-from rnnlab.results.trials import Setting, Trial, is_share, label, score
+from rnnlab.results.records import Outcome, Row, Trial
+from rnnlab.results.trials import Curves, Setting, label
+from rnnlab.training.losses import Metric
 
-FEW = 13  # values of an axis that can be told apart as such
+FEW = 13  # values of an axis that can be told apart
+MOST_PANELS = 6  # of curves
+
+Style = tuple[str, str]  # a colour and a line style
+Styles = dict[str, Style]  # of each static configuration
+Placed = list[tuple[float, Setting]]  # settings and their positions on an axis
 
 
 def sweep_axes(
     settings: list[Setting],
-    field: str,
-    structure: list[str],
-    linear: set[str],
+    outcome: Outcome,
+    static: list[str],
+    linear: Collection[str],
     path: Path,
     title: str,
 ) -> None:
-    """A panel for each axis: every trial a dot, crosses at the bottom for those that diverged, and at each value the best that the
-    other axes allow, mean and deviation over its seeds; a colour for each structure. `linear` names axes to draw as such."""
+    """Draws a panel for each axis, and in it a colour for each static configuration.
+
+    Dots are trials, crosses at the bottom settings with diverged seeds, lines the best setting at
+    each value of the axis. `linear` names axes that are never logarithmic.
+    """
     names = list(settings[0].settings)
-    kinds = styles_of(label(setting.settings, structure) for setting in settings)
-    figure, panels = panels_for(len(names), title, field, sharey=True)
-    worst = (
-        0.0
-        if is_share(field)
-        else max((value for setting in settings for value in setting.values(field)), default=0.0)
-    )
+    styles = styles_of(label(setting.settings, static) for setting in settings)
+    figure, panels = panels_for(len(names), title, outcome.metric, sharey=True)
+    values = [value for setting in settings for value in setting.values(outcome)]
+    worst = 0.0 if outcome.metric.higher_is_better else max(values, default=0.0)
     for axes, name in zip(panels, names, strict=False):
         place = scale(axes, name, [setting.settings[name] for setting in settings], name in linear)
-        for kind, (colour, style) in kinds.items():
-            own = [setting for setting in settings if label(setting.settings, structure) == kind]
-            dots = [
-                (place(setting.settings[name]), value)
-                for setting in own
-                for value in setting.values(field)
-            ]
-            lost = [
-                (place(setting.settings[name]), worst)
-                for setting in own
-                if len(setting.values(field)) < len(setting.trials)
-            ]
-            axes.plot(*np.reshape(dots, (-1, 2)).T, '.', color=colour, alpha=0.3, markeredgewidth=0)
-            axes.plot(
-                *np.reshape(lost, (-1, 2)).T, 'x', color=colour, markersize=5, clip_on=not lost
-            )
-            best: dict[Any, Setting] = {}
-            for setting in own:
-                rival = best.setdefault(setting.settings[name], setting)
-                best[setting.settings[name]] = max(
-                    rival, setting, key=lambda setting: setting.score(field)
-                )
-            if (
-                len(best) < FEW
-            ):  # of values drawn at random each has a trial of its own, and a line through them says nothing
-                alive = [setting for setting in best.values() if setting.values(field)]
-                bars = sorted(
-                    (place(s.settings[name]), s.mean(field) or 0, s.deviation(field) or 0)
-                    for s in alive
-                )
-                x, mean, deviation = np.reshape(np.asarray(bars, float), (-1, 3)).T
-                style_of = {
-                    'color': colour,
-                    'linestyle': style,
-                    'marker': 'o',
-                    'markersize': 4,
-                    'capsize': 3,
-                }
-                axes.errorbar(x, mean, deviation if deviation.any() else None, **style_of)
-    panels[0].set_ylabel(field.replace('_', ' '))
-    scale_losses(panels, field, [value for setting in settings for value in setting.values(field)])
-    if len(kinds) > 1:
-        handles = [
-            panels[0].plot([], [], 'o', linestyle=style, color=colour, label=kind)[0]
-            for kind, (colour, style) in kinds.items()
-        ]
-        width = int(13 * figure.get_figwidth()) // (10 + max(map(len, kinds)))  # columns that fit
-        figure.legend(
-            handles=handles, loc='outside lower center', ncols=max(1, width), frameon=False
-        )
+        for kind, style in styles.items():
+            own = [s for s in settings if label(s.settings, static) == kind]
+            placed = [(place(s.settings[name]), s) for s in own]
+            draw_trials(axes, placed, outcome, style)
+            draw_diverged(axes, placed, outcome, style, worst)
+            draw_best(axes, placed, outcome, style)
+    panels[0].set_ylabel(outcome.words)
+    scale_losses(panels, outcome.metric, values)
+    if len(styles) > 1:
+        styles_legend(figure, panels[0], styles)
     figure.savefig(path, dpi=150)
+
+
+def draw_trials(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
+    """A dot for each trial."""
+    dots = [(x, value) for x, setting in placed for value in setting.values(outcome)]
+    xy = np.reshape(dots, (-1, 2)).T
+    axes.plot(*xy, '.', color=style[0], alpha=0.3, markeredgewidth=0)
+
+
+def draw_diverged(axes: Any, placed: Placed, outcome: Outcome, style: Style, worst: float) -> None:
+    """A cross at the worst value for each setting of which a trial diverged."""
+    lost = [(x, worst) for x, s in placed if len(s.values(outcome)) < len(s.trials)]
+    xy = np.reshape(lost, (-1, 2)).T
+    axes.plot(*xy, 'x', color=style[0], markersize=5, clip_on=not lost)
+
+
+def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
+    """A line through the best setting at each position, with bars of its standard deviation.
+
+    There is none through values drawn at random, where each has one trial.
+    """
+    best: dict[float, Setting] = {}
+    for x, setting in placed:
+        best[x] = max(best.get(x, setting), setting, key=lambda setting: setting.score(outcome))
+    if len(best) >= FEW:
+        return
+    bars = sorted(
+        (x, setting.mean(outcome) or 0, setting.deviation(outcome) or 0)
+        for x, setting in best.items()
+        if setting.values(outcome)
+    )
+    x, mean, std = np.reshape(np.asarray(bars, float), (-1, 3)).T
+    colour, dashes = style
+    marks: dict[str, Any] = {'marker': 'o', 'markersize': 4, 'capsize': 3}
+    axes.errorbar(x, mean, std if std.any() else None, color=colour, linestyle=dashes, **marks)
 
 
 def sweep_curves(
     trials: list[Trial],
-    rows: list[Row],
-    metric: str,
-    structure: list[str],
-    linear: set[str],
+    curves: Curves,
+    split: str,
+    metric: Metric,
+    static: list[str],
+    linear: Collection[str],
     path: Path,
     title: str,
 ) -> None:
-    """A panel for each structure, of many the best six: the metric over the epochs, a line for each trial, coloured by the first
-    axis of numbers inside a structure; the best trial is thick."""
+    """Draws a metric over the epochs, a panel for each static configuration, at most the best six.
+
+    Each trial is a line, the best of a panel a thick one, coloured by the first axis of numbers.
+    """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.ticker import MaxNLocator
 
-    curves: dict[int, list[Row]] = {trial['trial']: [] for trial in trials}
-    for row in rows:
-        if row.get(metric) is not None:
-            curves[row['trial']].append(row)
-    groups: dict[str, list[Trial]] = {}
-    best = {
-        number: max((score(metric, row[metric]) for row in own), default=-np.inf)
-        for number, own in curves.items()
-    }
-    for trial in sorted(trials, key=lambda trial: -best[trial['trial']]):
-        groups.setdefault(label(trial['settings'], structure), []).append(trial)
-    first = sorted(
-        list(groups.items())[:6], key=lambda item: min(trial['trial'] for trial in item[1])
+    groups = best_first(trials, curves, split, metric, static)
+    panel_groups = sorted(
+        list(groups.items())[:MOST_PANELS], key=lambda item: min(trial.number for trial in item[1])
     )
-    inside = [name for name in trials[0]['settings'] if name not in (*structure, 'seed')]
-    axis = next(
-        (name for name in inside if measured([trial['settings'][name] for trial in trials])), 'seed'
-    )
-    norm = norm_of([trial['settings'].get(axis, 0) for trial in trials], axis in linear)
-    if len(groups) > len(first):
-        title += f', the best {len(first)} of {len(groups)} structures'
-    figure, panels = panels_for(len(first), title, metric, sharey=True, sharex=True)
-    for axes, (kind, members) in zip(panels, first, strict=True):
+    axis = colour_axis(trials, static)
+    norm = norm_of([trial.settings.get(axis, 0) for trial in trials], axis in linear)
+    if len(groups) > MOST_PANELS:
+        title += f', the best {MOST_PANELS} of {len(groups)} static configurations'
+    figure, panels = panels_for(len(panel_groups), title, metric, sharey=True, sharex=True)
+    for axes, (kind, members) in zip(panels, panel_groups, strict=True):
         for trial in reversed(members):
             style = {'linewidth': 2.5} if trial is members[0] else {'linewidth': 0.9, 'alpha': 0.8}
-            line(
-                axes,
-                curves[trial['trial']],
-                'epoch',
-                metric,
-                color=colormaps[SHADES](norm(trial['settings'].get(axis, 0))),
-                **style,
-            )
-        if (baseline := members[0].get('baseline')) is not None:
+            colour = colormaps[SHADES](norm(trial.settings.get(axis, 0)))
+            own = points(curves.get(trial.number, []), 'epoch', split, metric)
+            line(axes, own, color=colour, **style)
+        if (baseline := members[0].summary.baseline) is not None:
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1)
         axes.set_title(kind, fontsize=10)
         axes.set_xlabel('epoch')
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    panels[0].set_ylabel(metric.replace('_', ' '))
-    scale_losses(panels, metric, [row[metric] for own in curves.values() for row in own])
-    if axis in inside:
+    panels[0].set_ylabel(f'{split} {metric.name}')
+    rows = [row for own in curves.values() for row in own]
+    scale_losses(panels, metric, [value for _, value in points(rows, 'epoch', split, metric)])
+    if axis != 'seed':
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
     figure.savefig(path, dpi=150)
 
 
+def best_first(
+    trials: list[Trial], curves: Curves, split: str, metric: Metric, static: list[str]
+) -> dict[str, list[Trial]]:
+    """The trials of each static configuration, by the best value of their curves."""
+
+    def best(rows: list[Row]) -> float:
+        values = (value for _, value in points(rows, 'epoch', split, metric))
+        return max(map(metric.score, values), default=-np.inf)
+
+    groups: dict[str, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: -best(curves.get(trial.number, []))):
+        groups.setdefault(label(trial.settings, static), []).append(trial)
+    return groups
+
+
+def colour_axis(trials: list[Trial], static: list[str]) -> str:
+    """The first axis of numbers among the dynamic settings, 'seed' if there is none."""
+    inside = [name for name in trials[0].settings if name not in (*static, 'seed')]
+    numeric = (n for n in inside if all_numbers([trial.settings[n] for trial in trials]))
+    return next(numeric, 'seed')
+
+
 def sweep_map(
     settings: list[Setting],
-    field: str,
+    outcome: Outcome,
     names: tuple[str, str],
-    linear: set[str],
+    linear: Collection[str],
     path: Path,
     title: str,
 ) -> None:
-    """The best mean that the other axes allow, over two axes: coloured cells, or dots where most cells would be empty."""
+    """Draws the mean of the best setting at each pair of values of two axes.
+
+    The pairs are coloured cells, or dots if most cells would be empty.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    best: dict[tuple, float] = {}
+    scores: dict[tuple[Any, Any], float] = {}
     for setting in settings:
-        where = setting.settings[names[0]], setting.settings[names[1]]
-        best[where] = max(best.get(where, -np.inf), setting.score(field))
-    best = {where: abs(value) if np.isfinite(value) else np.nan for where, value in best.items()}
-    across, up = (ordered(where[n] for where in best) for n in range(2))
-    shades = SHADES if is_share(field) else f'{SHADES}_r'  # the best is light
+        pair = setting.settings[names[0]], setting.settings[names[1]]
+        scores[pair] = max(scores.get(pair, -np.inf), setting.score(outcome))
+    best = {at: abs(value) if np.isfinite(value) else np.nan for at, value in scores.items()}
+    across, up = (ordered(pair[at] for pair in best) for at in range(2))
+    metric = outcome.metric
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
     axes.set_title(title, fontsize=11)
     image: Any
     if 2 * len(best) >= len(across) * len(up):
         cells = np.array([[best.get((x, y), np.nan) for x in across] for y in up])
-        image = axes.imshow(cells, aspect='auto', origin='lower', cmap=shades)
-        middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
-        form = '.1%' if is_share(field) else '.3g'
-        for (row, column), value in np.ndenumerate(cells):
-            if len(across) <= FEW and len(up) <= FEW and np.isfinite(value):
-                ink = 'white' if (value < middle) == is_share(field) else 'black'
-                axes.text(
-                    column, row, f'{value:{form}}', ha='center', va='center', fontsize=9, color=ink
-                )
-        axes.set_xticks(
-            range(len(across)),
-            [shown(value) for value in across],
-            rotation=30 if len(across) > 6 else 0,
-        )
-        axes.set_yticks(range(len(up)), [shown(value) for value in up])
+        image = draw_cells(axes, cells, metric)
+        rotation = 30 if len(across) > 6 else 0
+        axes.set_xticks(range(len(across)), map(shown, across), rotation=rotation)
+        axes.set_yticks(range(len(up)), map(shown, up))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
         x = scale(axes, names[0], across, names[0] in linear)
         y = scale(axes, names[1], up, names[1] in linear, axis='y')
-        places = sorted(
-            (value, x(where[0]), y(where[1])) for where, value in best.items()
-        )  # the greatest on top
-        values, xs, ys = zip(*places, strict=True)
-        image = axes.scatter(xs, ys, c=values, cmap=shades, s=60, edgecolor='white')
-    figure.colorbar(
-        image,
-        label=field.replace('_', ' '),
-        format=PercentFormatter(1, decimals=0) if is_share(field) else None,
-    )
+        placed = sorted((value, x(at[0]), y(at[1])) for at, value in best.items())
+        values, xs, ys = zip(*placed, strict=True)  # the greatest is drawn on top
+        image = axes.scatter(xs, ys, c=values, cmap=shades(metric), s=60, edgecolor='white')
+    percent = PercentFormatter(1, decimals=0) if metric.is_fraction else None
+    figure.colorbar(image, label=outcome.words, format=percent)
     figure.savefig(path, dpi=150)
 
 
-def styles_of(kinds: Iterable[str]) -> dict[str, tuple[str, str]]:
+def draw_cells(axes: Any, cells: np.ndarray, metric: Metric) -> Any:
+    """An image of cells [Y, X], NaN if empty, with their values if these are few."""
+    image = axes.imshow(cells, aspect='auto', origin='lower', cmap=shades(metric))
+    if max(cells.shape) <= FEW:
+        middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+        form, style = '.1%' if metric.is_fraction else '.3g', {'ha': 'center', 'va': 'center'}
+        for (row, column), value in np.ndenumerate(cells):
+            if np.isfinite(value):
+                ink = 'white' if (value < middle) == metric.higher_is_better else 'black'
+                axes.text(column, row, f'{value:{form}}', fontsize=9, color=ink, **style)
+    return image
+
+
+def shades(metric: Metric) -> str:
+    """The colour map in which the best values are light."""
+    return SHADES if metric.higher_is_better else f'{SHADES}_r'
+
+
+def styles_of(kinds: Iterable[str]) -> Styles:
     """A colour and a line style for each."""
-    styles = ((colour, style) for style in ('-', '--', ':', '-.') for colour in CYCLE)
+    styles = ((colour, dashes) for dashes in ('-', '--', ':', '-.') for colour in CYCLE)
     return dict(zip(dict.fromkeys(kinds), cycle(styles), strict=False))
 
 
-def panels_for(number: int, title: str, field: str, **share: Any) -> tuple[Any, list[Any]]:
-    """A picture with that many panels for a figure, at most three side by side."""
+def styles_legend(figure: Any, axes: Any, styles: Styles) -> None:
+    handles = [
+        axes.plot([], [], 'o', linestyle=dashes, color=colour, label=kind)[0]
+        for kind, (colour, dashes) in styles.items()
+    ]
+    columns = int(13 * figure.get_figwidth()) // (10 + max(map(len, styles)))  # that fit
+    style = {'loc': 'outside lower center', 'frameon': False}
+    figure.legend(handles=handles, ncols=max(1, columns), **style)
+
+
+def panels_for(number: int, title: str, metric: Metric, **options: Any) -> tuple[Any, list[Any]]:
+    """A picture with that many panels for a metric, at most three side by side."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
@@ -219,39 +244,38 @@ def panels_for(number: int, title: str, field: str, **share: Any) -> tuple[Any, 
     lines = -(-number // columns)
     figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
     figure.suptitle(title, fontsize=11)
-    panels = figure.subplots(lines, columns, squeeze=False, **share).ravel().tolist()
+    panels = figure.subplots(lines, columns, squeeze=False, **options).ravel().tolist()
     for axes in panels:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
     for axes in panels[number:]:
         axes.remove()
-    if is_share(field):
+    if metric.is_fraction:
         panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure, panels[:number]
 
 
-def scale_losses(panels: list[Any], field: str, values: list[float]) -> None:
-    """Losses of a wide range go on a logarithmic scale, which the panels share."""
-    if values and not is_share(field) and wide(values):
+def scale_losses(panels: list[Any], metric: Metric, values: list[float]) -> None:
+    """Makes the scale that the panels share logarithmic for losses of a wide range."""
+    if values and not metric.higher_is_better and wide(values):
         panels[0].set_yscale('log')
 
 
 def scale(
     axes: Any, name: str, values: Iterable[Any], linear: bool, axis: str = 'x'
 ) -> Callable[[Any], float]:
-    """Where each value stands: numbers at their own place, of wide ranges on a logarithmic scale, others side by side."""
+    """The position of a value on an axis, which is named and scaled for `values`.
+
+    Numbers of a wide range get a logarithmic scale; values that are no numbers lie side by side.
+    """
     values = ordered(values)
     axes.set(**{f'{axis}label': name})
-    if measured(values):
+    if all_numbers(values):
         if wide(values) and not linear:
             axes.set(**{f'{axis}scale': 'log'})
         return float
-    axes.set(
-        **{
-            f'{axis}ticks': range(len(values)),
-            f'{axis}ticklabels': [shown(value) for value in values],
-        }
-    )
+    ticks = {'ticks': range(len(values)), 'ticklabels': [*map(shown, values)]}
+    axes.set(**{f'{axis}{key}': value for key, value in ticks.items()})
     axes.set(**{f'{axis}lim': (-0.5, len(values) - 0.5)})
     return lambda value: float(values.index(value))
 
@@ -259,11 +283,11 @@ def scale(
 def ordered(values: Iterable[Any]) -> list[Any]:
     """Each value once; numbers by size, others as they come."""
     values = list(dict.fromkeys(values))
-    return sorted(values) if measured(values) else values
+    return sorted(values) if all_numbers(values) else values
 
 
-def measured(values: list[Any]) -> bool:
-    """Whether all are numbers (of JSON, in which infinity is a word)."""
+def all_numbers(values: list[Any]) -> bool:
+    """Whether all are numbers (of JSON, in which infinity is a string)."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 

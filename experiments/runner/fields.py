@@ -1,0 +1,202 @@
+"""A configuration is a frozen dataclass whose fields say their kind; flags are made from them."""
+
+import dataclasses
+import enum
+import functools
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, TypeVar, get_args
+
+from rnnlab.errors import InputError
+
+INF = math.inf
+
+
+class Kind(enum.Enum):
+    DYNAMIC = 'an array of the compiled program: an axis that lanes can share'
+    STATIC = 'another value compiles another program'
+    OPERATIONAL = 'where to write, how often, on what: changes no number'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """What a field of a configuration says of itself beside its type and default."""
+
+    kind: Kind
+    help: str
+    choices: tuple[str, ...] | None = None
+    low: float | None = None
+    high: float | None = None
+    check: Callable[[Any], bool] | None = None
+    must: str = ''  # what `check` demands
+    needs: tuple[str, tuple[str, ...]] | None = None  # another field, and values of it; () any
+    recurrent: bool = False  # whether it has no use without a recurrent layer
+    data: bool = False  # whether the dataset depends on it
+
+
+def field(kind: Kind, default: Any, help: str, **options: Any) -> Any:
+    """A field of a configuration; a default of None leaves it open."""
+    return dataclasses.field(default=default, metadata={'': Field(kind=kind, help=help, **options)})
+
+
+dynamic = functools.partial(field, Kind.DYNAMIC)
+static = functools.partial(field, Kind.STATIC)
+operational = functools.partial(field, Kind.OPERATIONAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What every configuration can do.
+
+    Raises InputError for a value out of its range.
+    """
+
+    OPEN: ClassVar[Mapping[str, Any]] = {}  # values for fields that are left open
+
+    given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name, spec in specs(type(self)).items():
+            check(name, spec, getattr(self, name))
+
+    def replace(self, **values: Any) -> Self:
+        return dataclasses.replace(self, **values)
+
+    def filled(self, values: Mapping[str, Any]) -> Self:
+        """The configuration with these values for the fields that are open."""
+        return self.replace(**{n: v for n, v in values.items() if getattr(self, n) is None})
+
+    def reduced(self, keep: Callable[[Field], bool]) -> Self:
+        """The configuration with all other fields at their defaults, as a key."""
+        others = {name for name, spec in specs(type(self)).items() if not keep(spec)}
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        return self.replace(given=frozenset(), **{name: defaults[name] for name in others})
+
+    def changed(self, *names: str) -> list[str]:
+        """Those of the fields that differ from their defaults."""
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        return [n for n in names if n in defaults and getattr(self, n) != defaults[n]]
+
+    def to_json(self) -> dict[str, Any]:
+        """All that decides what a run computes; JSON has no infinity, and so it is a string."""
+        ours = specs(type(self)).items()
+        values = {n: getattr(self, n) for n, s in ours if s.kind is not Kind.OPERATIONAL}
+        return {n: json_value(value) for n, value in values.items()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
+        """The configuration that `to_json` gave; InputError, naming `where`, for what is none."""
+        try:
+            known = {name: record[name] for name in swept(cls) if name in record}
+            return cls(**{name: from_json_value(cls, name, value) for name, value in known.items()})
+        except (InputError, ValueError, TypeError) as error:
+            raise InputError(f'{where} has settings that cannot be: {error}') from error
+
+
+C = TypeVar('C', bound=Config)
+
+
+def open_values(cls: type[Config]) -> dict[str, Any]:
+    """The values for fields that are left open; those of a subclass take precedence."""
+    values: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        values |= vars(base).get('OPEN', {})
+    return {name: value for name, value in values.items() if name in specs(cls)}
+
+
+def specs(cls: type[Config]) -> dict[str, Field]:
+    """What each flag of a configuration says of itself, those of the experiment itself first."""
+    every = {f.name: f.metadata[''] for f in dataclasses.fields(cls) if '' in f.metadata}
+    declared = (name for base in cls.__mro__ for name in vars(base).get('__annotations__', {}))
+    return {name: every[name] for name in dict.fromkeys(declared) if name in every}
+
+
+def types_of(cls: type[Config]) -> dict[str, type]:
+    """The type of each field: bool, int, float, str or tuple, without None."""
+    return {f.name: plain_type(f.type) for f in dataclasses.fields(cls) if '' in f.metadata}
+
+
+def plain_type(hint: Any) -> type:
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in get_args(hint) if part is not type(None))
+    return getattr(hint, '__origin__', hint)
+
+
+def swept(cls: type[Config]) -> Iterator[str]:
+    """The fields that decide what a run computes."""
+    return (name for name, spec in specs(cls).items() if spec.kind is not Kind.OPERATIONAL)
+
+
+def check(name: str, spec: Field, value: Any) -> None:
+    """Raises InputError for a value that the field does not take."""
+    if value is None:
+        return
+    told = f'--{name}={shown(value)}'
+    if spec.choices is not None and value not in spec.choices:
+        raise InputError(f'{told} should be one of {", ".join(spec.choices)}')
+    if spec.low is not None and not value >= spec.low:
+        raise InputError(f'{told} must be at least {spec.low:g}')
+    if spec.high is not None and not value <= spec.high:
+        raise InputError(f'{told} must be at most {spec.high:g}')
+    try:
+        right = spec.check is None or spec.check(value)
+    except InputError as error:
+        raise InputError(f'--{name}: {error}') from error
+    if not right:
+        raise InputError(f'{told} {spec.must}')
+
+
+def check_needs(config: Config) -> None:
+    """Raises InputError for a field that another field, as it is set, has no use for."""
+    for name, spec in specs(type(config)).items():
+        if spec.needs is None or not config.changed(name):
+            continue
+        other, values = spec.needs
+        value = getattr(config, other)
+        if values and value not in values:
+            told = f'--{name}={shown(getattr(config, name))} goes with --{other}='
+            raise InputError(f'{told}{" or ".join(values)}, not {shown(value)}')
+        if not values and not config.changed(other):
+            raise InputError(f'--{name} goes with --{other}')
+
+
+def parsed(cls: type[Config], name: str, text: str) -> Any:
+    """The value of a field that a flag with this text has; InputError where it has none."""
+    kind = types_of(cls)[name]
+    try:
+        if kind is bool:
+            return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+        if kind is tuple:
+            return tuple(part.strip() for part in text.split(',')) if text else ()
+        value = kind(text)
+    except (ValueError, KeyError) as error:
+        what = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
+        raise InputError(f'--{name}={text} should be {what}') from error
+    check(name, specs(cls)[name], value)
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as its flag is written."""
+    if isinstance(value, tuple):
+        return ','.join(value)
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def json_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value) or None
+    return str(value) if value == INF else value
+
+
+def from_json_value(cls: type[Config], name: str, value: Any) -> Any:
+    kind = types_of(cls)[name]
+    if kind is tuple and isinstance(value, list | None):
+        return tuple(map(str, value or ()))
+    if value is None or type(value) is kind:
+        return value
+    if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
+        return float(value)
+    raise InputError(f'{name}={value!r}')

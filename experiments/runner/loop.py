@@ -1,0 +1,330 @@
+"""The one training loop: it trains lanes of one compiled program, and a run alone is one lane.
+
+Between chunks of steps it evaluates, keeps the best parameters, saves, and stops on a signal.
+"""
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from experiments.runner.task import Plan
+from rnnlab.analysis.describe import count
+from rnnlab.data import Split
+from rnnlab.results.records import SPLITS, Row, Summary, Values
+from rnnlab.training import checkpoint, lanes
+from rnnlab.training.optim import Hyper
+from rnnlab.training.train import Run, TrainState, everywhere, fit
+
+Interrupts = list[int]  # the signals that ask to stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """The compiled training of lanes of one static configuration, with its data on the devices."""
+
+    plan: Plan
+    lanes: int
+    run: Run
+    place: Callable[[TrainState], TrainState]
+    evaluate: Callable | None  # (params, split, start, count) -> the mean of each metric [lanes]
+    test: Callable | None
+    train_split: Split | None
+    held_out: Split | None
+    test_split: Split | None
+
+
+def program_alone(plan: Plan, mesh: Mesh | None) -> Program:
+    """A program of one lane, whose batches the devices of the mesh share."""
+    place = partial(jax.device_put, device=everywhere(mesh) if mesh else None)
+    evaluation = partial(plan.make_evaluate, mesh=mesh, program=lanes.evaluation_alone)
+    return make_program(plan, 1, lanes.alone(plan.make_run(mesh), mesh), place, place, evaluation)
+
+
+def program_over_lanes(plan: Plan, number: int, devices: Sequence[Any]) -> Program:
+    """A program of several lanes, which the devices share."""
+    mesh = lanes.lane_mesh(number, devices)
+    evaluation = partial(plan.make_evaluate, program=lanes.evaluation_over_lanes(mesh))
+    run = lanes.over_lanes(plan.make_run(), mesh)
+    replicate = partial(jax.device_put, device=everywhere(mesh))
+    return make_program(plan, number, run, partial(lanes.placed, mesh=mesh), replicate, evaluation)
+
+
+def make_program(
+    plan: Plan, number: int, run: Run, place: Callable, replicate: Callable, evaluation: Callable
+) -> Program:
+    held_out, test = plan.held_out, plan.data.test
+    splits = replicate((plan.data.train, held_out, test))
+    return Program(
+        plan=plan,
+        lanes=number,
+        run=run,
+        place=place,
+        evaluate=evaluation(held_out, plan.window) if held_out else None,
+        test=evaluation(test, len(test.labels)) if test else None,
+        train_split=splits[0],
+        held_out=splits[1],
+        test_split=splits[2],
+    )
+
+
+class Best(NamedTuple):
+    """What --keep=best keeps in each lane: the first of the best evaluations so far."""
+
+    params: Any
+    step: np.ndarray  # [lanes]
+    score: np.ndarray  # [lanes], of the selection metric; greater is better
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far the lanes of a program are."""
+
+    program: Program
+    hypers: Hyper
+    keys: Array
+    trials: int  # lanes that are not there only to fill the program up
+    state: TrainState
+    history: dict[str, Any]  # of every evaluation [evaluations, lanes]
+    best: Best | None
+    fingerprint: np.uint32  # of the settings that they train with
+    seconds_before: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def step(self) -> int:
+        return int(self.state.step)
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.perf_counter() - self.began
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations so far."""
+        plan = self.program.plan
+        return plan.evaluations if self.step == plan.steps else self.step // plan.every
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether there is an evaluation of this very step."""
+        return self.step % self.program.plan.every == 0 or self.step == self.program.plan.steps
+
+    def tree(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        parts = {'state': self.state, 'history': self.history, 'fingerprint': self.fingerprint}
+        parts['seconds'] = np.float64(self.seconds)
+        return parts | {'best': self.best._asdict()} if self.best else parts
+
+    def params(self) -> Any:
+        """The parameters that are kept, of all lanes."""
+        return self.best.params if self.best else self.state.params
+
+
+def begin(
+    program: Program, hypers: Sequence[Hyper], seeds: Sequence[int], fingerprint: np.uint32
+) -> Progress:
+    """Lanes at step 0; the last trial fills up those that are left over."""
+    trials, plan = len(hypers), program.plan
+    extra = program.lanes - trials
+    keys = [jax.random.key(seed) for seed in seeds]
+    stacked = lanes.stacked([*hypers, *[hypers[-1]] * extra], [*keys, *[keys[-1]] * extra])
+    state = program.place(program.run.start(*stacked))
+    names = [metric.name for metric in plan.metrics.every]
+
+    def zeros() -> np.ndarray:
+        return np.zeros((plan.evaluations, program.lanes))
+
+    splits = ['train', *([plan.config.eval_split] if plan.held_out else [])]
+    history: dict[str, Any] = {split: {name: zeros() for name in names} for split in splits}
+    history |= {name: zeros() for name in ('grad_norm', 'finite', 'seconds')}
+    best = None
+    if plan.config.keep == 'best':
+        steps, scores = np.zeros(program.lanes, np.int32), np.full(program.lanes, -np.inf)
+        best = Best(jax.tree.map(jnp.copy, state.params), steps, scores)
+    return Progress(
+        program=program,
+        hypers=stacked[0],
+        keys=stacked[1],
+        trials=trials,
+        state=state,
+        history=history,
+        best=best,
+        fingerprint=fingerprint,
+    )
+
+
+def restore(progress: Progress, checkpoints: Any) -> bool:
+    """Takes up the newest checkpoint; False where there is none."""
+    saved = checkpoint.restore(checkpoints, progress.tree())
+    if not saved:
+        return False
+    progress.state = progress.program.place(saved['state'])
+    progress.history = saved['history']
+    progress.fingerprint = saved['fingerprint']
+    progress.seconds_before = float(saved['seconds'])
+    progress.best = Best(**saved['best']) if progress.best else None
+    return True
+
+
+def train(progress: Progress, checkpoints: Any, interrupts: Interrupts) -> Iterator[Progress]:
+    """Trains to the last step, yielding the progress after each chunk of steps.
+
+    Ends early when a signal asks to stop, or when all lanes have diverged.
+    """
+    program, plan = progress.program, progress.program.plan
+    saved_at = time.perf_counter()
+    data, options = program.train_split, {'stop': plan.steps, 'every': plan.every}
+    states = fit(program.run, progress.hypers, progress.keys, data, progress.state, **options)
+    for progress.state in states:
+        if progress.evaluated:
+            evaluate(progress)
+        yield progress
+        if interrupts:
+            return
+        if time.perf_counter() - saved_at >= plan.config.checkpoint_every:
+            save(progress, checkpoints)
+            saved_at = time.perf_counter()
+
+
+def save(progress: Progress, checkpoints: Any) -> None:
+    checkpoint.save(checkpoints, progress.step, progress.tree())
+
+
+def evaluate(progress: Progress) -> None:
+    """Records the means since the last evaluation and a new evaluation, and keeps the best."""
+    program, plan, state = progress.program, progress.program.plan, progress.state
+    record: dict[str, Any] = {
+        'train': state.totals.means(),
+        'grad_norm': state.totals.mean_grad_norm(),
+        'finite': state.finite,
+        'seconds': progress.seconds / progress.trials,
+    }
+    at = progress.evaluations - 1
+    if program.evaluate and program.held_out:
+        split = plan.config.eval_split
+        start = at * plan.window % len(program.held_out.labels) if plan.config.eval_next else 0
+        record[split] = program.evaluate(state.params, program.held_out, start, plan.window)
+
+    def put(history: np.ndarray, values: Any) -> None:
+        history[at] = values
+
+    jax.tree.map(put, progress.history, record)
+    if progress.best:
+        metric = plan.metrics.selection
+        scores = metric.score(np.asarray(record['validation'][metric.name]))
+        progress.best = improved(progress.best, state, scores)
+
+
+def improved(best: Best, state: TrainState, scores: np.ndarray) -> Best:
+    """The best of each lane, this evaluation included."""
+    higher = np.asarray(state.finite) & (scores > best.score)
+    params = lanes.better(best.params, state.params, higher)
+    step = np.where(higher, np.int32(state.step), best.step)
+    return Best(params, step, np.where(higher, scores, best.score))
+
+
+def running_best(progress: Progress) -> np.ndarray | None:
+    """The best value of the selection metric in each lane, NaN where it diverged.
+
+    None before the first evaluation.
+    """
+    if not (number := progress.evaluations):
+        return None
+    metric, history = progress.program.plan.metrics.selection, progress.history
+    split = progress.program.plan.config.eval_split
+    values = history[split if split in history else 'train'][metric.name][:number]
+    best = metric.score(np.max(metric.score(values), axis=0))
+    return np.where(progress.state.finite, best, np.nan)[: progress.trials]
+
+
+def rows(progress: Progress, lane: int) -> list[Row]:
+    """The evaluations of a lane, up to the step that was not finite, if any."""
+    history, plan = progress.history, progress.program.plan
+    number = int(np.sum(history['finite'][: progress.evaluations, lane]))
+
+    def row(at: int) -> Row:
+        step = min((at + 1) * plan.every, plan.steps)
+
+        def values(split: str) -> Values:
+            names = (metric.name for metric in plan.metrics.every)
+            return {name: finite(history[split][name][at, lane]) for name in names}
+
+        return Row(
+            step=step,
+            epoch=plan.epoch(step),
+            splits={split: values(split) for split in SPLITS if split in history},
+            grad_norm=finite(history['grad_norm'][at, lane]),
+            seconds=round(float(history['seconds'][at, lane]), 3),
+        )
+
+    return [row(at) for at in range(number)]
+
+
+def finite(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def tested(progress: Progress) -> list[dict[str, float]]:
+    """The metrics of the kept parameters on the test split, by lane; none without such a split."""
+    program = progress.program
+    if program.test is None or program.test_split is None:
+        return [{} for _ in range(progress.trials)]
+    values = program.test(progress.params(), program.test_split)
+    return [{name: float(v[lane]) for name, v in values.items()} for lane in range(progress.trials)]
+
+
+def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> Summary:
+    """The result of a lane, from its evaluations and its test."""
+    plan, best = progress.program.plan, progress.best
+    metric = plan.metrics.selection
+    validated = [row.splits.get('validation', {}).get(metric.name) for row in rows]
+    values = [value for value in validated if value is not None]
+    last = rows[-1].splits if rows else {}
+    return Summary(
+        best=max(values, key=metric.score, default=None),
+        last={name: last[name] for name in ('train', 'validation') if name in last},
+        test=test,
+        kept_step=int((best.step if best else progress.state.taken)[lane]),
+        baseline=plan.data.baseline,
+        parameters=count(progress.state.params) // progress.program.lanes,
+        steps=plan.steps,
+        seconds=round(progress.seconds / progress.trials, 3),
+    )
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A second Ctrl-C does not interrupt what is done inside."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def watched_signals() -> Iterator[Interrupts]:
+    """The signals that ask to stop, empty until one comes; a second Ctrl-C ends the process."""
+    interrupts: Interrupts = []
+
+    def ask(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupts
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,163 @@
+"""What the files of runs and sweeps hold: evaluations, summaries, trials, and their JSON.
+
+JSON is flat, so that a row of metrics.jsonl is a row of a data frame: the accuracy of the
+validation split is its field 'validation_accuracy'. Only this module knows such names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rnnlab.training.losses import Loss, Metric
+
+SPLITS = ('train', 'validation', 'test')
+FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'  # how a trial ended
+
+Json = dict[str, Any]
+Values = Mapping[str, float | None]  # by the name of the metric; None: not finite
+
+
+class Metrics(NamedTuple):
+    """The metrics of a run, and the one that selects its best parameters and ranks trials."""
+
+    every: tuple[Metric, ...]
+    selection: Metric
+
+    @classmethod
+    def of(cls, loss: Loss, selection: str) -> 'Metrics':
+        return cls(tuple(loss.metrics), next(m for m in loss.metrics if m.name == selection))
+
+    def to_json(self) -> Json:
+        every = [metric._asdict() for metric in self.every]
+        return {'metrics': every, 'selection_metric': self.selection.name}
+
+    @classmethod
+    def from_json(cls, record: Json) -> 'Metrics':
+        every = tuple(Metric(**fields) for fields in record['metrics'])
+        return cls(every, next(m for m in every if m.name == record['selection_metric']))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One evaluation: a row of metrics.jsonl. Values are means over targets, by split."""
+
+    step: int
+    epoch: float
+    splits: Mapping[str, Values]
+    grad_norm: float | None  # mean over the steps since the row before, before clipping
+    seconds: float
+
+    def value(self, split: str, metric: Metric) -> float | None:
+        return self.splits.get(split, {}).get(metric.name)
+
+    def to_json(self) -> Json:
+        train = {'train': self.splits['train']}
+        others = {name: values for name, values in self.splits.items() if name != 'train'}
+        record = {'step': self.step, 'epoch': self.epoch} | flat(train)
+        return record | {'grad_norm': self.grad_norm} | flat(others) | {'seconds': self.seconds}
+
+    @classmethod
+    def from_json(cls, record: Json, metrics: Metrics) -> 'Row':
+        names = ('step', 'epoch', 'grad_norm', 'seconds')
+        return cls(splits=nested(record, metrics), **{name: record[name] for name in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The result of a run."""
+
+    best: float | None  # of the selection metric on the validation split, over all evaluations
+    last: Mapping[str, Values]  # by split, at the last evaluation
+    test: Values  # of the parameters that were kept
+    kept_step: int
+    baseline: float | None  # loss of the memoryless baseline
+    parameters: int
+    steps: int
+    seconds: float
+
+    def to_json(self, metrics: Metrics) -> Json:
+        record = {} if self.best is None else {best_field(metrics): self.best}
+        record |= flat(self.last) | flat({'test': self.test}) | {'kept_step': self.kept_step}
+        record |= {} if self.baseline is None else {'baseline': self.baseline}
+        return record | {name: getattr(self, name) for name in ('parameters', 'steps', 'seconds')}
+
+    @classmethod
+    def from_json(cls, record: Json, metrics: Metrics) -> 'Summary':
+        last = nested(record, metrics)
+        names = ('kept_step', 'parameters', 'steps', 'seconds')
+        return cls(
+            best=record.get(best_field(metrics)),
+            test=last.pop('test', {}),
+            last=last,
+            baseline=record.get('baseline'),
+            **{name: record[name] for name in names},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One run of a sweep."""
+
+    number: int
+    settings: Json  # the swept ones
+    status: str
+    summary: Summary
+
+    def to_json(self, metrics: Metrics) -> Json:
+        head = {'trial': self.number, 'settings': self.settings, 'status': self.status}
+        return head | self.summary.to_json(metrics)
+
+    @classmethod
+    def from_json(cls, record: Json, metrics: Metrics) -> 'Trial':
+        summary = Summary.from_json(record, metrics)
+        settings, status = record['settings'], record['status']
+        return cls(number=record['trial'], settings=settings, status=status, summary=summary)
+
+
+class Outcome(NamedTuple):
+    """One number of a summary: the selection metric, of 'best', 'last' (validation) or 'test'."""
+
+    kind: str
+    metric: Metric
+
+    @property
+    def words(self) -> str:
+        split = {'best': 'best validation', 'last': 'validation', 'test': 'test'}[self.kind]
+        return f'{split} {self.metric.name}'
+
+    @property
+    def heading(self) -> str:
+        return {'best': 'validation: best', 'last': 'last', 'test': 'test'}[self.kind]
+
+    def of(self, summary: Summary) -> float | None:
+        if self.kind == 'best':
+            return summary.best
+        values = summary.test if self.kind == 'test' else summary.last.get('validation', {})
+        return values.get(self.metric.name)
+
+    def score(self, value: float) -> float:
+        """The value, or its negative: greater is better."""
+        return self.metric.score(value)
+
+
+def outcomes(metric: Metric) -> tuple[Outcome, ...]:
+    return tuple(Outcome(kind, metric) for kind in ('best', 'last', 'test'))
+
+
+def best_field(metrics: Metrics) -> str:
+    return f'best_validation_{metrics.selection.name}'
+
+
+def flat(splits: Mapping[str, Values]) -> Json:
+    return {f'{split}_{name}': v for split, values in splits.items() for name, v in values.items()}
+
+
+def nested(record: Json, metrics: Metrics) -> dict[str, Values]:
+    """The values by split, for the splits that a flat record has."""
+    splits: dict[str, Values] = {}
+    for split in SPLITS:
+        names = {metric.name: f'{split}_{metric.name}' for metric in metrics.every}
+        values = {name: record[field] for name, field in names.items() if field in record}
+        if values:
+            splits[split] = values
+    return splits

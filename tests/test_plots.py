@@ -1,0 +1,115 @@
+"""Pictures: each draws what it is given, in its colours."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from rnnlab.results import plots
+from rnnlab.results import trials as folder
+from rnnlab.results.records import Outcome
+from rnnlab.results.trials import Setting
+from tests.records import ACCURATE, SQUARED, row, trials
+
+ENDS = {(68, 1, 84), (253, 231, 37)}  # of the colour map
+
+
+def colours(path):
+    image = (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)
+    return {tuple(colour) for colour in image}
+
+
+def rgb(colour):
+    return tuple(int(colour[at : at + 2], 16) for at in (1, 3, 5))
+
+
+def cycle(*places):
+    return {rgb(plots.CYCLE[place]) for place in places}
+
+
+def same_picture(one, other):
+    return np.array_equal(imread(one), imread(other))
+
+
+def test_curves_draw_a_line_for_each_split(tmp_path):
+    rows = [row(n, train=n / 10, validation=n / 20) for n in (1, 2, 3)]
+    plots.curves(rows, ACCURATE, tmp_path / 'curves.png', 'a run')
+    drawn = colours(tmp_path / 'curves.png')
+    there = {split: rgb(colour) in drawn for split, colour in plots.COLOURS.items()}
+    assert there == {'train': True, 'validation': True, 'test': False}
+
+
+def test_curves_draw_the_baseline_of_a_loss(tmp_path):
+    rows = [row(n, SQUARED, train=0.5 / n) for n in (1, 2, 3)]
+    plots.curves(rows, SQUARED, tmp_path / 'with.png', 'a run', 0.25)
+    plots.curves(rows, SQUARED, tmp_path / 'without.png', 'a run')
+    assert not same_picture(tmp_path / 'with.png', tmp_path / 'without.png')
+
+
+def test_curves_leave_out_values_that_are_not_finite(tmp_path):
+    rows = [row(n, train=0.1 * n, validation=0.2 * n) for n in (1, 2)]
+    lost = [row(n, train=0.1 * n, validation=None) for n in (3,)]
+    plots.curves(rows + lost, ACCURATE, tmp_path / 'curves.png', 'a run')
+    assert rgb(plots.COLOURS['validation']) in colours(tmp_path / 'curves.png')
+
+
+def test_runs_side_by_side_have_a_colour_for_each_group(tmp_path):
+    groups = {name: [[row(n, train=0.3, validation=0.1 * n) for n in (1, 2)]] for name in 'ab'}
+    tested = {'c': [[row(n, train=0.3, test=0.1 * n) for n in (1, 2)]]}
+    plots.compare(groups | tested, ACCURATE, tmp_path / 'compare.png')
+    assert cycle(0, 1, 2) <= colours(tmp_path / 'compare.png')
+
+
+def test_gates_and_reach_draw_what_they_are_given(tmp_path):
+    plots.gates({'i': np.ones((5, 3)), 'c': -np.ones((5, 3))}, tmp_path / 'gates.png', 'gates')
+    assert {(103, 0, 31), (5, 48, 97)} <= colours(tmp_path / 'gates.png')  # the ends of the scale
+    norms = {'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}}
+    plots.reach(norms, tmp_path / 'reach.png', 'reach')
+    assert cycle(0) <= colours(tmp_path / 'reach.png')
+
+
+def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
+    known = np.sin(np.arange(60.0) / 4)[:, None]
+    free, past, path = known[50:55] - 0.5, known[:5], tmp_path / 'forecast.png'
+    plots.forecast(('x',), known, 0.5 + known[1:], free, past, (40, 50, 60), path, 'a series')
+    assert cycle(0, 1, -1) <= colours(path)
+
+
+def sweep_pictures(metrics, path):
+    """The colours of axes.png, curves.png and map.png of a sweep ranked by these metrics."""
+    results, curves = trials(metrics)
+    outcome = Outcome('best', metrics.selection)
+    settings = folder.by_setting(results, outcome)
+    axes, lines, image = (path / f'{name}.png' for name in ('axes', 'curves', 'map'))
+    plots.sweep_axes(settings, outcome, ['cell'], set(), axes, 'axes')
+    metric, kinds = metrics.selection, (['cell'], set())
+    plots.sweep_curves(results, curves, 'validation', metric, *kinds, lines, 'curves')
+    plots.sweep_map(settings, outcome, ('lr', 'cell'), set(), image, 'map')
+    return map(colours, (axes, lines, image))
+
+
+@pytest.mark.parametrize('metrics', [ACCURATE, SQUARED])
+def test_pictures_of_a_sweep_have_a_colour_for_each_static_configuration(tmp_path, metrics):
+    axes, lines, image = sweep_pictures(metrics, tmp_path)
+    assert cycle(0, 1) <= axes
+    assert lines >= ENDS
+    best = (253, 231, 37)  # light; of losses, a setting with a diverged seed has no colour
+    assert image >= ({best} if metrics is SQUARED else ENDS)
+
+
+def test_a_map_of_few_values_draws_dots(tmp_path):
+    results, _ = trials()
+    drawn = [Setting({'lr': 0.1**n, 'clip': 0.3 + n}, [results[n]]) for n in range(3)]
+    outcome, path = Outcome('best', ACCURATE.selection), tmp_path / 'dots.png'
+    plots.sweep_map(drawn, outcome, ('lr', 'clip'), {'clip'}, path, 'dots')
+    assert colours(path) >= ENDS
+
+
+def test_an_axis_of_drawn_values_has_dots_and_no_line(tmp_path):
+    results, _ = trials()
+    outcome = Outcome('best', ACCURATE.selection)
+    path, other = tmp_path / 'few.png', tmp_path / 'many.png'
+    for count, to in ((3, path), (30, other)):
+        drawn = [Setting({'clip': 1.0 + n}, [results[n % 3]]) for n in range(count)]
+        plots.sweep_axes(drawn, outcome, [], set(), to, 'axes')
+    assert cycle(0) <= colours(path)
+    assert not cycle(0) <= colours(other)  # dots are transparent
