@@ -75,7 +75,7 @@ case "$what" in
     ;;
   *)
     grep -q '^if __name__' "$root/experiments/$what.py" 2>/dev/null || fail "there is no experiment '$what'; ./launch.sh lists what there is"
-    if [[ ("$what" = conformance && ! " $* " =~ --cell=[^\ ,]*:) || ("$what" = bench && ! " $* " =~ --what=(length|start)) ]]; then
+    if [[ ("$what" = conformance && ! " $* " =~ --cell[=\ ][^\ ,]*:) || ("$what" = bench && ! " $* " =~ --what=(length|start)) ]]; then
       install peers
     elif [[ " $* " == *' --search'[=\ ]* ]]; then
       install search
