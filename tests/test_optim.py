@@ -85,7 +85,7 @@ def test_a_schedule_rises_to_its_peak_and_falls(name, after, warmup):
             np.array(expected),
             1e-12,
         )
-        tx = optimizer('sgd', share=share)(Hyper(lr=LR))
+        tx = optimizer('sgd', multiplier=share)(Hyper(lr=LR))
         state, w = tx.init(jnp.ones(4)), 1.0
         for _ in range(steps):
             update, state = tx.update(jnp.ones(4), state)
@@ -94,7 +94,7 @@ def test_a_schedule_rises_to_its_peak_and_falls(name, after, warmup):
 
 
 def test_a_warmup_must_leave_steps_to_train():
-    with pytest.raises(InputError, match='warmup=12 must leave some of the 12 steps'):
+    with pytest.raises(InputError, match='`warmup=12` must leave some of the 12 steps'):
         schedule('linear', 12, 12)
     with pytest.raises(InputError, match='constant, cosine, linear'):
         schedule('step', 12)

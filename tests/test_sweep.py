@@ -75,7 +75,7 @@ def model(name, hyper):
 
 @cache
 def run(name='lstm', buckets=None, optimizer_name='adam', share=None):
-    make_optimizer = optimizer(optimizer_name, share=share and schedule(share, 20, 5))
+    make_optimizer = optimizer(optimizer_name, multiplier=share and schedule(share, 20, 5))
     return make_run(
         partial(model, name), make_optimizer, shuffled(data(), BATCH, buckets or 1), every=EVERY
     )

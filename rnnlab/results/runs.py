@@ -1,4 +1,4 @@
-"""The folder of a run: settings, metrics, summary, curves, checkpoint, and what encodes new data."""
+"""The folder of a run: settings, metrics, summary, checkpoint, and what encodes new data."""
 
 import json
 import os

@@ -112,7 +112,7 @@ def alone(run: Run, mesh: Mesh | None) -> Run:
 
 
 def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
-    """The `program` of make_evaluate for params with a lane axis, which its values then have too."""
+    """The `program` of make_evaluate for params with a lane axis, which its values have too."""
     each = each or each_on(mesh.devices.flat[0])
 
     def program(totals: Callable) -> Callable:
@@ -154,13 +154,11 @@ def lane(tree: Any, number: int) -> Any:
 @jax.jit
 def better(best: Any, new: Any, improved: Array) -> Any:
     """In each lane the entry of `new` where that is an improvement."""
-    return jax.tree.map(
-        lambda old, leaf: jnp.where(
-            jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old
-        ),
-        best,
-        new,
-    )
+
+    def choose(old: Array, leaf: Array) -> Array:
+        return jnp.where(jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old)
+
+    return jax.tree.map(choose, best, new)
 
 
 def lane_bytes(
@@ -172,27 +170,27 @@ def lane_bytes(
     batches: Batches,
     each: Callable,
 ) -> tuple[int, int]:
-    """(what each lane adds on its device, what its lanes share) in bytes, about, without compiling anything.
+    """(bytes for each lane, bytes that the lanes of a device share), estimated without compiling.
 
-    Parameters and optimizer state count twice, before and after a step. While a lane runs it has gradients and updates too, and
-    twice what the gradient of a batch keeps of the forward pass, for what flows back; lanes that run in turn share that.
+    Parameters and optimizer state count twice, before and after a step. A lane that runs also has
+    gradients and updates, and twice what the gradient of a batch keeps of the forward pass, for
+    what flows back; lanes that run in turn share that.
     """
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(run.start, hyper, key)
     keys = jax.eval_shape(lambda key: jax.random.split(key, batches.size), key)
     longest = sums(model, loss, batches)[-1]
 
-    def forward(params, carry, data, keys):
+    def forward(params: Any, carry: Any, data: Any, keys: Array) -> Any:
         batch = Batch(jnp.zeros(batches.size, jnp.int32), None, keys)
-        return jax.vjp(
-            lambda params: longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss'], params
-        )[1]
 
-    kept, working = (
-        2 * size(state),
-        2 * size(state.params)
-        + 2 * size(jax.eval_shape(forward, state.params, state.carry, data, keys)),
-    )
+        def total(params: Any) -> Array:
+            return longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss']
+
+        return jax.vjp(total, params)[1]
+
+    residuals = jax.eval_shape(forward, state.params, state.carry, data, keys)
+    kept, working = 2 * size(state), 2 * size(state.params) + 2 * size(residuals)
     return (kept, working) if each is in_turn else (kept + working, 0)
 
 
@@ -201,7 +199,7 @@ def size(tree: Any) -> int:
 
 
 def device_memory(device: Any) -> int:
-    """Bytes that programs may use on a device; of a CPU what the machine, or the process's control group, has for all of them."""
+    """Bytes for programs on a device; on a CPU those of the machine or the control group."""
     if stats := device.memory_stats():
         return stats['bytes_limit']
     limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]

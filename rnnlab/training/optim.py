@@ -1,11 +1,11 @@
-"""Optimizers by name, with the constants of the framework that is compared with.
+"""Optimizers by name, with the constants of the framework that they are compared with.
 
-Each takes a Hyper, whose entries may be arrays, so that a sweep can vmap over them. Sources: keras.optimizers (Keras 3),
-torch.optim, tf.train of TensorFlow 1.
+Each takes a Hyper, whose entries may be arrays, so that a sweep can vmap over them. Sources:
+keras.optimizers (Keras 3), torch.optim, tf.train of TensorFlow 1.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,38 +19,34 @@ WEIGHT_DECAY = {'keras': 0.004, 'torch': 0.01}  # what each one's AdamW starts w
 
 
 class Hyper(NamedTuple):
-    """Everything continuous about a run: numbers or scalar arrays. None is off, or left as it is where it is used."""
+    """The dynamic settings of a run: numbers or scalar arrays. None is off, or a default."""
 
     lr: float | Array = 1e-3  # with a schedule its peak
-    clip: float | Array = float('inf')  # greatest global norm of the gradient; inf is off
+    clip: float | Array = float('inf')  # maximum global norm of the gradient; inf is off
     weight_decay: float | Array = 0.0
     momentum: float | Array = 0.0
     beta1: float | Array | None = None  # decay rates of Adam's moments
     beta2: float | Array | None = None
-    label_smoothing: float | Array | None = (
-        None  # share of a label that is spread evenly over all classes in training
-    )
+    label_smoothing: float | Array | None = None  # fraction spread evenly over all classes
     dropout: float | Array | None = None
     recurrent_dropout: float | Array | None = None
     zoneout: float | Array | None = None
     zoneout_cell: float | Array | None = None
     forget_bias: float | Array | None = None
-    init_scale: float | Array | None = (
-        None  # what the matrices of recurrent layers start multiplied by
-    )
+    init_scale: float | Array | None = None  # factor on the recurrent layers' initial matrices
 
 
 def schedule(name: str, steps: int, warmup: int = 0) -> optax.Schedule | None:
-    """The share of the learning rate that each step of a run takes, counted from 0; None where that is always all of it.
+    """Learning-rate multiplier as a function of the step (from 0); None if constantly 1.
 
-    Step n of the first `warmup` takes n / warmup. Then it stays, or falls to 0 at `steps`, along a straight line or half a
-    wave of the cosine. Raises InputError for a name not in SCHEDULES, or a warmup that takes all steps.
+    Step n of the first `warmup` has n / warmup. Then it is constant, or falls to 0 at `steps`,
+    linearly or along half a period of the cosine. Raises InputError for a name not in SCHEDULES, or
+    a warmup of all steps.
     """
     known('schedule', name, SCHEDULES)
     if not 0 <= warmup < steps:
-        raise InputError(
-            f'warmup={warmup} must leave some of the {steps} steps to train at the full learning rate'
-        )
+        words = f'`warmup={warmup}` must leave some of the {steps} steps'
+        raise InputError(f'{words} to train at the full learning rate')
     if name == 'constant' and warmup < 2:
         return None
     rise = optax.linear_schedule(1 / max(warmup, 1), 1.0, max(warmup - 1, 1))
@@ -65,11 +61,12 @@ SCHEDULES = {
 
 
 def optimizer(
-    name: str, constants: str = 'keras', share: optax.Schedule | None = None
+    name: str, constants: str = 'keras', multiplier: optax.Schedule | None = None
 ) -> Callable[[Hyper], optax.GradientTransformation]:
-    """What makes the named optimizer from a Hyper, gradient clipping first; `share` is a schedule, None all of the learning rate.
+    """A function that makes the named optimizer from a Hyper, gradient clipping first.
 
-    Raises InputError for a name that is not in OPTIMIZERS, constants not in CONSTANTS, or adamw with TF1's, which has none.
+    `multiplier` is a learning-rate schedule (see `schedule`). Raises InputError for a name not in
+    OPTIMIZERS, constants not in CONSTANTS, or adamw with those of TF1, which has none.
     """
     known('optimizer', name, OPTIMIZERS)
     known('optimizer constants', constants, CONSTANTS)
@@ -77,34 +74,30 @@ def optimizer(
         raise InputError(f'TF1 has no adamw; take the constants of {" or ".join(WEIGHT_DECAY)}')
 
     def make(hyper: Hyper) -> optax.GradientTransformation:
-        lr = (
-            hyper.lr if share is None else lambda count: hyper.lr * share(jnp.asarray(count, float))
-        )
-        direction = OPTIMIZERS[name](hyper, constants)
-        return optax.chain(
-            optax.clip_by_global_norm(hyper.clip), direction, optax.scale_by_learning_rate(lr)
-        )
+        lr: Any = hyper.lr
+        if multiplier:
+            lr = lambda count: hyper.lr * multiplier(jnp.asarray(count, float))  # noqa: E731
+        clip, direction = optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants)
+        return optax.chain(clip, direction, optax.scale_by_learning_rate(lr))
 
     return make
 
 
-def adam(hyper, constants):
-    betas = (
-        0.9 if hyper.beta1 is None else hyper.beta1,
-        0.999 if hyper.beta2 is None else hyper.beta2,
-    )
+def adam(hyper: Hyper, constants: str) -> optax.GradientTransformation:
+    beta1 = 0.9 if hyper.beta1 is None else hyper.beta1
+    beta2 = 0.999 if hyper.beta2 is None else hyper.beta2
     return {
-        'keras': scale_by_adam_uncorrected(*betas, eps=1e-7),
-        'torch': optax.scale_by_adam(*betas, eps=1e-8),
-        'tf1': scale_by_adam_uncorrected(*betas, eps=1e-8),
+        'keras': scale_by_adam_uncorrected(beta1, beta2, eps=1e-7),
+        'torch': optax.scale_by_adam(beta1, beta2, eps=1e-8),
+        'tf1': scale_by_adam_uncorrected(beta1, beta2, eps=1e-8),
     }[constants]
 
 
-def adamw(hyper, constants):
+def adamw(hyper: Hyper, constants: str) -> optax.GradientTransformation:
     return optax.chain(adam(hyper, constants), optax.add_decayed_weights(hyper.weight_decay))
 
 
-def rmsprop(hyper, constants):
+def rmsprop(hyper: Hyper, constants: str) -> optax.GradientTransformation:
     return {
         'keras': optax.scale_by_rms(decay=0.9, eps=1e-7),
         'torch': optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False),
@@ -112,7 +105,7 @@ def rmsprop(hyper, constants):
     }[constants]
 
 
-def sgd(hyper, constants):
+def sgd(hyper: Hyper, constants: str) -> optax.GradientTransformation:
     """The same in all three frameworks while the learning rate is constant."""
     return optax.trace(decay=hyper.momentum)
 
@@ -121,25 +114,25 @@ OPTIMIZERS = {'adam': adam, 'adamw': adamw, 'rmsprop': rmsprop, 'sgd': sgd}
 
 
 def scale_by_adam_uncorrected(
-    b1: float = 0.9, b2: float = 0.999, eps: float = 1e-7
+    b1: float | Array = 0.9, b2: float | Array = 0.999, eps: float = 1e-7
 ) -> optax.GradientTransformation:
     """Adam as Keras and TF1 compute it: sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps).
 
-    This is the form just before section 2.1 of Kingma and Ba (2015). Against optax's, where v is corrected under the root,
-    eps counts 1 / sqrt(1 - b2^t) times as much: 31.6 times at the first step.
+    This is the form just before section 2.1 of Kingma and Ba (2015). In optax's, v is corrected
+    under the root: eps has 1 / sqrt(1 - b2^t) times less effect, 31.6 times at the first step.
     """
 
-    def init(params):
+    def init(params: Any) -> optax.OptState:
         zeros = jax.tree.map(jnp.zeros_like, params)
         return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros, nu=zeros)
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.OptState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment(updates, state.nu, b2, 2)
         count = optax.safe_increment(state.count)
 
-        def direction(m, v):
+        def direction(m: Array, v: Array) -> Array:
             t = count.astype(m.dtype)
             return jnp.sqrt(1 - b2**t) / (1 - b1**t) * m / (jnp.sqrt(v) + eps)
 
