@@ -1,23 +1,31 @@
-"""A batch of trials: one static configuration, each trial on a lane of one program."""
+"""A group of trials: one static configuration, in batches, each trial on a lane of a program."""
 
 import math
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.runner import loop
-from experiments.runner.loop import Interrupts, Program, Progress
-from experiments.runner.task import Plan, settings
+from experiments.runner import loop, machine
+from experiments.runner.fields import parsed
+from experiments.runner.interrupts import Interrupts, undisturbed
+from experiments.runner.loop import Program, Progress
+from experiments.runner.task import Plan, Task, make_plan, resolve, settings
+from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Summary, Trial
 from rnnlab.results.trials import Curves, SweepRecord
-from rnnlab.sweeps.axes import Settings
+from rnnlab.sweeps import search
+from rnnlab.sweeps.axes import Drawn, Grid, Settings
 from rnnlab.training import checkpoint
+
+POINTS = 8  # that a search tries at once
 
 
 class Planned(NamedTuple):
@@ -28,6 +36,18 @@ class Planned(NamedTuple):
     config: Any  # resolved
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials of one static configuration, which one program trains."""
+
+    label: str
+    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
+    numbers: list[int]  # of all its trials
+    steps: int  # of each trial
+    lanes: int  # that train at once
+    batch_bytes: int
+
+
 class Sweep(NamedTuple):
     """What all batches of a sweep share."""
 
@@ -35,6 +55,75 @@ class Sweep(NamedTuple):
     record: SweepRecord
     finished: dict[int, Trial]
     interrupts: Interrupts
+
+
+def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Planned:
+    """The trial with these settings; InputError for what a run alone would refuse."""
+    values = {name: parsed(type(config), name, text) for name, text in settings.items()}
+    own = config.replace(**values, given=config.given | values.keys())
+    return Planned(number, settings, resolve(task, own))
+
+
+def train_group(
+    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep, show: Callable
+) -> None:
+    """Trains the unfinished trials of a group, batch by batch, until a signal asks to stop."""
+    program = None
+    if config.search:
+        batches = searched(task, config, group, axes, shared)
+    else:
+        batches = unfinished(group.trials, group.lanes, shared)
+    with machine.precision(group.trials[0].config):
+        for batch in batches:
+            try:
+                program = program or loop.program_over_lanes(
+                    make_plan(task, batch[0].config), group.lanes, machine.devices(config)
+                )
+                train_batch(program, batch, shared, partial(show, group, len(batch)))
+            except jax.errors.JaxRuntimeError as error:
+                if 'RESOURCE_EXHAUSTED' not in str(error):
+                    raise
+                words = f'{group.lanes} lanes take more memory than there is'
+                advice = f'resume with --max_lanes=N for fewer at once and --out={shared.folder}'
+                raise InputError(f'{words}; {advice} --resume') from error
+            if not config.shard:
+                trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
+            if shared.interrupts:
+                return
+
+
+def unfinished(planned: list[Planned], lanes: int, shared: Sweep) -> Iterator[list[Planned]]:
+    """The unfinished trials of each batch."""
+    for begin in range(0, len(planned), lanes):
+        members = planned[begin : begin + lanes]
+        if batch := [trial for trial in members if trial.number not in shared.finished]:
+            yield batch
+
+
+def searched(
+    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep
+) -> Iterator[list[Planned]]:
+    """Batches of the points that earlier results make promising.
+
+    A point is judged by the mean over its trials. A search that is resumed asks for the finished
+    points again, and gets the same ones.
+    """
+    drawn, each = [axis for axis in axes if isinstance(axis, Drawn)], len(group.trials)
+    told: list[tuple[Settings, float]] = []
+    while len(told) < config.trials:
+        number = min(POINTS, config.trials - len(told))
+        points = search.ask(drawn, told, number, config.sweep_seed)
+        begins = range(each * len(told), each * (len(told) + number), each)
+        numbers = [group.numbers[begin : begin + each] for begin in begins]
+        planned = [
+            plan_trial(task, config, number, trial.settings | point)
+            for point, own in zip(points, numbers, strict=True)
+            for number, trial in zip(own, group.trials, strict=True)
+        ]
+        yield from unfinished(planned, group.lanes, shared)
+        for point, own in zip(points, numbers, strict=True):
+            judged = trials.Setting(dict(point), [shared.finished[number] for number in own])
+            told.append((point, judged.score(shared.record.ranked_by)))
 
 
 def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Callable) -> None:
@@ -54,7 +143,7 @@ def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Call
         for _ in loop.train(progress, checkpoints, sweep.interrupts):
             show(progress.step, loop.running_best(progress))
         if progress.step < program.plan.steps and np.any(progress.state.finite):
-            with loop.undisturbed():
+            with undisturbed():
                 loop.save(progress, checkpoints)
                 checkpoints.wait_until_finished()
             return

@@ -3,9 +3,7 @@
 Between chunks of steps it evaluates, keeps the best parameters, saves, and stops on a signal.
 """
 
-import contextlib
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from experiments.runner.interrupts import Interrupts
 from experiments.runner.task import Plan
 from rnnlab.analysis.describe import count
 from rnnlab.data import Split
@@ -25,8 +24,6 @@ from rnnlab.results.records import SPLITS, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import Run, TrainState, everywhere, fit
-
-Interrupts = list[int]  # the signals that ask to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,30 +298,3 @@ def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> S
         steps=plan.steps,
         seconds=round(progress.seconds / progress.trials, 3),
     )
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """A second Ctrl-C does not interrupt what is done inside."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def watched_signals() -> Iterator[Interrupts]:
-    """The signals that ask to stop, empty until one comes; a second Ctrl-C ends the process."""
-    interrupts: Interrupts = []
-
-    def ask(number: int, frame: Any) -> None:
-        interrupts.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupts
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

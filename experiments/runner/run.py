@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from experiments.runner import console, loop, machine
+from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.analysis.describe import describe
 from rnnlab.errors import InputError
@@ -60,7 +61,7 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
     progress = loop.begin(program, [config.hyper], [config.seed], runs.fingerprint(folder))
     with (
         checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints,
-        loop.watched_signals() as interrupts,
+        watched_signals() as interrupts,
     ):
         if loop.restore(progress, checkpoints):
             runs.check_fingerprint(folder, progress.fingerprint)
@@ -75,7 +76,7 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
                 rows += new
                 means = {name: float(v[0]) for name, v in progress.state.totals.means().items()}
                 show(progress.step, means, new[-1] if new else None)
-        with loop.undisturbed():
+        with undisturbed():
             loop.save(progress, checkpoints)
             checkpoints.wait_until_finished()
     if not progress.state.finite[0]:

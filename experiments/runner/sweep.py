@@ -2,21 +2,19 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.runner import console, loop, machine
+from experiments.runner import console, machine
 from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_of
-from experiments.runner.lanes import Planned, Sweep, train_batch
+from experiments.runner.interrupts import watched_signals
+from experiments.runner.lanes import POINTS, Group, Planned, Sweep, plan_trial, train_group
 from experiments.runner.report import sweep_report
 from experiments.runner.run import new_folder
-from experiments.runner.task import Plan, Task, make_plan, resolve, settings
+from experiments.runner.task import Plan, Task, make_plan, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.results.records import Metrics, Outcome
@@ -25,22 +23,9 @@ from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
 from rnnlab.training.lanes import device_memory, each_on, lane_bytes, lanes_per_batch, size
 
-POINTS = 8  # that a search tries at once, where --max_lanes does not say
 MEMORY = 0.5  # the fraction of it that lanes may fill
 
 say = console.console.print
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Trials of one static configuration, which one program trains."""
-
-    label: str
-    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
-    numbers: list[int]  # of all its trials
-    steps: int  # of each trial
-    lanes: int  # that train at once
-    batch_bytes: int
 
 
 def sweep(task: Task, config: Any) -> Path | None:
@@ -104,7 +89,7 @@ def train(
 ) -> None:
     """Trains the groups one after the other, and reports; on a signal leaves what is there."""
     finished = {trial.number: trial for trial in trials.read_waves(folder, record.metrics)[0]}
-    with loop.watched_signals() as interrupts:
+    with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
         with console.sweep_progress(groups, finished, record.ranked_by) as show:
             for group in groups:
@@ -121,68 +106,6 @@ def train(
     else:
         words = f'this part is done; {ended} of {record.trials} trials are'
         say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
-
-
-def train_group(
-    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep, show: Callable
-) -> None:
-    """Trains the unfinished trials of a group, batch by batch, until a signal asks to stop."""
-    program = None
-    if config.search:
-        batches = searched(task, config, group, axes, shared)
-    else:
-        batches = unfinished(group.trials, group.lanes, shared)
-    with machine.precision(group.trials[0].config):
-        for batch in batches:
-            try:
-                program = program or loop.program_over_lanes(
-                    make_plan(task, batch[0].config), group.lanes, machine.devices(config)
-                )
-                train_batch(program, batch, shared, partial(show, group, len(batch)))
-            except jax.errors.JaxRuntimeError as error:
-                if 'RESOURCE_EXHAUSTED' not in str(error):
-                    raise
-                words = f'{group.lanes} lanes take more memory than there is'
-                advice = f'resume with --max_lanes=N for fewer at once and --out={shared.folder}'
-                raise InputError(f'{words}; {advice} --resume') from error
-            if not config.shard:
-                trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
-            if shared.interrupts:
-                return
-
-
-def unfinished(planned: list[Planned], lanes: int, shared: Sweep) -> Iterator[list[Planned]]:
-    """The unfinished trials of each batch."""
-    for begin in range(0, len(planned), lanes):
-        members = planned[begin : begin + lanes]
-        if batch := [trial for trial in members if trial.number not in shared.finished]:
-            yield batch
-
-
-def searched(
-    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep
-) -> Iterator[list[Planned]]:
-    """Batches of the points that earlier results make promising.
-
-    A point is judged by the mean over its trials. A search that is resumed asks for the finished
-    points again, and gets the same ones.
-    """
-    drawn, each = [axis for axis in axes if isinstance(axis, Drawn)], len(group.trials)
-    told: list[tuple[Settings, float]] = []
-    while len(told) < config.trials:
-        number = min(POINTS, config.trials - len(told))
-        points = search.ask(drawn, told, number, config.sweep_seed)
-        begins = range(each * len(told), each * (len(told) + number), each)
-        numbers = [group.numbers[begin : begin + each] for begin in begins]
-        planned = [
-            plan_trial(task, config, number, trial.settings | point)
-            for point, own in zip(points, numbers, strict=True)
-            for number, trial in zip(own, group.trials, strict=True)
-        ]
-        yield from unfinished(planned, group.lanes, shared)
-        for point, own in zip(points, numbers, strict=True):
-            judged = trials.Setting(dict(point), [shared.finished[number] for number in own])
-            told.append((point, judged.score(shared.record.ranked_by)))
 
 
 def read_axes(config: Any) -> list[Grid | Drawn]:
@@ -265,13 +188,6 @@ def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
     every = [point | grid for point in points for grid in product(grids)]
     ordered = [{axis.name: trial[axis.name] for axis in axes} for trial in every]
     return list({tuple(trial.values()): trial for trial in ordered}.values())
-
-
-def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Planned:
-    """The trial with these settings; InputError for what a run alone would refuse."""
-    values = {name: parsed(type(config), name, text) for name, text in settings.items()}
-    own = config.replace(**values, given=config.given | values.keys())
-    return Planned(number, settings, resolve(task, own))
 
 
 def make_groups(
