@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from experiments.benchmark.timing import child, compiled_gradient, require, worker_environment
+from experiments.benchmark.work import Shape
 from experiments.runner.console import console
 from rnnlab.cells import lstm
 from rnnlab.errors import InputError
@@ -79,15 +80,10 @@ def rnnlab_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
 
 
 def flax_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
-    from flax import linen
+    from experiments.benchmark.peers.flax import Classifier
 
-    class Classifier(linen.Module):
-        @linen.compact
-        def __call__(self, inputs: jax.Array) -> jax.Array:
-            ys: Any = linen.RNN(linen.OptimizedLSTMCell(UNITS))(inputs)
-            return linen.Dense(10)(ys[:, -1])
-
-    model: Any = Classifier()
+    shape = Shape(time_steps=inputs.shape[1], batch=BATCH, inputs=1, hidden=UNITS)
+    model: Any = Classifier('lstm', shape)
     # One time step is enough; all of them would already raise the peak.
     return compiled_gradient(model.apply, model.init(jax.random.key(0), inputs[:, :1]), inputs)
 
