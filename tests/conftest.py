@@ -1,39 +1,39 @@
 """Strict settings for all tests: float64, no silent broadcast or promotion, two CPU devices."""
 
-import json
+import contextlib
+import importlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/runner/cli.py
 
 import jax
 
-if jax.__version_info__[:2] == (
-    0,
-    10,
-):  # two fifths of the time; later versions do not know the flag
+if jax.__version_info__[:2] == (0, 10):  # compiles faster; later versions do not know the flag
     os.environ['XLA_FLAGS'] = '--xla_cpu_use_fusion_emitters=false'
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.runner import cli, task
+
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
-jax.config.update(
-    'jax_disable_most_optimizations', True
-)  # most of the time here is compilation; whole processes are optimised
+jax.config.update('jax_disable_most_optimizations', True)  # most of the time is compilation
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
 
 
 def close(actual, expected, tolerance=TOLERANCE):
-    """Trees of the same shape and type with entries equal to within `tolerance`, absolute or relative, NaN nowhere."""
+    """Trees of the same shape and type, equal to within `tolerance`, absolute or relative; no NaN."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         a, e = np.asarray(a), np.asarray(e)
@@ -66,39 +66,77 @@ def command(experiment, *flags):
 
 
 def launch(experiment, *flags, cwd=ROOT, stdin=''):
-    """An experiment as a process of its own; what it is given and prints is text, or bytes as text that is not UTF-8."""
+    """An experiment as a process; its text may hold bytes that are not UTF-8."""
     options = {'capture_output': True, 'text': True, 'errors': 'surrogateescape', 'timeout': 300}
     return subprocess.run(command(experiment, *flags), input=stdin, cwd=cwd, **options)
 
 
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(experiment, *flags, cwd=ROOT, stdin=''):
+    """An experiment in this process, with the settings of JAX that a user has.
+
+    It is a process after all with JAX's own flags, which stay set.
+    """
+    argv = [experiment, *map(str, flags)]
+    if any(flag.startswith(('--jax_', '--nojax_')) for flag in argv):
+        result = launch(*argv, cwd=cwd, stdin=stdin)
+        return Result(result.returncode, result.stdout, result.stderr)
+    module = importlib.import_module(f'experiments.{experiment}')
+    for cached in (task.load_once, task.budgeted, task.checksum):  # a process begins with none
+        cached.cache_clear()
+    out, err, given = (io.TextIOWrapper(io.BytesIO(), 'utf-8', 'surrogateescape') for _ in range(3))
+    given.write(stdin)
+    given.seek(0)
+    code = 0
+    with pytest.MonkeyPatch.context() as patch, plain_jax():
+        patch.chdir(cwd)
+        for name, stream in (('stdin', given), ('stdout', out), ('stderr', err)):
+            patch.setattr(sys, name, stream)
+        try:
+            with cli.one_line_errors():
+                takes_arguments = experiment == 'compare'
+                config, rest = cli.parse(module.Config, argv, takes_arguments)
+                module.main(config, rest) if takes_arguments else module.main(config)
+        except SystemExit as error:
+            code = error.code
+    for stream in (out, err):
+        stream.seek(0)
+    return Result(code, out.read(), err.read())
+
+
+@contextlib.contextmanager
+def plain_jax():
+    promotion = jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow')
+    with jax.enable_x64(False), promotion[0], promotion[1]:
+        yield
+
+
 def forked(experiment, flags, folder):
-    """[exit code, stdout, stderr] of the experiment in that folder with each list of flags, all forks of one process."""
-    options = {'capture_output': True, 'text': True, 'timeout': 600, 'cwd': folder}
-    stdin = json.dumps([list(map(str, each)) for each in flags])
-    result = subprocess.run(
-        [sys.executable, '-m', 'tests.cases', experiment], input=stdin, **options
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    """(exit code, stdout, stderr) of the experiment in that folder with each list of flags."""
+    return [call(experiment, *each, cwd=folder) for each in flags]
 
 
 def refused(experiment, cases, folder):
-    """Runs the experiment in an empty folder with each case's flags: one line on stderr that has the case's words, exit code 1,
-    and nothing else said or written."""
-    results = forked(experiment, [flags for flags, _ in cases], folder)
-    for (flags, words), (code, out, err) in zip(cases, results, strict=True):
-        assert (code, out, err.startswith('error: '), err.count('\n')) == (1, '', True, 1), (
-            flags,
-            out,
-            err,
-        )
+    """Checks that the experiment ends with one line of error that has each case's words.
+
+    It writes nothing in the empty folder, and prints nothing else.
+    """
+    for flags, words in cases:
+        code, out, err = call(experiment, *flags, cwd=folder)
+        line = err.startswith('error: '), err.count('\n')
+        assert (code, out, *line) == (1, '', True, 1), (flags, out, err)
         assert [word for word in words if word not in err] == [], (flags, err)
     assert not list(folder.iterdir())
 
 
 @pytest.fixture(scope='module')
 def shell(tmp_path_factory):
-    """What a user's shell has; programs that were compiled once are compiled, whichever worker of pytest did."""
+    """A user's environment for processes, which share the programs that they compile."""
     compiled = tmp_path_factory.getbasetemp()
     compiled = (compiled.parent if 'PYTEST_XDIST_WORKER' in os.environ else compiled) / 'compiled'
     with pytest.MonkeyPatch.context() as patch:
