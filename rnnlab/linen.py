@@ -12,6 +12,7 @@ from typing import Any
 from flax import linen as nn
 from flax.linen.recurrent import flip_sequences
 from jax import Array
+from jax.typing import DTypeLike
 
 from rnnlab import cells
 from rnnlab.cells.base import Carry, Params
@@ -31,7 +32,7 @@ class Cell(nn.RNNCellBase):
     """
 
     cell: cells.Cell
-    param_dtype: Any = float
+    param_dtype: DTypeLike = float
 
     @nn.compact
     def parameters(self, inputs: int) -> Params:
@@ -87,7 +88,7 @@ class RNN(nn.Module):
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-    ) -> Any:
+    ) -> Array | tuple[Carry, Array]:
         """Outputs [*batch, T, H] for inputs [*batch, T, D], both [T, *batch, ...] with time_major.
 
         Args:
@@ -138,7 +139,7 @@ def run_layer(
     lengths: Array | None,
     reset: Array | None,
     **options: bool | None,
-) -> Any:
+) -> Array | tuple[Carry, Array]:
     """The call of an RNN, of linen or nnx; an option that is None is the layer's attribute."""
     option = {
         name: getattr(layer, name) if given is None else given for name, given in options.items()

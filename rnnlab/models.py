@@ -7,15 +7,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Int, Key, Shaped
 
 from rnnlab.cells.base import Carry, Params, biased
 from rnnlab.errors import InputError, known, positive, share
 from rnnlab.initializers import Preset, preset
 from rnnlab.precision import product
 from rnnlab.recurrence import Layer, dropout_mask
-from rnnlab.recurrence.dropout import Rate, fold
+from rnnlab.recurrence.dropout import fold
 from rnnlab.recurrence.masking import choose, within, zeroed
+from rnnlab.typing import Arrays, Rate
+
+Steps = Float[Array, 'T B H']
+Pooled = Float[Array, 'B H']
+Lengths = Int[Arrays, ' B'] | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,8 +45,12 @@ class Model:
     inputs: int
 
     def apply(
-        self, params: Params, inputs: Array, lengths: Array | None = None, keys: Array | None = None
-    ) -> Array:
+        self,
+        params: Params,
+        inputs: Shaped[Arrays, 'B T *D'],
+        lengths: Lengths = None,
+        keys: Key[Array, ' B'] | None = None,
+    ) -> Float[Array, 'B *T K']:
         """The outputs for whole sequences."""
         return self.run(params, inputs, lengths, keys)[1]
 
@@ -76,8 +88,8 @@ def classifier(
         init=init,
     )
 
-    def run_two(params, inputs, lengths=None, keys=None, carry=None):
-        carry, logits = net.run(params, inputs, lengths, keys, carry)
+    def run_two(params: Params, inputs: Arrays, *rest: Any, **options: Any) -> tuple[Carry, Array]:
+        carry, logits = net.run(params, inputs, *rest, **options)
         return carry, jnp.pad(logits, ((0, 0), (1, 0)))
 
     return replace(net, run=run_two) if classes == 2 else net
@@ -159,7 +171,7 @@ class Network:
     initializer: Preset
 
 
-def init_network(net: Network, key: Array, dtype: Any = float) -> dict[str, Params]:
+def init_network(net: Network, key: Array, dtype: DTypeLike = float) -> dict[str, Params]:
     embedding_key, readout_key, *layer_keys = jax.random.split(key, len(net.layers) + 2)
     params: dict[str, Params] = {}
     width = net.inputs
@@ -181,7 +193,9 @@ def init_network(net: Network, key: Array, dtype: Any = float) -> dict[str, Para
     return params
 
 
-def init_dense(net: Network, key: Array, inputs: int, outputs: int, dtype: Any) -> dict[str, Array]:
+def init_dense(
+    net: Network, key: Array, inputs: int, outputs: int, dtype: DTypeLike
+) -> dict[str, Array]:
     kernel, bias = net.initializer.dense(key, inputs, outputs, dtype)
     return {'kernel': kernel, 'bias': bias}
 
@@ -189,11 +203,11 @@ def init_dense(net: Network, key: Array, inputs: int, outputs: int, dtype: Any) 
 def run_network(
     net: Network,
     params: Params,
-    inputs: Array,
-    lengths: Array | None = None,
-    keys: Array | None = None,
+    inputs: Shaped[Arrays, 'B T *D'],
+    lengths: Lengths = None,
+    keys: Key[Array, ' B'] | None = None,
     carry: Carry | None = None,
-) -> tuple[Carry, Array]:
+) -> tuple[Carry, Float[Array, 'B *T K']]:
     check_params(net, params)
     after, ys = run_layers(net, params, embed(net, params, inputs), lengths, keys, carry)
     y = ys if net.pool is None else POOLS[net.pool](params.get(net.pool), ys, lengths)
@@ -205,7 +219,7 @@ def run_network(
     return after, jnp.moveaxis(outputs, 0, 1) if net.pool is None else outputs
 
 
-def embed(net: Network, params: Params, inputs: Array) -> Array:
+def embed(net: Network, params: Params, inputs: Arrays) -> Array:
     """The inputs of the first layer [T, B, D], from ids [B, T] or inputs [B, T, D]."""
     if net.vocabulary is not None:
         xs = params['embedding']['table'][jnp.moveaxis(inputs, 0, 1)]
@@ -220,7 +234,7 @@ def run_layers(
     net: Network,
     params: Params,
     ys: Array,
-    lengths: Array | None,
+    lengths: Lengths,
     keys: Array | None,
     carry: Carry | None,
 ) -> tuple[Carry, Array]:
@@ -264,7 +278,7 @@ def dense(params: Params, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias'])
 
 
-def mean(_: Any, ys: Array, lengths: Array | None) -> Array:
+def mean(_: Params, ys: Steps, lengths: Lengths) -> Pooled:
     """The mean over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
     if lengths is None:
         return jnp.mean(ys, axis=0)
@@ -272,15 +286,16 @@ def mean(_: Any, ys: Array, lengths: Array | None) -> Array:
     return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
 
 
-def maximum(_: Any, ys: Array, lengths: Array | None) -> Array:
+def maximum(_: Params, ys: Steps, lengths: Lengths) -> Pooled:
     """The maximum over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
     if lengths is None:
         return jnp.max(ys, axis=0)
+    lengths = jnp.asarray(lengths)
     high = jnp.max(choose(within(len(ys), lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
     return zeroed(lengths > 0, high)
 
 
-def attention(params: Params, ys: Array, lengths: Array | None) -> Array:
+def attention(params: Params, ys: Steps, lengths: Lengths) -> Pooled:
     """The attention-weighted mean over time of ys [T, B, H] -> [B, H]; 0 for length 0.
 
     The weights are softmax(tanh(ys W + b) q) over the valid steps (Yang et al. 2016, equations 5 to
@@ -293,12 +308,12 @@ def attention(params: Params, ys: Array, lengths: Array | None) -> Array:
     return jnp.sum(jnp.expand_dims(weights, -1) * ys, axis=0)
 
 
-def last(_: Any, y: Array, lengths: Array | None) -> Array:
+def last(_: Params, y: Pooled, lengths: Lengths) -> Pooled:
     """y [B, H]: with this pool the highest layer returns its last output alone."""
     return y
 
 
-POOLS: dict[str, Callable[[Params, Array, Array | None], Array]] = {
+POOLS: dict[str, Callable[[Params, Array, Lengths], Array]] = {
     'last': last,
     'mean': mean,
     'max': maximum,
@@ -312,5 +327,5 @@ def output_size(layer: Layer, params: Params, inputs: int) -> int:
     return jax.eval_shape(layer.apply, params, xs)[1].shape[-1]
 
 
-def dtype_of(params: Params) -> Any:
+def dtype_of(params: Params) -> np.dtype:
     return jax.tree.leaves(params)[0].dtype

@@ -7,11 +7,10 @@
 Letters in shapes: T time steps, D inputs, H outputs; `*batch` is any number of leading axes.
 """
 
-from typing import Any
-
 import jax
 from flax import nnx
 from jax import Array
+from jax.typing import DTypeLike
 
 from rnnlab import cells
 from rnnlab.cells.base import Carry, Params
@@ -27,7 +26,7 @@ class Cell(nnx.RNNCellBase):
     """
 
     def __init__(
-        self, cell: cells.Cell, in_features: int, *, param_dtype: Any = float, rngs: nnx.Rngs
+        self, cell: cells.Cell, in_features: int, *, param_dtype: DTypeLike = float, rngs: nnx.Rngs
     ) -> None:
         self.cell = cell
         params = cell.init(rngs.params(), in_features, param_dtype)
@@ -41,7 +40,7 @@ class Cell(nnx.RNNCellBase):
             is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
         )
 
-    def initialize_carry(self, input_shape: tuple[int, ...], rngs: Any = None) -> Carry:  # type: ignore[override]
+    def initialize_carry(self, input_shape: tuple[int, ...], rngs: nnx.Rngs | None = None) -> Carry:  # type: ignore[override]
         """The initial carry [*batch, ...], for input_shape (*batch, D); rngs is not used."""
         return self.cell.carry(self.parameters(), tuple(input_shape[:-1]))
 
@@ -86,14 +85,14 @@ class RNN(nnx.Module):
         inputs: Array,
         *,
         initial_carry: Carry | None = None,
-        rngs: Any = None,
+        rngs: nnx.Rngs | None = None,
         seq_lengths: Array | None = None,
         reset: Array | None = None,
         return_carry: bool | None = None,
         time_major: bool | None = None,
         reverse: bool | None = None,
         keep_order: bool | None = None,
-    ) -> Any:
+    ) -> Array | tuple[Carry, Array]:
         """As the call of rnnlab.linen.RNN; rngs is for Bidirectional and not used."""
         return run_layer(
             self,

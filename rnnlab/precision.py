@@ -10,12 +10,13 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Shaped
 
 BFLOAT16 = 'BF16_BF16_F32'  # JAX's name
 Tree = TypeVar('Tree')
 
 
-def product(x: Array, w: Array) -> Array:
+def product(x: Shaped[Array, '... D'], w: Shaped[Array, 'D N']) -> Shaped[Array, '... N']:
     """x [..., D] times w [D, N], in the precision that is set."""
     if not reduced():
         return x @ w
@@ -35,7 +36,7 @@ def packed(tree: Tree) -> Tree:
         every step.
     """
 
-    def bits(leaf):
+    def bits(leaf: Array) -> Array:
         return jax.lax.bitcast_convert_type(leaf.astype(jnp.bfloat16), jnp.uint16)
 
     return jax.tree.map(bits, tree) if reduced() else tree
@@ -45,7 +46,7 @@ def unpacked(tree: Tree, like: object) -> Tree:
     """The values of packed arrays, with the type of the leaves of `like`."""
     dtype = jax.tree.leaves(like)[0].dtype
 
-    def values(leaf):
+    def values(leaf: Array) -> Array:
         if leaf.dtype != jnp.uint16:
             return leaf
         return jax.lax.bitcast_convert_type(leaf, jnp.bfloat16).astype(dtype)

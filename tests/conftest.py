@@ -19,8 +19,21 @@ if jax.__version_info__[:2] == (0, 10):  # compiles faster; later versions do no
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
-from experiments.runner import cli, task
+install_import_hook(  # types and shapes of arguments, where no test passes wrong ones
+    [
+        'rnnlab.precision',
+        'rnnlab.recurrence.dropout',
+        'rnnlab.recurrence.engines',
+        'rnnlab.recurrence.masking',
+        'rnnlab.training.batches',
+        'rnnlab.training.generate',
+    ],
+    'beartype.beartype',
+)
+
+from experiments.runner import cli, task  # noqa: E402: after the hook
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)

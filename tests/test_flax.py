@@ -1,4 +1,4 @@
-"""Laws of rnnlab's cells inside Flax, linen and nnx, in Flax's recurrent layers and in ours."""
+"""rnnlab's cells as Flax modules, linen and nnx, in Flax's recurrent layers and in ours."""
 
 from typing import NamedTuple
 
@@ -63,22 +63,24 @@ def gradient(run):
 
 
 def equal(runs, *arrays):
-    """All runs give what the last one gives, in one program."""
+    """All runs return what the last one returns, in one program."""
     *actual, expected = jax.jit(lambda *arrays: [run(*arrays) for run in runs])(*arrays)
     for other in actual:
         close(other, expected)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('name', CELLS)
-def test_every_cell_in_flax_is_its_unroll(name):
+def test_every_cell_runs_in_flax_with_the_shapes_of_its_unroll(name):
     cell = CELLS[name](H)
     params, xs, _ = case(cell)
 
-    def run(kind):
-        return lambda params, xs: FLAX[kind][0](FLAX[kind][1], cell, params)(xs, return_carry=True)
+    def runs(params, xs):
+        for build, kind in FLAX.values():
+            yield build(kind, cell, params)(xs, return_carry=True)
+        yield unrolled(cell, params, xs)
 
-    equal([run('linen'), run('nnx'), lambda params, xs: unrolled(cell, params, xs)], params, xs)
+    in_linen_, in_nnx_, expected = jax.eval_shape(lambda *at: tuple(runs(*at)), params, xs)
+    assert in_linen_ == in_nnx_ == expected
 
 
 @pytest.mark.parametrize('form', FORMS)
@@ -98,14 +100,14 @@ def test_gradients(form):
     )
 
 
-def asked(ys):
-    """The outputs without what Flax leaves in the padding."""
+def unpadded(ys):
+    """The outputs with zeros in the padding, where Flax has others."""
     within = jnp.asarray(np.arange(T) < LENGTHS[:, None])
     return jnp.where(jnp.broadcast_to(within[..., None], ys.shape), ys, jnp.zeros_like(ys))
 
 
 def turned(ys):
-    """Each sequence from its last output to its first, zeros behind."""
+    """The outputs of each sequence in reverse order, then zeros."""
     return jnp.stack(
         [
             jnp.concatenate([y[:n][::-1], jnp.zeros_like(y[n:])])
@@ -129,7 +131,7 @@ def test_lengths_first_carry_and_order(form):
                     'reverse': reverse,
                 }
                 carry, ys = layer(xs, **given)
-                yield carry, asked(ys)
+                yield carry, unpadded(ys)
 
         return lambda *arrays: list(both_ways(*arrays))
 
@@ -168,10 +170,10 @@ def test_bidirectional():
 
         return run
 
-    def asked_of(run):
+    def without_padding(run):
         def masked(*arrays):
             carry, ys = run(*arrays)
-            return carry, asked(ys)
+            return carry, unpadded(ys)
 
         return masked
 
@@ -182,7 +184,7 @@ def test_bidirectional():
 
     runs = [in_bidirectional_linen(linen.RNN), in_bidirectional_linen(rnnlab.linen.RNN)]
     runs += [in_bidirectional_nnx(nnx.RNN), in_bidirectional_nnx(rnnlab.nnx.RNN)]
-    equal([*map(asked_of, runs), expected], forward, backward, xs)
+    equal([*map(without_padding, runs), expected], forward, backward, xs)
 
 
 def test_a_cell_shared_by_two_directions_is_one():
@@ -201,7 +203,7 @@ def test_a_cell_shared_by_two_directions_is_one():
 
 
 def test_our_layer_is_unroll():
-    """Padding may hold anything, sequences may be empty and begin anew, time may come first."""
+    """With NaN in the padding, an empty sequence, a reset, and time first."""
     cell = lstm(H)
     params, xs, start = case(cell)
     lengths = jnp.array([4, 0])
@@ -227,7 +229,7 @@ def test_our_layer_is_unroll():
 
 
 def test_linen_draws_once():
-    """The same params whichever layer asks, whether the carry is given or not."""
+    """The params are the same in each layer, with a given carry and without."""
     cell, key = FORMS['complex'], jax.random.key(0)
     module, xs = rnnlab.linen.Cell(cell, jnp.float32), jnp.ones((B, T, D), jnp.float32)
 
@@ -266,7 +268,7 @@ class Memory(NamedTuple):
 
 
 def own_cell():
-    """A cell as anybody may write one, whose first h is a parameter."""
+    """A cell made by a user, whose initial h is a parameter."""
 
     def init(key, inputs, dtype=float):
         return {
@@ -284,7 +286,7 @@ def own_cell():
     return Cell(init, carry, step)
 
 
-def test_a_start_that_is_a_parameter_is_trained():
+def test_an_initial_carry_that_is_a_parameter_is_trained():
     cell, key = own_cell(), jax.random.key(3)
     params, xs, _ = case(cell)
 
@@ -294,15 +296,15 @@ def test_a_start_that_is_a_parameter_is_trained():
     expected = gradient(lambda params, xs: unrolled(cell, params, xs)[1])
     equal([run('linen'), run('nnx'), expected], params, xs)
     assert jnp.all(expected(params, xs)[1][0]['start'] != 0)
-    # init_with_output begins with the params that it draws
+    # init_with_output uses the params that it draws
     ys, drawn = linen.RNN(rnnlab.linen.Cell(cell)).init_with_output(key, xs)
     close(ys, unrolled(cell, drawn['params']['cell']['cell'], xs)[1])
-    # a module by itself has no params: it gives the start of new ones
+    # an unbound module has no params: it returns the initial carry of new ones
     same(rnnlab.linen.Cell(cell).initialize_carry(key, (B, D)), cell.carry(cell.init(key, D), (B,)))
 
 
 def test_lifted():
-    """remat changes nothing, and vmap gives each lane what its own params give."""
+    """Under remat nothing changes, and under vmap each lane is a run with its params."""
     cell = FORMS['stack']
     params, xs, _ = case(cell)
     lanes = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
@@ -350,7 +352,7 @@ def test_lifted():
     equal([*runs, jax.vmap(one, (0, None))], lanes, xs)
 
 
-def test_our_layers_take_our_cells_alone():
+def test_our_layers_refuse_cells_of_flax():
     with pytest.raises(
         InputError,
         match=r'takes rnnlab.linen.Cell.*flax.linen.recurrent.LSTMCell; .* use flax.linen.RNN',

@@ -1,4 +1,4 @@
-"""The arguments of unroll, checked: each fault is an InputError of one line."""
+"""The arguments of unroll as arrays, time first; each fault is an InputError of one line."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,13 @@ from jax import Array
 
 from rnnlab.cells.base import Carry, Cell, Params, take_step
 from rnnlab.errors import InputError, first_line
+from rnnlab.typing import Arrays
+
+Zoneout = Mapping[str, float | Arrays] | tuple | None  # a tuple of them for a stack
 
 
-def check_xs(xs: Any, time_major: bool) -> Array:
-    """xs [T, *batch, D], from [*batch, T, D] unless time_major."""
+def check_xs(xs: Arrays, time_major: bool) -> Array:
+    """xs [T, *batch, D]."""
     xs = jnp.asarray(xs)
     if xs.ndim < 2:
         axes = '[T, ..., D]' if time_major else '[..., T, D]'
@@ -21,28 +24,29 @@ def check_xs(xs: Any, time_major: bool) -> Array:
     return xs if time_major else jnp.moveaxis(xs, -2, 0)
 
 
-def check_lengths(lengths: Any, xs: Array) -> Array:
+def check_lengths(lengths: Arrays | Sequence[int] | None, xs: Array) -> Array | None:
     """lengths int [*batch]."""
-    lengths, (time_steps, *batch) = jnp.asarray(lengths), xs.shape[:-1]
+    if lengths is None:
+        return None
+    lengths, (steps, *batch) = jnp.asarray(lengths), xs.shape[:-1]
     if list(lengths.shape) != batch or not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise InputError(
-            f'lengths must be integers of shape {batch}, one per sequence, '
-            f'not {lengths.dtype} {list(lengths.shape)}'
-        )
+        given = f'{lengths.dtype} {list(lengths.shape)}'
+        raise InputError(f'lengths must be integers {batch}, one per sequence, not {given}')
     if not isinstance(lengths, jax.core.Tracer) and lengths.size:
-        given = np.asarray(lengths)  # NumPy's extremes: JAX's would be traced
-        if not 0 <= given.min() <= given.max() <= time_steps:
+        low, high = np.min(np.asarray(lengths)), np.max(np.asarray(lengths))  # not traced
+        if not 0 <= low <= high <= steps:
             raise InputError(
-                f'lengths must be from 0 to {time_steps}, the time steps of xs, '
-                f'not from {given.min()} to {given.max()}'
+                f'lengths must be from 0 to {steps}, the steps of xs, not from {low} to {high}'
             )
     return lengths
 
 
-def check_reset(reset: Any, xs: Array, time_major: bool) -> Array:
-    """reset bool [T, *batch], from [*batch, T] unless time_major."""
-    time_steps, *batch = xs.shape[:-1]
-    reset, shape = jnp.asarray(reset), [time_steps, *batch] if time_major else [*batch, time_steps]
+def check_reset(reset: Arrays | None, xs: Array, time_major: bool) -> Array | None:
+    """reset bool [T, *batch]."""
+    if reset is None:
+        return None
+    reset, (steps, *batch) = jnp.asarray(reset), xs.shape[:-1]
+    shape = [steps, *batch] if time_major else [*batch, steps]
     if list(reset.shape) != shape or reset.dtype != bool:
         raise InputError(f'reset must be bool {shape}, not {reset.dtype} {list(reset.shape)}')
     return reset if time_major else jnp.moveaxis(reset, -1, 0)
@@ -56,8 +60,7 @@ def check_carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> C
         raise wrong_params(cell, params, xs, error) from error
     if carry is None:
         return initial
-    given, expected = jax.tree.map(jnp.shape, carry), jax.tree.map(jnp.shape, initial)
-    if given != expected:
+    if jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, initial):
         raise InputError(
             f'initial_carry for xs {list(xs.shape)} must have the shapes {shapes(initial)}, '
             f'not {shapes(carry)}'
@@ -65,59 +68,19 @@ def check_carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> C
     return carry
 
 
-def check_mask(cell: Cell, mask: Any, carry: Carry) -> None:
-    if not cell.takes_mask:
-        raise InputError(
-            'recurrent_dropout_mask multiplies the input of recurrent products; '
-            'this cell has none: leave it out'
-        )
-    if jnp.shape(mask) != jnp.shape(carry.h):
-        raise InputError(
-            f'recurrent_dropout_mask must have the shape {list(carry.h.shape)} for this cell '
-            f'and batch, not {list(jnp.shape(mask))}'
-        )
-
-
-def check_zoneout(
-    cell: Cell, zoneout: Mapping[str, Any] | None, carry: Carry, xs: Array
-) -> dict[str, Array] | None:
-    """Per field of the carry the rates [T, *batch, H]; those of a number are [T, 1, ...]."""
-    if not zoneout:
-        return None
-    rates = {}
-    for field, value in zoneout.items():
-        if field not in carry._fields:
-            raise InputError(
-                f'zoneout on {field!r}: the carry of this cell has {", ".join(carry._fields)}'
-            )
-        if field != 'h' and 'm' in carry._fields:
-            raise InputError(
-                f"zoneout on {field!r} is not supported for this cell: only 'h' can be zoned out"
-            )
-        rate, shape = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
-        if rate.ndim == 0:
-            rate = jnp.broadcast_to(rate, (len(xs), *[1] * (xs.ndim - 1)))
-        elif list(rate.shape) != shape:
-            raise InputError(
-                f'zoneout on {field!r} must be a number or an array {shape}, not {list(rate.shape)}'
-            )
-        rates[field] = rate
-    return rates
-
-
-def check_per_cell(name: str, value: Any, cells: Sequence[Cell]) -> Sequence[Any]:
-    """The entry of an option for each cell of a stack; None for each if it is None."""
-    if value is None:
-        return [None] * len(cells)
-    if not isinstance(value, tuple) or len(value) != len(cells):
-        raise InputError(f'{name} of a stack must be a tuple of {len(cells)}, one entry per cell')
-    return value
-
-
 def check_step(
     cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any
 ) -> jax.ShapeDtypeStruct:
     """Shape and type of the output [*batch, H] of a step."""
+    if mask is not None and not cell.takes_mask:
+        raise InputError(
+            'recurrent_dropout_mask is for recurrent products, and this cell has none: leave it out'
+        )
+    if mask is not None and jnp.shape(mask) != jnp.shape(carry.h):
+        raise InputError(
+            f'recurrent_dropout_mask for this cell and xs {list(xs.shape)} must be '
+            f'{list(carry.h.shape)}, not {list(jnp.shape(mask))}'
+        )
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     try:
         return jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, x, mask)
@@ -125,26 +88,53 @@ def check_step(
         raise wrong_params(cell, params, xs, error) from error
 
 
-def wrong_params(cell: Cell, params: Any, xs: Array, error: Exception) -> InputError:
+def check_zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict[str, Array] | None:
+    """Per field of the carry the rates [T, *batch, H]; those of a number are [T, 1, ...]."""
+    if isinstance(zoneout, tuple):
+        raise InputError('zoneout is a tuple for a stack alone')
+    rates = {}
+    for field, value in (zoneout or {}).items():
+        if field not in carry._fields:
+            fields = ', '.join(carry._fields)
+            raise InputError(f'zoneout on {field!r}: the carry of this cell has {fields}')
+        if field not in cell.zoneout:
+            fields = ', '.join(map(repr, cell.zoneout))
+            raise InputError(f'zoneout on {field!r}: this cell supports it on {fields} alone')
+        rate, shape = jnp.asarray(value), [len(xs), *getattr(carry, field).shape]
+        if rate.ndim == 0:
+            rate = jnp.broadcast_to(rate, (len(xs), *[1] * (xs.ndim - 1)))
+        elif list(rate.shape) != shape:
+            raise InputError(
+                f'zoneout on {field!r} must be a number or an array {shape}, not {[*rate.shape]}'
+            )
+        rates[field] = rate
+    return rates or None
+
+
+def check_per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Any]:
+    """An option of a stack, one entry per cell; None is None for each."""
+    if value is None:
+        return [None] * len(cells)
+    if not isinstance(value, tuple) or len(value) != len(cells):
+        raise InputError(f'{name} of a stack must be a tuple of {len(cells)}, one per cell')
+    return value
+
+
+def wrong_params(cell: Cell, params: Params, xs: Array, error: Exception) -> InputError:
     """The error for a cell that cannot take a step with these params."""
 
-    def by_name(tree: Any) -> dict[str, list[int]]:
-        leaves = jax.tree_util.tree_leaves_with_path(tree)
+    def by_name(tree: Params) -> dict[str, list[int]]:
         return {
             jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)]
-            for path, leaf in leaves
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
         }
 
-    key = jax.random.key(0)
-    expected = by_name(jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), key))
-    if expected == by_name(params):
-        return InputError(
-            f'the cell cannot take a step on xs {xs.dtype} {list(xs.shape)}: {first_line(error)}'
-        )
-    return InputError(
-        f'params of this cell for xs {list(xs.shape)} must have the shapes {expected}, '
-        f'not {by_name(params)}'
-    )
+    init = jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0))
+    expected, given = by_name(init), by_name(params)
+    if expected == given:
+        what = f'{xs.dtype} {list(xs.shape)}'
+        return InputError(f'the cell cannot take a step on xs {what}: {first_line(error)}')
+    return InputError(f'params for xs {list(xs.shape)} must have shapes {expected}, not {given}')
 
 
 def shapes(carry: Carry) -> str:

@@ -11,13 +11,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float, Key
 
 from rnnlab.cells.base import Carry, Cell, Chain, Params
+from rnnlab.typing import Rate
 
-Rate = float | Array
 
-
-def dropout_mask(keys: Array, rate: Rate, size: int, dtype: Any = float) -> Array:
+def dropout_mask(
+    keys: Key[Array, '*batch'], rate: Rate, size: int, dtype: DTypeLike = float
+) -> Float[Array, '*batch {size}']:
     """[*batch, size] of 0, with probability `rate`, and 1 / (1 - rate).
 
     It takes one key per sequence, so that the mask of a sequence does not depend on the rest of its

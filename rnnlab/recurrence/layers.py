@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Carry, Cell, Params
 from rnnlab.errors import InputError, known, share
-from rnnlab.recurrence.dropout import Rate, dropout_mask, fold, recurrent_masks, zoneout_masks
+from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_masks, zoneout_masks
 from rnnlab.recurrence.unroll import unroll
+from rnnlab.typing import Rate
 
 
 class Layer(NamedTuple):
@@ -54,13 +56,21 @@ def recurrent(
     """
     run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
 
-    def init(key, inputs, dtype=float):
+    def init(key: Array, inputs: int, dtype: DTypeLike = float) -> dict[str, Params]:
         return {'cell': cell.init(key, inputs, dtype)}
 
-    def carry(params, batch_shape):
+    def carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return cell.carry(params['cell'], batch_shape)
 
-    def apply(params, xs, carry=None, *, lengths=None, last=False, keys=None):
+    def apply(
+        params: Params,
+        xs: Array,
+        carry: Carry | None = None,
+        *,
+        lengths: Array | None = None,
+        last: bool = False,
+        keys: Array | None = None,
+    ) -> tuple[Carry, Array]:
         return run(cell, params['cell'], xs, carry, keys, lengths=lengths, last=last)
 
     return Layer(init, carry, apply, {'cell': cell})
@@ -94,17 +104,25 @@ def bidirectional(
     run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
     cells = {'forward': forward, 'backward': backward}
 
-    def init(key, inputs, dtype=float):
+    def init(key: Array, inputs: int, dtype: DTypeLike = float) -> dict[str, Params]:
         key_forward, key_backward = jax.random.split(key)
         return {
             'forward': forward.init(key_forward, inputs, dtype),
             'backward': backward.init(key_backward, inputs, dtype),
         }
 
-    def carry(params, batch_shape):
+    def carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return tuple(cell.carry(params[name], batch_shape) for name, cell in cells.items())
 
-    def apply(params, xs, carry=None, *, lengths=None, last=False, keys=None):
+    def apply(
+        params: Params,
+        xs: Array,
+        carry: Carry | None = None,
+        *,
+        lengths: Array | None = None,
+        last: bool = False,
+        keys: Array | None = None,
+    ) -> tuple[Carry, Array]:
         if carry is not None:
             raise InputError(
                 'a bidirectional layer takes no carry: its backward cell begins at the end'
@@ -153,7 +171,9 @@ def with_dropout(
     for field, rate in (zoneout or {}).items():
         share(f'zoneout of {field}', rate)
 
-    def run(cell, params, xs, carry, keys, **more):
+    def run(
+        cell: Cell, params: Params, xs: Array, carry: Carry | None, keys: Array | None, **more: Any
+    ) -> tuple[Carry, Array]:
         mask = None
         if keys is not None and dropout is not None:
             kept = dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype)

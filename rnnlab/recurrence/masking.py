@@ -6,16 +6,20 @@ would leave 0 * NaN in the kernel's gradient.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Bool, Int
 
 from rnnlab.cells.base import Carry, Cell, Linear, Params, dropped, take_step
+from rnnlab.typing import Arrays
 
 Tree = TypeVar('Tree')
 Constants = tuple[Params, Array | None]  # (params, recurrent_dropout_mask): the same at every step
+Z = Any  # of affine: an array [..., N] or a tuple of such
+Output = Array | tuple[()]  # of an engine; () if only the last output is kept
 
 
 class Inputs(NamedTuple):
@@ -34,22 +38,22 @@ class Masked:
 
     cell: Cell
 
-    def step(self, constants: Constants, carry: Carry, inputs: Inputs) -> tuple[Carry, Array]:
+    def step(self, constants: Constants, carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
         params, mask = constants
         before, x = resets(self.cell, params, carry, inputs), zeroed(inputs.valid, inputs.x)
         after, y = take_step(self.cell, params, before, x, mask)
         after, y = zoneout(self.cell, params, x, before, after, y, inputs.zoneout)
         return padding(inputs.valid, before, after, y)
 
-    def affine(self, constants: Constants, carry: Carry, inputs: Inputs) -> Array:
+    def affine(self, constants: Constants, carry: Carry, inputs: Inputs) -> Z:
         """z of a Gated cell."""
         params, mask = constants
         before, x = resets(self.cell, params, carry, inputs), zeroed(inputs.valid, inputs.x)
         return self.cell.form.affine(params, dropped(before, mask), x)
 
     def elementwise(
-        self, constants: Constants, carry: Carry, z: Array, inputs: Inputs
-    ) -> tuple[Carry, Array]:
+        self, constants: Constants, carry: Carry, z: Z, inputs: Inputs
+    ) -> tuple[Carry, Output]:
         """(carry, y) of a Gated cell, for its z."""
         params, _ = constants
         before = resets(self.cell, params, carry, inputs)
@@ -71,7 +75,7 @@ class Masked:
             a, b = zeroed(~inputs.reset, a), b + zeroed(inputs.reset, a * initial)
         return choose(inputs.valid, a, jnp.ones_like(a)), zeroed(inputs.valid, b)
 
-    def read(self, constants: Constants, hs: Array, inputs: Inputs) -> Array:
+    def read(self, constants: Constants, hs: Array, inputs: Inputs) -> Output:
         """ys [T, *batch, H] of a Linear cell, for hs [T, *batch, H]."""
         params, _ = constants
         x = zeroed(inputs.valid, inputs.x)
@@ -85,20 +89,23 @@ class LastOutput(Masked):
     For the engines of Linear cells it is the carry alone.
     """
 
-    def step(self, constants, state, inputs):
-        carry, y = state
-        after, new = super().step(constants, carry, inputs)
+    def step(self, constants: Constants, carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
+        before, y = carry
+        after, new = super().step(constants, before, inputs)
         return (after, choose(inputs.valid, new, y)), ()
 
-    def affine(self, constants, state, inputs):
-        return super().affine(constants, state[0], inputs)
+    def affine(self, constants: Constants, carry: Carry, inputs: Inputs) -> Z:
+        before, _ = carry
+        return super().affine(constants, before, inputs)
 
-    def elementwise(self, constants, state, z, inputs):
-        carry, y = state
-        after, new = super().elementwise(constants, carry, z, inputs)
+    def elementwise(
+        self, constants: Constants, carry: Carry, z: Z, inputs: Inputs
+    ) -> tuple[Carry, Output]:
+        before, y = carry
+        after, new = super().elementwise(constants, before, z, inputs)
         return (after, choose(inputs.valid, new, y)), ()
 
-    def read(self, constants, hs, inputs):
+    def read(self, constants: Constants, hs: Array, inputs: Inputs) -> Output:
         return ()
 
 
@@ -142,7 +149,7 @@ def padding(valid: Array | None, before: Carry, after: Carry, y: Array) -> tuple
     return choose(valid, after, before), zeroed(valid, y)
 
 
-def within(time_steps: int, lengths: Array) -> Array:
+def within(time_steps: int, lengths: Int[Arrays, '*batch']) -> Bool[Array, ' T *batch']:
     """bool [T, *batch]: whether a step is before its sequence's end, for lengths [*batch]."""
     lengths = jnp.asarray(lengths)
     time = jnp.arange(time_steps, dtype=lengths.dtype).reshape(-1, *(1 for _ in lengths.shape))
@@ -175,7 +182,7 @@ def choose(mask: Array | None, yes: Tree, no: Tree) -> Tree:
     if mask is None:
         return yes
 
-    def leaf(a, b):
+    def leaf(a: Array, b: Array) -> Array:
         return jnp.where(jnp.expand_dims(mask, tuple(range(mask.ndim, a.ndim))), a, b)
 
     return jax.tree.map(leaf, yes, no)

@@ -1,18 +1,19 @@
 """unroll: a cell over time, by the fastest engine that can run it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Bool, Float, Inexact, Int, Shaped
 
 from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence.checks import (
+    Zoneout,
     check_carry,
     check_lengths,
-    check_mask,
     check_per_cell,
     check_reset,
     check_step,
@@ -28,13 +29,15 @@ from rnnlab.recurrence.masking import (
     Inputs,
     LastOutput,
     Masked,
+    Output,
     boundaries,
     masks,
     within,
     zeroed,
 )
+from rnnlab.typing import Arrays
 
-Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Array]]
+Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Output]]
 ENGINES: dict[str, Engine] = {
     'scan': scan,
     'gated': gated,
@@ -60,20 +63,20 @@ def engines(cell: Cell, platform: str | None = None) -> list[str]:
 def unroll(
     cell: Cell,
     params: Params,
-    xs: Array,
+    xs: Shaped[Arrays, ' T *batch D'],
     initial_carry: Carry | None = None,
     *,
-    lengths: Array | Sequence[int] | None = None,
-    reset: Array | None = None,
+    lengths: Int[Arrays, '*batch'] | Sequence[int] | None = None,
+    reset: Bool[Arrays, ' T *batch'] | None = None,
     reverse: bool = False,
     last: bool = False,
-    recurrent_dropout_mask: Any = None,
-    zoneout: Any = None,
+    recurrent_dropout_mask: Float[Arrays, '*batch H'] | tuple | None = None,
+    zoneout: Zoneout = None,
     bptt: int | None = None,
     remat: int | None = None,
     engine: str | None = None,
     time_major: bool = True,
-) -> tuple[Carry, Array]:
+) -> tuple[Carry, Inexact[Array, '... H']]:
     """(carry, ys [T, *batch, H]) of a cell over xs [T, *batch, D], as in this loop:
 
         carry = cell.carry(params, batch) if initial_carry is None else initial_carry
@@ -120,28 +123,33 @@ def unroll(
         if number is not None:
             positive(name, number)
     xs = check_xs(xs, time_major)
-    lengths = None if lengths is None else check_lengths(lengths, xs)
-    reset = None if reset is None else check_reset(reset, xs, time_major)
-    carry = check_carry(cell, params, xs, initial_carry)
-    if not time_major:
-        zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
-    run = over_cells if isinstance(cell.form, Chain) else over_time
-    carry, ys = run(
-        cell,
-        params,
-        xs,
-        carry,
-        recurrent_dropout_mask,
-        zoneout,
-        lengths=lengths,
-        reset=reset,
+    options = Options(
+        lengths=check_lengths(lengths, xs),
+        reset=check_reset(reset, xs, time_major),
         reverse=reverse,
         last=last,
         bptt=bptt,
         remat=remat,
         engine=engine,
     )
+    carry = check_carry(cell, params, xs, initial_carry)
+    if not time_major:
+        zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
+    run = over_cells if isinstance(cell.form, Chain) else over_time
+    carry, ys = run(cell, params, xs, carry, recurrent_dropout_mask, zoneout, options)
     return carry, ys if time_major or last else jnp.moveaxis(ys, 0, -2)
+
+
+class Options(NamedTuple):
+    """The arguments of unroll that all cells of a stack share."""
+
+    lengths: Array | None
+    reset: Array | None
+    reverse: bool
+    last: bool
+    bptt: int | None
+    remat: int | None
+    engine: str | None
 
 
 def over_time(
@@ -150,30 +158,22 @@ def over_time(
     xs: Array,
     carry: Carry,
     mask: Any,
-    zoneout: Any,
-    *,
-    lengths: Array | None,
-    reset: Array | None,
-    reverse: bool,
-    last: bool,
-    bptt: int | None,
-    remat: int | None,
-    engine: str | None,
+    zoneout: Zoneout,
+    options: Options,
 ) -> tuple[Carry, Array]:
     """unroll of a cell that is no stack."""
-    if mask is not None:
-        check_mask(cell, mask, carry)
+    lengths, reset, reverse, last, bptt, remat, name = options
     y = check_step(cell, params, carry, xs, mask)
     rates = check_zoneout(cell, zoneout, carry, xs)
-    run_engine = choose(cell, engine, len(xs))
-    prepared = cell.form.prepare(params, xs.shape[-1]) if run_engine is gated else params
+    engine = choose(cell, name, len(xs))
+    prepared = cell.form.prepare(params, xs.shape[-1]) if engine is gated else params
     valid, begins = masks(len(xs), lengths, reset, reverse)
     boundary = boundaries(len(xs), bptt, reverse)
     inputs = Inputs(x=xs, valid=valid, reset=begins, boundary=boundary, zoneout=rates)
 
     def run(masked: Masked, carry: Carry) -> tuple[Carry, Any]:
-        def part(carry, inputs):
-            return run_engine(masked, (prepared, mask), carry, inputs, reverse)
+        def part(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
+            return engine(masked, (prepared, mask), carry, inputs, reverse)
 
         if remat is None:
             return part(carry, inputs)
@@ -181,7 +181,7 @@ def over_time(
 
     if not last:
         return run(Masked(cell), carry)
-    if run_engine is scan or run_engine is gated:
+    if engine is scan or engine is gated:
         return run(LastOutput(cell), (carry, jnp.zeros(y.shape, y.dtype)))[0]
     carry, _ = run(LastOutput(cell), carry)  # the other engines read outputs after the recurrence
     taken = None if lengths is None else lengths > 0
@@ -190,33 +190,28 @@ def over_time(
 
 
 def over_cells(
-    cell: Cell,
+    stack: Cell,
     params: Params,
     xs: Array,
     carry: Carry,
     mask: Any,
-    zoneout: Any,
-    *,
-    lengths: Array | None,
-    reverse: bool,
-    last: bool,
-    **options: Any,
+    zoneout: Zoneout,
+    options: Options,
 ) -> tuple[Carry, Array]:
     """unroll of a stack, cell by cell: faster than step by step."""
-    cells, join = cell.form
+    cells, join = stack.form
     masks = check_per_cell('recurrent_dropout_mask', mask, cells)
     rates = check_per_cell('zoneout', zoneout, cells)
-    options |= {'lengths': lengths, 'reverse': reverse}
+    shared: dict[str, Any] = options._replace(last=False)._asdict()
     carries = []
-    for cell, p, before, mask, zoneout in zip(cells, params, carry, masks, rates, strict=True):
-        after, ys = unroll(
-            cell, p, xs, before, recurrent_dropout_mask=mask, zoneout=zoneout, **options
-        )
+    for cell, p, before, mask, rate in zip(cells, params, carry, masks, rates, strict=True):
+        own = {'recurrent_dropout_mask': mask, 'zoneout': rate}
+        after, ys = unroll(cell, p, xs, before, **own, **shared)
         carries.append(after)
         xs = join(xs, ys)
-    if lengths is not None:  # a join may have let the padding of xs through
-        xs = zeroed(within(len(xs), lengths), xs)
-    return tuple(carries), at_last(xs, lengths, reverse) if last else xs
+    if options.lengths is not None:  # a join may have let the padding of xs through
+        xs = zeroed(within(len(xs), options.lengths), xs)
+    return tuple(carries), at_last(xs, options.lengths, options.reverse) if options.last else xs
 
 
 def choose(cell: Cell, engine: str | None, time_steps: int) -> Engine:
@@ -235,9 +230,11 @@ def choose(cell: Cell, engine: str | None, time_steps: int) -> Engine:
 def by_platform(on_cpu: Engine, elsewhere: Engine) -> Engine:
     """One engine on a CPU and another elsewhere; only the one that is needed is compiled."""
 
-    def run(cell, constants, carry, inputs, reverse):
-        def on(engine):
-            return lambda *arrays: engine(cell, *arrays, reverse)
+    def run(
+        cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+    ) -> tuple[Carry, Output]:
+        def on(engine: Engine) -> Callable[..., tuple[Carry, Output]]:
+            return lambda p, c, i: engine(cell, p, c, i, reverse)
 
         return jax.lax.platform_dependent(
             constants, carry, inputs, cpu=on(on_cpu), default=on(elsewhere)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Int, Key
 
 from rnnlab.data import Split
 from rnnlab.errors import positive
@@ -25,6 +26,7 @@ class Batch(NamedTuple):
     draws: Any = None  # keys [B], for generated examples
 
 
+Order = Any
 Take = Callable[[Any, Batch, Array], Split]
 
 
@@ -34,7 +36,7 @@ class Batches:
 
     size: examples per batch.
     steps: batches per epoch.
-    order: (key) -> the order of an epoch, as `pick` takes it.
+    order: (key), in evaluation ((start, count)) -> the order of an epoch, as `pick` takes it.
     pick: (order, at) -> (examples int [size], index into `takes`) of the epoch's batch `at`.
     takes: (data, batch, at) -> Split, the examples of a Batch; several if batches differ in their
         time steps.
@@ -43,8 +45,8 @@ class Batches:
 
     size: int
     steps: int
-    order: Callable[[Any], Any]
-    pick: Callable[[Any, Array], tuple[Array, Array]]
+    order: Callable[[Any], Order]
+    pick: Callable[[Order, Array], tuple[Array, Array]]
     takes: tuple[Take, ...]
     carried: bool = False
 
@@ -57,7 +59,7 @@ def shuffled(data: Split, size: int, buckets: int = 1) -> Batches:
     groups = grouped(data, size, buckets)
     schedule, bucket_of = np.asarray(groups.schedule, np.int32), np.asarray(groups.of_batch)
 
-    def pick(order, at):
+    def pick(order: Array, at: Array) -> tuple[Array, Array]:
         number = jnp.asarray(schedule)[at]
         return order[number], jnp.asarray(bucket_of)[number]
 
@@ -79,7 +81,7 @@ def in_order(data: Split, size: int, buckets: int = 1) -> Batches:
     order = np.argsort(groups.of_example, kind='stable').astype(np.int32)
     bucket_of = np.asarray(groups.of_batch)
 
-    def pick(part, at):
+    def pick(part: tuple[Array, Array], at: Array) -> tuple[Array, Array]:
         start, count = part
         index = at * size + jnp.arange(size, dtype=jnp.int32)
         examples = jnp.where(index < count, jnp.asarray(order)[(start + index) % len(order)], -1)
@@ -99,8 +101,9 @@ def streams(number: int, time_steps: int, window: int) -> Batches:
     positive('window', window)
 
     def take(data: Split, batch: Batch, at: Array) -> Split:
-        def part(leaf):
-            return lax.dynamic_slice_in_dim(leaf, at * window, window, axis=1)[batch.examples]
+        def part(leaf: Array | np.ndarray) -> Array:
+            steps = lax.dynamic_slice_in_dim(jnp.asarray(leaf), at * window, window, axis=1)
+            return steps[batch.examples]
 
         lengths = None
         if data.lengths is not None:
@@ -128,7 +131,7 @@ def generated(sample: Callable[[Array], tuple[Array, Array]], size: int, steps: 
     )
 
 
-def no_order(key: Array) -> None:
+def no_order(_: Any) -> None:
     return None
 
 
@@ -170,7 +173,7 @@ def grouped(data: Split, batch_size: int, number: int) -> Buckets:
     return length_buckets(np.asarray(data.lengths), batch_size, number)
 
 
-def length_buckets(lengths: np.ndarray, batch_size: int, number: int) -> Buckets:
+def length_buckets(lengths: Int[np.ndarray, ' N'], batch_size: int, number: int) -> Buckets:
     """At most `number` buckets of about as many batches; those of equal length are joined."""
     positive('buckets', number)
     steps = epoch_steps(len(lengths), batch_size)
@@ -196,7 +199,9 @@ def gathers(buckets: Buckets) -> tuple[Take, ...]:
     return tuple(partial(gather, time_steps) for time_steps in buckets.time_steps)
 
 
-def epoch_order(key: Array, buckets: Buckets, batch_size: int) -> Array:
+def epoch_order(
+    key: Key[Array, ''], buckets: Buckets, batch_size: int
+) -> Int[Array, 'steps {batch_size}']:
     """int [steps, batch_size], batches in order of their buckets: each example once, then -1."""
     examples = len(buckets.of_example)
     order = jax.random.permutation(key, examples)

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jaxtyping import Float, Int
 
 from rnnlab.cells.base import Carry, Params
 from rnnlab.models import Model
+from rnnlab.typing import Arrays
 
 
 def tokens(
     model: Model,
     params: Params,
-    prompt: np.ndarray,
+    prompt: Int[np.ndarray, ' T'],
     key: Array,
     temperature: float = 1.0,
     never: tuple[int, ...] = (),
@@ -53,13 +55,15 @@ def draw(logits: Array, key: Array, temperature: Array, never: tuple[int, ...]) 
     return jnp.where(temperature > 0, drawn, jnp.argmax(logits))
 
 
-def forecast(model: Model, params: Params, carry: Carry, x: Array, horizon: int) -> Array:
+def forecast(
+    model: Model, params: Params, carry: Carry, x: Float[Array, 'B D'], horizon: int
+) -> Float[Array, 'B {horizon} D']:
     """The `horizon` steps [B, horizon, D] after x [B, D], each predicted from the one before.
 
     The model predicts its own inputs; carry is its carry before x.
     """
 
-    def step(state, _):
+    def step(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
         carry, x = state
         carry, outputs = model.run(params, jnp.expand_dims(x, 1), carry=carry)
         return (carry, outputs[:, 0]), outputs[:, 0]
@@ -68,10 +72,12 @@ def forecast(model: Model, params: Params, carry: Carry, x: Array, horizon: int)
     return jnp.moveaxis(outputs, 0, 1)
 
 
-def read(model: Model, params: Params, inputs: Array) -> tuple[Carry, Array]:
+def read(
+    model: Model, params: Params, inputs: Float[Arrays, 'B T D']
+) -> tuple[Carry, Float[Array, 'B T K']]:
     """(carries before each step [T, ...], outputs [B, T, K]) of a network on inputs [B, T, D]."""
 
-    def step(carry, x):
+    def step(carry: Carry, x: Array) -> tuple[Carry, tuple[Carry, Array]]:
         after, outputs = model.run(params, jnp.expand_dims(x, 1), carry=carry)
         return after, (carry, outputs[:, 0])
 

@@ -9,25 +9,34 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
+from rnnlab.cells.base import Carry
 from rnnlab.precision import packed, unpacked
 from rnnlab.recurrence.engines.parts import in_parts
-from rnnlab.recurrence.masking import Inputs
+from rnnlab.recurrence.masking import Constants, Inputs, Masked, Output, Tree, Z
+
+Running = tuple[Carry, Constants]  # the gradients (d_carry, d_constants) of the steps after
+Step = tuple[Inputs, Z, Carry, Output]  # (inputs, z, carry, d_y)
+Kept = tuple[Constants, Inputs, Z, Carry]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 4))
-def gated(cell, constants, carry, inputs, reverse):
+def gated(
+    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+) -> tuple[Carry, Output]:
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
 
-    def step(carry, inputs):
+    def step(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
         return cell.elementwise(constants, carry, cell.affine(constants, carry, inputs), inputs)
 
     return lax.scan(step, carry, inputs, reverse=reverse)
 
 
-def forward(cell, constants, carry, inputs, reverse):
-    def step(carry, inputs):
+def forward(
+    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+) -> tuple[tuple[Carry, Output], Kept]:
+    def step(carry: Carry, inputs: Inputs) -> tuple[Carry, tuple[Output, Z, Carry]]:
         z = cell.affine(constants, carry, inputs)
         after, y = cell.elementwise(constants, carry, z, inputs)
         return after, (y, packed(z), packed(carry))
@@ -36,7 +45,9 @@ def forward(cell, constants, carry, inputs, reverse):
     return (last, ys), (constants, inputs, zs, carries)
 
 
-def backward(cell, reverse, kept, gradient):
+def backward(
+    cell: Masked, reverse: bool, kept: Kept, gradient: tuple[Carry, Output]
+) -> tuple[Constants, Carry, Inputs]:
     constants, inputs, zs, carries = kept
     d_last, d_ys = gradient
     running = d_last, jax.tree.map(jnp.zeros_like, constants)
@@ -55,7 +66,9 @@ def backward(cell, reverse, kept, gradient):
 gated.defvjp(forward, backward)
 
 
-def step_back(cell, constants, running, step):
+def step_back(
+    cell: Masked, constants: Constants, running: Running, step: Step
+) -> tuple[Running, Array]:
     """((d_carry, d_constants) before the step, d_x), for those after it."""
     inputs, z, carry, d_y = step
     z, carry = unpacked((z, carry), constants)
@@ -64,10 +77,12 @@ def step_back(cell, constants, running, step):
     return (added(direct, through_z), added(d_constants, of_affine)), d_x
 
 
-def steps_back(cell, constants, reverse, running, steps):
+def steps_back(
+    cell: Masked, constants: Constants, reverse: bool, running: Running, steps: Step
+) -> tuple[Running, Array]:
     """The same for several steps, the gradients of the affine map for all of them at once."""
 
-    def back(running, step):
+    def back(running: Running, step: Step) -> tuple[Running, Z]:
         inputs, z, carry, d_y = step
         z, carry = unpacked((z, carry), constants)
         (direct, d_constants), d_z = vjp_elementwise(
@@ -82,15 +97,25 @@ def steps_back(cell, constants, reverse, running, steps):
     return (d_carry, added(d_constants, of_affine)), d_xs
 
 
-def vjp_elementwise(cell, constants, running, inputs, z, carry, d_y):
+def vjp_elementwise(
+    cell: Masked,
+    constants: Constants,
+    running: Running,
+    inputs: Inputs,
+    z: Z,
+    carry: Carry,
+    d_y: Output,
+) -> tuple[Running, Z]:
     """((d_carry, d_constants), d_z) of elementwise, d_constants summed with later steps'."""
     d_after, d_constants = running
-    _, pull = jax.vjp(lambda *at: cell.elementwise(*at, inputs), constants, carry, z)
+    _, pull = jax.vjp(lambda p, c, z: cell.elementwise(p, c, z, inputs), constants, carry, z)
     more, d_carry, d_z = pull((d_after, d_y))
     return (d_carry, added(d_constants, more)), d_z
 
 
-def vjp_affine(cell, constants, inputs, carry, d_z):
+def vjp_affine(
+    cell: Masked, constants: Constants, inputs: Inputs, carry: Carry, d_z: Z
+) -> tuple[Constants, Carry, Array]:
     """(d_constants, d_carry, d_x) of affine, for one step or several."""
     _, pull = jax.vjp(
         lambda p, c, x: cell.affine(p, c, inputs._replace(x=x)), constants, carry, inputs.x
@@ -98,11 +123,11 @@ def vjp_affine(cell, constants, inputs, carry, d_z):
     return pull(d_z)
 
 
-def added(tree, other):
+def added(tree: Tree, other: Tree) -> Tree:
     return jax.tree.map(jnp.add, tree, other)
 
 
-def steps_at_once(constants, zs) -> int:
+def steps_at_once(constants: Constants, zs: Z) -> int:
     """The number of steps whose part of the parameters' gradient is summed in one product.
 
     One product over many steps is faster for few rows and a large kernel, and where a step has

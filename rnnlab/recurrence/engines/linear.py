@@ -5,24 +5,32 @@
 direction. Reverse mode only.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
 
-from rnnlab.cells.base import Hidden
+from rnnlab.cells.base import Carry, Hidden
 from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.masking import Constants, Inputs, Masked, Output
+
+Pair = tuple[Array, Array]  # (a, b)
+Method = Callable[[Array, Array, Array, bool], Array]
+Kept = tuple[Array, Array, Array, Array | None]
 
 # `linear` computes a and b for a part of the time axis at a time, and again for the gradient, so
 # that they stay in the cache: at most so many entries of h, and so many steps.
 ENTRIES, STEPS = 2**16, 128
 
 
-def linear(cell, constants, carry, inputs, reverse):
+def linear(
+    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+) -> tuple[Carry, Output]:
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
 
-    def part(carry, inputs):
+    def part(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
         return solve(one_by_one, cell, constants, carry, inputs, reverse)
 
     steps = max(1, min(STEPS, ENTRIES // max(1, carry.h.size)))
@@ -31,25 +39,29 @@ def linear(cell, constants, carry, inputs, reverse):
     return in_parts(jax.checkpoint(part, prevent_cse=False), steps, carry, inputs, reverse)
 
 
-def associative(cell, constants, carry, inputs, reverse):
+def associative(
+    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+) -> tuple[Carry, Output]:
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs, all steps at once."""
     return solve(all_at_once, cell, constants, carry, inputs, reverse)
 
 
-def solve(method, cell, constants, carry, inputs, reverse):
+def solve(
+    method: Method, cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+) -> tuple[Carry, Output]:
     a, b = cell.drive(constants, inputs)
     hs = recurrence(method, reverse, a, b, carry.h, inputs.boundary)
     return Hidden(hs[0] if reverse else hs[-1]), cell.read(constants, hs, inputs)
 
 
-def one_by_one(a, b, h, reverse):
+def one_by_one(a: Array, b: Array, h: Array, reverse: bool) -> Array:
     """hs [T, *batch, H], by a scan; a may be [H]."""
     if a.ndim < b.ndim:
         return lax.scan(
             lambda h, b: (jnp.broadcast_to(a, b.shape) * h + b,) * 2, h, b, reverse=reverse
         )[1]
 
-    def step(h, at):
+    def step(h: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
         a, b = at
         h = a * h + b
         return h, h
@@ -57,10 +69,10 @@ def one_by_one(a, b, h, reverse):
     return lax.scan(step, h, (a, b), reverse=reverse)[1]
 
 
-def all_at_once(a, b, h, reverse):
+def all_at_once(a: Array, b: Array, h: Array, reverse: bool) -> Array:
     """hs [T, *batch, H], by an associative scan; a may be [H]."""
 
-    def compose(first, second):
+    def compose(first: Pair, second: Pair) -> Pair:
         (a, b), (a_next, b_next) = first, second
         return a_next * a, a_next * b + b_next
 
@@ -69,7 +81,9 @@ def all_at_once(a, b, h, reverse):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def recurrence(method, reverse, a, b, h, boundary):
+def recurrence(
+    method: Method, reverse: bool, a: Array, b: Array, h: Array, boundary: Array | None
+) -> Array:
     """hs [T, *batch, H] of h' = a h + b, for the initial h and one of the two methods.
 
     No gradient flows into the h before a step of which boundary [T] is true. Without boundary, a
@@ -78,12 +92,16 @@ def recurrence(method, reverse, a, b, h, boundary):
     return method(a, b, h, reverse)
 
 
-def forward(method, reverse, a, b, h, boundary):
+def forward(
+    method: Method, reverse: bool, a: Array, b: Array, h: Array, boundary: Array | None
+) -> tuple[Array, Kept]:
     hs = method(a, b, h, reverse)
     return hs, (a, h, hs, boundary)
 
 
-def backward(method, reverse, kept, d_hs):
+def backward(
+    method: Method, reverse: bool, kept: Kept, d_hs: Array
+) -> tuple[Array, Array, Array, None]:
     a, h, hs, boundary = kept
     zero, first = jnp.zeros_like(h), -1 if reverse else 0
     if a.ndim < d_hs.ndim:
@@ -99,7 +117,7 @@ def backward(method, reverse, kept, d_hs):
 recurrence.defvjp(forward, backward)
 
 
-def delayed(xs, x, reverse):
+def delayed(xs: Array, x: Array, reverse: bool) -> Array:
     """xs [T, ...] one step later, x first; with reverse one step earlier, x last."""
     x = jnp.expand_dims(x, 0)
     return jnp.concatenate([xs[1:], x] if reverse else [x, xs[:-1]])
