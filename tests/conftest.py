@@ -33,7 +33,7 @@ install_import_hook(  # types and shapes of arguments, where no test passes wron
     'beartype.beartype',
 )
 
-from experiments.runner import cli, task  # noqa: E402: after the hook
+from experiments.runner import cli, task  # noqa: E402 - after the hook
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
