@@ -15,7 +15,7 @@ import pytest
 
 from rnnlab import testing as laws
 from rnnlab.recurrence import engines
-from tests.conftest import ROOT, forked, launch
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -111,40 +111,59 @@ def commands(page: Path, folder: Path) -> list[list[str]]:
     return [once[key].removesuffix('\0').split('\0') for key in reversed(once)]
 
 
-def shortened(experiment: str, flags: list[str]) -> tuple[list[str], str]:
+def shortened(experiment: str, *flags: str) -> tuple[list[str], str]:
     words = ' '.join(flags)
     more, error = next(rest for mark, *rest in SHORT[experiment] if mark in words)
-    flags = [re.sub('=(?=experiments/)', f'={ROOT}/', flag) for flag in flags]
-    return [*flags, *more], error
+    found = [re.sub('=(?=experiments/)', f'={ROOT}/', flag) for flag in flags]
+    return [*found, *more], error
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NAMES)
 def test_a_page_runs(name, tmp_path, monkeypatch):
-    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
     page = ROOT / name
     prepare(tmp_path)
-    launched: dict[str, list] = {}
-    for experiment, *flags in commands(page, tmp_path):
-        launched.setdefault(experiment, []).append(shortened(experiment, flags))
-    launched.pop('test', None)
-    for experiment, cases in launched.items():
-        results = run_all(experiment, [flags for flags, _ in cases], tmp_path)
-        for (flags, words), (code, _, err) in zip(cases, results, strict=True):
-            assert (code, words in err) == (1 if words else 0, True), (experiment, flags, err)
-            assert not words or err.count('\n') == 1, err
-    monkeypatch.delenv('JAX_DISABLE_MOST_OPTIMIZATIONS')
+    cases = [(each, *shortened(*each)) for each in commands(page, tmp_path) if each[0] != 'test']
+    with monkeypatch.context() as patch:
+        patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
+        patch.setenv('JAX_NUM_CPU_DEVICES', '2')
+        results = launch_all([[each[0], *flags] for each, flags, _ in cases], tmp_path)
+    for (each, _, words), (code, err) in zip(cases, results, strict=True):
+        assert (code, words in err) == (1 if words else 0, True), (each, err)
+        assert not words or err.count('\n') == 1, (each, err)
     printed = run_snippets(page, tmp_path)
     if check := CHECKS.get(name):
         check(printed, tmp_path)
 
 
-def run_all(experiment: str, cases: list[list[str]], folder: Path) -> list:
-    """[exit code, stdout, stderr] of each; compare takes arguments, which forks do not pass on."""
-    if experiment != 'compare':
-        return forked(experiment, cases, folder)
-    results = [launch(experiment, *flags, cwd=folder) for flags in cases]
-    return [(result.returncode, result.stdout, result.stderr) for result in results]
+LAUNCH_ALL = """
+import contextlib, io, json, runpy, sys
+
+results = []
+for experiment, *flags in json.load(sys.stdin):
+    sys.argv, code, err = [experiment, *flags], 0, io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_module(f'experiments.{experiment}', run_name='__main__', alter_sys=True)
+        except SystemExit as end:
+            code = end.code or 0
+    results.append([code, err.getvalue()])
+json.dump(results, sys.stdout)
+"""
+
+
+def launch_all(launched: list[list[str]], folder: Path) -> list[list]:
+    """[exit code, stderr] of each experiment with its flags, one after the other in one process."""
+    result = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', LAUNCH_ALL],
+        input=json.dumps(launched),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 def run_snippets(page: Path, folder: Path) -> str:
