@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import jax
 from jax import Array
 
 from experiments.benchmark.timing import compiled_gradient, machine, warm_seconds
 from experiments.runner.console import console
-from rnnlab.cells import find
+from rnnlab.cells import Cell, find
+from rnnlab.cells.base import Params
 from rnnlab.recurrence import engines, unroll
 from rnnlab.results import plots, runs
 from rnnlab.results.tables import new_table, render
@@ -43,7 +43,7 @@ def time_lengths(cells: Sequence[str], repeats: int, folder: Path) -> None:
     console.print(f'written: {folder / "length.json"}; drawn: {folder / "length.png"}')
 
 
-def all_gradients(cells: Sequence[str], time_steps: int) -> dict[str, Callable[[], Any]]:
+def all_gradients(cells: Sequence[str], time_steps: int) -> dict[str, Callable[[], object]]:
     """The compiled gradient of all outputs, by cell/engine."""
     xs = jax.random.normal(jax.random.key(1), (time_steps, BATCH, INPUTS))
     found = {}
@@ -52,7 +52,9 @@ def all_gradients(cells: Sequence[str], time_steps: int) -> dict[str, Callable[[
         params = cell.init(jax.random.key(0), INPUTS)
         for engine in engines(cell):
 
-            def outputs(params: Any, xs: Array, cell: Any = cell, engine: str = engine) -> Array:
+            def outputs(
+                params: Params, xs: Array, cell: Cell = cell, engine: str = engine
+            ) -> Array:
                 return unroll(cell, params, xs, engine=engine)[1]
 
             found[f'{name}/{engine}'] = compiled_gradient(outputs, params, xs)

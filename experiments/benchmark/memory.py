@@ -74,12 +74,12 @@ def print_measurement(library: str, time_steps: int, remat: int) -> None:
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, seconds)
 
 
-def rnnlab_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
+def rnnlab_gradient(inputs: np.ndarray, remat: int) -> Callable[[], object]:
     model = classifier([recurrent(lstm(UNITS), remat=remat or None)], inputs=1, classes=10)
     return compiled_gradient(model.apply, model.init(jax.random.key(0)), inputs)
 
 
-def flax_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
+def flax_gradient(inputs: np.ndarray, remat: int) -> Callable[[], object]:
     from experiments.benchmark.peers.flax import Classifier
 
     shape = Shape(time_steps=inputs.shape[1], batch=BATCH, inputs=1, hidden=UNITS)
@@ -88,7 +88,7 @@ def flax_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
     return compiled_gradient(model.apply, model.init(jax.random.key(0), inputs[:, :1]), inputs)
 
 
-def torch_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
+def torch_gradient(inputs: np.ndarray, remat: int) -> Callable[[], object]:
     import torch
 
     layer, readout = torch.nn.LSTM(1, UNITS), torch.nn.Linear(UNITS, 10)
@@ -96,7 +96,7 @@ def torch_gradient(inputs: np.ndarray, remat: int) -> Callable[[], Any]:
     return lambda: (readout(layer(xs)[0][-1]) ** 2).sum().backward()
 
 
-GRADIENTS: dict[str, Callable[[np.ndarray, int], Callable[[], Any]]] = {
+GRADIENTS: dict[str, Callable[[np.ndarray, int], Callable[[], object]]] = {
     'rnnlab': rnnlab_gradient,
     'flax': flax_gradient,
     'torch': torch_gradient,

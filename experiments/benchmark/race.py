@@ -17,8 +17,8 @@ from experiments.benchmark.peers import OURS, PEERS
 from experiments.benchmark.tables import Row, page
 from experiments.benchmark.timing import child, machine, require, worker_environment
 from experiments.benchmark.work import SHAPES
-from experiments.runner.cli import CORES
 from experiments.runner.console import console
+from experiments.runner.machine import CORES
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
 

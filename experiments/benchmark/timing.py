@@ -11,14 +11,17 @@ from statistics import median
 from typing import Any
 
 import jax
+from jax import Array
+from jax.typing import ArrayLike
 
-from experiments.runner.cli import CORES
+from experiments.runner.machine import CORES
+from rnnlab.cells.base import Params
 from rnnlab.errors import InputError
 
 WARM_UP, READING = 0.15, 0.1  # seconds at least
 
 
-def warm_seconds(call: Callable[[], Any]) -> float:
+def warm_seconds(call: Callable[[], object]) -> float:
     """Seconds of one call, the mean of as many as fill READING, after WARM_UP.
 
     After idling a call takes up to a third longer: caches and clocks are cold, threads asleep.
@@ -27,7 +30,7 @@ def warm_seconds(call: Callable[[], Any]) -> float:
     return mean_seconds(call, READING)
 
 
-def mean_seconds(call: Callable[[], Any], least: float) -> float:
+def mean_seconds(call: Callable[[], object], least: float) -> float:
     """Mean seconds of as many calls, one at least, as fill that time."""
     began, number = time.perf_counter(), 0
     while True:
@@ -38,8 +41,8 @@ def mean_seconds(call: Callable[[], Any], least: float) -> float:
 
 
 def compiled_gradient(
-    apply: Callable[[Any, Any], jax.Array], params: Any, inputs: Any
-) -> Callable[[], Any]:
+    apply: Callable[[Params, Array], Array], params: Params, inputs: ArrayLike
+) -> Callable[[], object]:
     """The gradient of the outputs' sum of squares, compiled and not yet run."""
     gradient = jax.jit(jax.grad(lambda params, inputs: (apply(params, inputs) ** 2).sum()))
     compiled = gradient.lower(params, inputs).compile()

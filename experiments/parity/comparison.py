@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from experiments.parity.harness import TOLERANCE, Image, Peer, comparisons
+from experiments.parity.harness import TOLERANCE, Image, Peer, Tree, comparisons
 from experiments.parity.libraries import PEERS
 from experiments.parity.optimizers import PATHS, SETTINGS, ours
 from experiments.parity.reference import numpy_reference
@@ -69,7 +68,7 @@ def compare_path(name: str, library: str) -> Differences | None:
     return differences(f'{name} and {TITLES[library]}', [claim])
 
 
-def differences(where: str, claims: Iterable[tuple[str, Any, Any]]) -> Differences:
+def differences(where: str, claims: Iterable[tuple[str, Tree, Tree]]) -> Differences:
     found = Differences({})
     for what, mine, theirs in claims:
         try:

@@ -209,7 +209,7 @@ def torch(name: str, image: Image) -> Peer | None:
         gradients = torch.autograd.grad(value, [*params.values(), series, *fields])
         d_weights, (d_xs, *d_fields) = gradients[: len(params)], gradients[len(params) :]
 
-        def tuples(tensors: Any) -> list[tuple[np.ndarray, ...]]:
+        def tuples(tensors: Tree) -> list[tuple[np.ndarray, ...]]:
             return [*zip(*(tensor.detach().numpy() for tensor in tensors), strict=True)]
 
         return {

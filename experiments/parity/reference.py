@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import jax
 import numpy as np
@@ -41,7 +40,7 @@ def numpy_reference(name: str, image: Image, layers: int = 2) -> Peer:
 
     Forward cells have Keras's initializer, backward ones torch's, which has two biases.
     """
-    options: dict[str, Any] = {'image': image} if image else {}
+    options: dict[str, Image] = {'image': image} if image else {}
     sizes = {'projection': PROJECTION} if name == 'lstm_projected' else options
     presets = ('keras', 'torch') if 'init' in CELLS[name](H).hyperparameters else ()
     cells = [CELLS[name](H, **sizes, init=preset) for preset in presets]
@@ -55,7 +54,7 @@ def numpy_reference(name: str, image: Image, layers: int = 2) -> Peer:
         weights.append(tuple(params[side] for side in SIDES))
         width = output_size(layer, params, width)
 
-    def step(params: Tree, x: np.ndarray, *carry: np.ndarray) -> Any:
+    def step(params: Tree, x: np.ndarray, *carry: np.ndarray) -> Tree:
         carry, _, y = REFERENCES[name](params, x, *carry, **options)
         return carry, y
 

@@ -7,6 +7,7 @@ from jax import Array
 
 from experiments.benchmark.peers import functional
 from experiments.benchmark.work import CLASSES, Shape, Work, make_data, make_weights
+from rnnlab.cells.base import Params
 from rnnlab.interop import to_flax
 
 CELLS: dict[str, Any] = {
@@ -39,7 +40,7 @@ def prepare(cell: str, shape: Shape, kind: str) -> Work:
     *parts, readout = to_flax(*make_weights(cell, shape))
     params = {f'parts_{number}': part for number, part in enumerate(parts)} | {'readout': readout}
 
-    def apply(params: Any, inputs: Array) -> Array:
+    def apply(params: Params, inputs: Array) -> Array:
         return model.apply({'params': params}, inputs)  # type: ignore[return-value]
 
     return functional.prepare(apply, params, make_data(shape, kind), shape, kind)

@@ -10,9 +10,10 @@ import optax
 from jax import Array
 
 from experiments.benchmark.work import EPSILON, LR, SEED, Shape, Work
+from rnnlab.cells.base import Params
 from rnnlab.data import Split
 
-Params = Any
+State = Any  # params and the optimizer's state
 
 
 def prepare(
@@ -45,13 +46,13 @@ def training(
     state = params, tx.init(params)
 
     @partial(jax.jit, donate_argnums=0)
-    def train(state: Any, key: Array, data: Split) -> Any:
+    def train(state: State, key: Array, data: Split) -> tuple[State, Array]:
         if kind == 'epoch':
             order = jax.random.permutation(key, len(data.labels)).reshape(-1, shape.batch)
         else:
             order = jnp.broadcast_to(jnp.arange(shape.batch), (shape.times(kind), shape.batch))
 
-        def step(state: Any, batch: Array) -> Any:
+        def step(state: State, batch: Array) -> tuple[State, Array]:
             params, opt_state = state
             value, grads = jax.value_and_grad(loss)(params, data.inputs[batch], data.labels[batch])
             updates, opt_state = tx.update(grads, opt_state, params)
@@ -69,7 +70,7 @@ def training(
 
 def repeated(
     function: Callable[..., Any],
-    arguments: tuple[Any, ...],
+    arguments: tuple[object, ...],
     times: int,
     numbers: Callable[[Any], Any],
 ) -> Work:

@@ -9,8 +9,9 @@ import numpy as np
 from jax import Array
 from keras import layers
 
-from experiments.benchmark.peers.functional import Params, loss_and_norm, repeated
+from experiments.benchmark.peers.functional import loss_and_norm, repeated
 from experiments.benchmark.work import CLASSES, EPSILON, LR, Shape, Work, make_data, make_weights
+from rnnlab.cells.base import Params
 from rnnlab.data import Split
 from rnnlab.interop import to_keras
 

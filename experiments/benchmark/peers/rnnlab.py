@@ -5,8 +5,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
-from experiments.benchmark.peers.functional import Params, loss_and_norm, repeated
+from experiments.benchmark.peers.functional import loss_and_norm, repeated
 from experiments.benchmark.work import LR, SEED, Shape, Work, make_data, make_model, make_weights
+from rnnlab.cells.base import Params
 from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.training.batches import Batch, in_order, shuffled
