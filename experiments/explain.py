@@ -21,7 +21,7 @@ import experiments.runner.config as groups
 from experiments.runner import cli, model
 from experiments.runner.console import console
 from experiments.runner.fields import open_values, operational
-from rnnlab.analysis.describe import count, owners, spans
+from rnnlab.analysis.describe import count, parameters, spans
 from rnnlab.analysis.diagnostics import gradient_reach, trace
 from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference
 from rnnlab.errors import InputError
@@ -146,7 +146,7 @@ def shapes_table(config: Config, cell: Cell, params, xs, carries, gates, ys) -> 
     table.add_row('inputs, a sequence a row', str([batch, time_steps, inputs]), 'B, T, D')
     table.add_row('xs as unroll takes them, time first', str([*xs.shape]), 'T, B, D')
     table.add_row('x of one step', str([batch, inputs]), 'B, D')
-    for name, leaf, sources, owned in owners(cell, params, config.inputs):
+    for name, leaf, sources, owned in parameters(cell, params, config.inputs):
         rows = '+'.join(
             letters(size) if source == 'h' else 'D' if size == inputs else f'{size // inputs}D'
             for source, size in sources.items()
@@ -193,7 +193,7 @@ def parameters_table(config: Config, cell: Cell, params) -> str:
         {'reads': 'total', 'count': f'{count(params):,}'},
     )
     table = new_table(*headings, right=('count',), footer=footer)
-    for name, leaf, sources, gates in owners(cell, params, config.inputs):
+    for name, leaf, sources, gates in parameters(cell, params, config.inputs):
         rows: list[tuple[str, list[tuple[int, int]]]] = [
             (source, [row]) for source, row in spans(sources)
         ]

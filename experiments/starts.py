@@ -16,10 +16,10 @@ import experiments.runner.config as groups
 from experiments.runner import cli
 from experiments.runner.console import console
 from experiments.runner.fields import operational
-from rnnlab.analysis.describe import owners, spans
+from rnnlab.analysis.describe import parameters, spans
 from rnnlab.analysis.diagnostics import spectral_radii
 from rnnlab.cells import Cell, find
-from rnnlab.initializers import PRESETS
+from rnnlab.initializers import INITIALIZERS
 from rnnlab.results.tables import new_table, render
 
 
@@ -68,7 +68,7 @@ def starts(config: Config, make: Callable[..., Cell]) -> Iterator[tuple[str, Cel
     if 'init' not in takes:
         yield 'its own', make()
         return
-    for preset in PRESETS:
+    for preset in INITIALIZERS:
         yield preset, make(init=preset)
     if 'chrono' in takes:
         yield f'keras, --chrono={config.chrono:g}', make(chrono=config.chrono)
@@ -81,7 +81,7 @@ def spread(values: list[float]) -> str:
 def biases(config: Config, cell: Cell, drawn: list) -> Iterator[str]:
     """What the gates' biases are, those of both sides added, of gates that do not all start at 0."""
     parts: dict[str, np.ndarray] = {}
-    for name, _, _, gates in owners(cell, drawn[0], config.inputs):
+    for name, _, _, gates in parameters(cell, drawn[0], config.inputs):
         if 'bias' in name:
             for gate, (begin, end) in spans(gates):
                 parts[gate] = parts.get(gate, np.float32(0)) + np.array(

@@ -1,30 +1,35 @@
-"""What a user can mend: raised with one line that says what is wrong and what to do."""
+"""Errors that a user can fix: one line that says what is wrong and what to do."""
+
+from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
-    """An argument, flag, file or folder that cannot be used as it is; no stack trace is needed to mend it."""
+    """An argument, flag, file or folder that cannot be used; it needs no stack trace."""
 
 
-def known(kind: str, name: str, names) -> None:
-    """Raises InputError, naming the known ones, unless `name` is one of `names`."""
+def known(kind: str, name: str, names: Iterable[str]) -> None:
+    """Raises InputError, listing the known names, unless `name` is one of `names`."""
     if name not in names:
         raise InputError(f'unknown {kind} {name!r}; the known ones are {", ".join(sorted(names))}')
 
 
-def positive(what: str, value) -> None:
-    """Raises InputError unless `value` is a whole number above zero, of Python or NumPy."""
+def positive(what: str, value: Any) -> None:
+    """Raises InputError unless `value` is a positive whole number, of Python or NumPy."""
     if not hasattr(value, '__index__') or value < 1:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
 
 
-def share(what: str, value) -> None:
-    """Raises InputError for a number that is not at least 0 and below 1; arrays, which a trace may hold, are taken as they are."""
+def fraction(what: str, value: Any) -> None:
+    """Raises InputError for a number outside [0, 1); arrays, which may be traced, are not
+    checked."""
     if isinstance(value, int | float) and not 0 <= value < 1:
         raise InputError(f'{what} must be at least 0 and below 1, not {value!r}')
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of some library says, as far as it fits into a line of ours; what stands before a colon alone says nothing."""
+    """The first line of an error's message, or its type if it has none; the first two lines if
+    the first ends with a colon."""
     first, second, *_ = [line.strip() for line in str(error).splitlines() if line.strip()] + [
         type(error).__name__,
         '',

@@ -1,12 +1,11 @@
-"""How parameters start: one preset for each framework whose start people compare with.
+"""Initializers of parameters, one for each framework that people compare with.
 
-A preset draws the three kinds of parameters that models here have. D is the number of inputs, H the hidden size, N the
-columns of all gates together (4H in an LSTM).
+Letters in shapes: D inputs, H hidden size, N the columns of all gates (4H in an LSTM).
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -19,48 +18,58 @@ from jax.nn.initializers import (
     truncated_normal,
     variance_scaling,
 )
+from jax.typing import DTypeLike
 
 from rnnlab.errors import InputError, known
 
+Blocks = tuple[int, ...]
+Recurrent = tuple[Array, Array, Array]  # kernel [D, N], recurrent kernel [H, N], biases [2, N]
+Dense = tuple[Array, Array]  # kernel [D, K], bias [K]
 
-class Preset(NamedTuple):
-    """A framework's start.
 
-    recurrent: (key, D, H, blocks, dtype) -> kernel [D, N], recurrent kernel [H, N], biases [2, N] of the input's and of
-        the recurrent side; blocks are the gates that the framework's own cell keeps in one matrix: (4,) in an LSTM.
+@dataclass(frozen=True, kw_only=True)
+class Initializer:
+    """How a framework initializes the three kinds of layers that models here have.
+
+    recurrent: (key, D, H, blocks, dtype) -> kernel [D, N], recurrent kernel [H, N], biases [2, N]
+        of the input's and the recurrent side. blocks are the numbers of gates that the
+        framework's own cell keeps in one matrix: (4,) in an LSTM.
     dense: (key, D, K, dtype) -> kernel [D, K], bias [K].
     embedding: (key, vocabulary size V, features E, dtype) -> table [V, E].
-    forget_bias: what an LSTM's forget gate starts with on top of its bias.
-    gate_bias: the same for both gates of a GRU.
-    two_biases: whether Elman cells and LSTMs keep the biases of both sides, as torch does, not their sum alone. The function is
-        the same, but both get the gradient of the sum, and so an optimizer moves it twice as far.
-    gates: (key, H, dtype) -> [H], in the place of these two biases; the gate that writes starts with the opposite.
+    forget_bias: constant added to the bias of an LSTM's forget gate.
+    gate_bias: constant added to the biases of both gates of a GRU.
+    two_biases: whether Elman cells and LSTMs keep the biases of both sides as two parameters, as
+        torch does. The function is the same as with their sum; but both get the sum's gradient,
+        so an optimizer moves the sum twice as far.
+    retention_bias: (key, H, dtype) -> [H], random, in place of these constants: for the gate
+        that keeps the carry; the gate that writes to it gets the negative.
     """
 
-    recurrent: Callable
-    dense: Callable
-    embedding: Callable
-    forget_bias: float
-    gate_bias: float
+    recurrent: Callable[[Array, int, int, Blocks, DTypeLike], Recurrent]
+    dense: Callable[[Array, int, int, DTypeLike], Dense]
+    embedding: Callable[[Array, int, int, DTypeLike], Array]
+    forget_bias: float | Array = 0.0
+    gate_bias: float = 0.0
     two_biases: bool = False
-    gates: Callable | None = None
+    retention_bias: Callable[[Array, int, DTypeLike], Array] | None = None
 
-    def biases(self, pair):
-        """The params for biases [2, N] of a cell that needs their sum."""
-        return (
-            {'bias': pair[0], 'recurrent_bias': pair[1]}
-            if self.two_biases
-            else {'bias': pair.sum(axis=0)}
-        )
+    def biases(self, pair: Array) -> dict[str, Array]:
+        """The bias parameters of a cell that needs the sum of `pair` [2, N]."""
+        if self.two_biases:
+            return {'bias': pair[0], 'recurrent_bias': pair[1]}
+        return {'bias': pair.sum(axis=0)}
 
 
-def symmetric(key, shape, limit, dtype):
+def symmetric(key: Array, shape: tuple[int, ...], limit: float, dtype: DTypeLike) -> Array:
     """Uniform on [-limit, limit)."""
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
-def keras_recurrent(key, inputs, hidden, blocks, dtype):
-    """Glorot-uniform kernel, one orthogonal matrix [H, N] over all gates, zero biases (keras.layers.LSTM)."""
+def keras_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """Glorot-uniform kernel, one orthogonal matrix [H, N] over all gates, zero biases
+    (keras.layers.LSTM)."""
     kernel, recurrent = jax.random.split(key)
     columns = sum(blocks) * hidden
     return (
@@ -70,12 +79,14 @@ def keras_recurrent(key, inputs, hidden, blocks, dtype):
     )
 
 
-def keras_dense(key, inputs, outputs, dtype):
+def keras_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
     """Glorot-uniform kernel, zero bias (keras.layers.Dense)."""
     return glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
 
 
-def torch_recurrent(key, inputs, hidden, blocks, dtype):
+def torch_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
     """Everything uniform within 1/sqrt(H), both biases too (torch.nn.RNNBase.reset_parameters)."""
     kernel, recurrent, bias = jax.random.split(key, 3)
     columns, limit = sum(blocks) * hidden, 1 / math.sqrt(hidden)
@@ -86,17 +97,21 @@ def torch_recurrent(key, inputs, hidden, blocks, dtype):
     )
 
 
-def torch_dense(key, inputs, outputs, dtype):
+def torch_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
     """Kernel and bias uniform within 1/sqrt(D) (torch.nn.Linear.reset_parameters)."""
     kernel, bias = jax.random.split(key)
     limit = 1 / math.sqrt(inputs)
-    return symmetric(kernel, (inputs, outputs), limit, dtype), symmetric(
-        bias, (outputs,), limit, dtype
+    return (
+        symmetric(kernel, (inputs, outputs), limit, dtype),
+        symmetric(bias, (outputs,), limit, dtype),
     )
 
 
-def tf1_recurrent(key, inputs, hidden, blocks, dtype):
-    """Glorot-uniform on the joint matrix of [x, h] and each block of gates, zero biases (tf.nn.rnn_cell)."""
+def tf1_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """Glorot-uniform on the matrix of [x, h] for each block of gates, zero biases
+    (tf.nn.rnn_cell)."""
     joint = [
         glorot_uniform()(block_key, (inputs + hidden, gates * hidden), dtype)
         for block_key, gates in zip(jax.random.split(key, len(blocks)), blocks, strict=True)
@@ -105,67 +120,80 @@ def tf1_recurrent(key, inputs, hidden, blocks, dtype):
     return kernel[:inputs], kernel[inputs:], jnp.zeros((2, kernel.shape[1]), dtype)
 
 
-def flax_recurrent(key, inputs, hidden, blocks, dtype):
-    """Lecun-normal kernel, an orthogonal recurrent matrix for each gate, zero biases (flax.linen.LSTMCell)."""
+def flax_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """Lecun-normal kernel, an orthogonal recurrent matrix for each gate, zero biases
+    (flax.linen.LSTMCell)."""
     _, recurrent, biases = orthogonal_recurrent(key, inputs, hidden, blocks, dtype)
-    return (
-        lecun_normal()(jax.random.fold_in(key, 0), (inputs, recurrent.shape[1]), dtype),
-        recurrent,
-        biases,
-    )
+    shape = inputs, recurrent.shape[1]
+    return lecun_normal()(jax.random.fold_in(key, 0), shape, dtype), recurrent, biases
 
 
-def flax_dense(key, inputs, outputs, dtype):
+def flax_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
     """Lecun-normal kernel, zero bias (flax.linen.Dense)."""
     return lecun_normal()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
 
 
-def haiku_recurrent(key, inputs, hidden, blocks, dtype):
-    """Truncated normal, cut at two deviations: with deviation 1/sqrt(D + H) before the cut where all gates share a matrix (hk.LSTM), with
-    1/sqrt(D) and 1/sqrt(H) before it where there is one gate (hk.VanillaRNN), after it otherwise (hk.GRU); zero biases."""
+def haiku_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """Truncated normal within two standard deviations, zero biases.
+
+    The standard deviation is 1/sqrt(D + H) before truncation where all gates share a matrix
+    (hk.LSTM), 1/sqrt(D) and 1/sqrt(H) before truncation for a single gate (hk.VanillaRNN), and
+    the same after truncation otherwise (hk.GRU).
+    """
     kernel_key, recurrent_key = jax.random.split(key)
     columns = sum(blocks) * hidden
 
-    def draw(key, rows):
+    def draw(key: Array, rows: int) -> Array:
         if len(blocks) > 1:
             return lecun_normal()(key, (rows, columns), dtype)
         fan_in = rows if blocks == (1,) else inputs + hidden
-        return truncated_normal(1 / math.sqrt(fan_in), lower=-2.0, upper=2.0)(
-            key, (rows, columns), dtype
-        )
+        return truncated(1 / math.sqrt(fan_in))(key, (rows, columns), dtype)
 
     return draw(kernel_key, inputs), draw(recurrent_key, hidden), jnp.zeros((2, columns), dtype)
 
 
-def haiku_dense(key, inputs, outputs, dtype):
-    """Truncated normal kernel, deviation 1/sqrt(D) before the cut, zero bias (hk.Linear)."""
-    return truncated_normal(1 / math.sqrt(inputs), lower=-2.0, upper=2.0)(
-        key, (inputs, outputs), dtype
-    ), jnp.zeros(outputs, dtype)
+def haiku_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
+    """Truncated-normal kernel, standard deviation 1/sqrt(D) before truncation, zero bias
+    (hk.Linear)."""
+    kernel = truncated(1 / math.sqrt(inputs))(key, (inputs, outputs), dtype)
+    return kernel, jnp.zeros(outputs, dtype)
 
 
-def identity_recurrent(key, inputs, hidden, blocks, dtype):
-    """Recurrent kernel the identity for each gate, kernel normal with deviation 0.001 (Le, Jaitly, Hinton 2015, section 4)."""
+def truncated(deviation: float) -> Callable[..., Array]:
+    """The initializer of a normal distribution truncated at two standard deviations."""
+    return truncated_normal(deviation, lower=-2.0, upper=2.0)
+
+
+def identity_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """The identity as the recurrent matrix of each gate, normal kernel with standard deviation
+    0.001, zero biases (Le, Jaitly, Hinton 2015, section 4)."""
     columns = sum(blocks) * hidden
     recurrent = jnp.tile(jnp.eye(hidden, dtype=dtype), (1, sum(blocks)))
     return normal(1e-3)(key, (inputs, columns), dtype), recurrent, jnp.zeros((2, columns), dtype)
 
 
-def orthogonal_recurrent(key, inputs, hidden, blocks, dtype):
-    """Glorot-uniform kernel, an orthogonal recurrent matrix for each gate, zero biases (Saxe, McClelland, Ganguli 2014; Arjovsky,
-    Shah, Bengio 2016)."""
+def orthogonal_recurrent(
+    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+) -> Recurrent:
+    """Glorot-uniform kernel, an orthogonal recurrent matrix for each gate, zero biases
+    (Saxe, McClelland, Ganguli 2014; Arjovsky, Shah, Bengio 2016)."""
     kernel, *keys = jax.random.split(key, 1 + sum(blocks))
     square = jnp.concatenate([orthogonal()(gate, (hidden, hidden), dtype) for gate in keys], axis=1)
-    return (
-        glorot_uniform()(kernel, (inputs, square.shape[1]), dtype),
-        square,
-        jnp.zeros((2, square.shape[1]), dtype),
-    )
+    columns = square.shape[1]
+    kernel = glorot_uniform()(kernel, (inputs, columns), dtype)
+    return kernel, square, jnp.zeros((2, columns), dtype)
 
 
-def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
-    """[H], the logarithms of numbers uniform in [1, longest - 1): the gate that keeps starts with memories of up to `longest` steps,
-    of every length alike (Tallec and Ollivier 2018, equations 16 and 17).
+def chrono_bias(key: Array, hidden: int, longest: float, dtype: DTypeLike) -> Array:
+    """[H], the logarithms of numbers uniform in [1, longest - 1), for the gate that keeps the
+    carry: memories of all lengths up to `longest` steps (Tallec and Ollivier 2018, equations 16
+    and 17).
 
     Raises InputError unless `longest` is 2 or more.
     """
@@ -174,118 +202,146 @@ def chrono_bias(key: Array, hidden: int, longest: float, dtype) -> Array:
     return jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, max(longest - 1.0, 1.0)))
 
 
-def other(key: Array, number: int = 0) -> Array:
-    """Keys that splitting `key` does not give: the first of a split is fold_in(key, 0)."""
+def uniform_gate_bias(key: Array, hidden: int, dtype: DTypeLike) -> Array:
+    """[H], the logits of numbers uniform in [1/H, 1 - 1/H), for the gate that keeps the carry:
+    anywhere between open and shut (Gu et al. 2020)."""
+    edge = min(1 / hidden, 0.25)
+    openness = jax.random.uniform(key, (hidden,), dtype, edge, 1 - edge)
+    return jnp.log(openness) - jnp.log1p(-openness)
+
+
+def nonzero_bias(key: Array, hidden: int, dtype: DTypeLike) -> Array:
+    """[H], uniform within 1/sqrt(H), added to a candidate's bias where the carry is normalized.
+
+    Over blank rows at the beginning of an image the carry would otherwise stay 0, where layer
+    normalization multiplies the gradient by 316 at every step.
+    """
+    return symmetric(another(key, 1), (hidden,), hidden**-0.5, dtype)
+
+
+def another(key: Array, number: int = 0) -> Array:
+    """A key that splitting `key` does not give: the first of a split is fold_in(key, 0)."""
     return jax.random.fold_in(key, 2**31 + number)
 
 
-def uniform_gate_bias(key: Array, hidden: int, dtype) -> Array:
-    """[H], the logits of numbers uniform in [1/H, 1 - 1/H): the gate that keeps starts anywhere between open and shut (Gu et al. 2020)."""
-    edge = min(1 / hidden, 0.25)
-    share = jax.random.uniform(key, (hidden,), dtype, edge, 1 - edge)
-    return jnp.log(share) - jnp.log1p(-share)
-
-
-def keeping(
-    start: 'Preset', key, hidden: int, dtype, chrono=None, forget_bias=None, usual=None
+def keep_and_write_bias(
+    initializer: Initializer,
+    key: Array,
+    hidden: int,
+    dtype: DTypeLike,
+    *,
+    constant: float | Array,
+    chrono: float | None,
 ) -> tuple[Array, Array]:
-    """What the biases of the gates that keep and that write [H] start with on top: of a chrono or uniform-gate start opposite numbers,
-    else a forget bias, by default that of the preset (`usual`, if the cell has another), and 0.
-
-    Raises InputError for chrono and forget_bias together.
-    """
-    if chrono is not None and forget_bias is not None:
-        raise InputError(
-            'chrono is a start of the forget gate, and so is forget_bias: give one of them'
-        )
-    gates_key = other(key)
+    """What is added to the biases [H] of the gate that keeps the carry and the gate that writes
+    to it: with chrono, or an initializer with a retention_bias, a random bias and its negative;
+    otherwise `constant` and 0."""
     if chrono is not None:
-        keep = chrono_bias(gates_key, hidden, chrono, dtype)
-    elif start.gates is not None and forget_bias is None:
-        keep = start.gates(gates_key, hidden, dtype)
+        keep = chrono_bias(another(key), hidden, chrono, dtype)
+    elif initializer.retention_bias is not None:
+        keep = initializer.retention_bias(another(key), hidden, dtype)
     else:
-        bias = (
-            forget_bias
-            if forget_bias is not None
-            else start.forget_bias
-            if usual is None
-            else usual
-        )
-        return jnp.broadcast_to(jnp.asarray(bias, dtype), (hidden,)), jnp.zeros(hidden, dtype)
+        constant = jnp.broadcast_to(jnp.asarray(constant, dtype), (hidden,))
+        return constant, jnp.zeros(hidden, dtype)
     return keep, -keep
 
 
-def off_zero(key: Array, hidden: int, dtype) -> Array:
-    """[H], uniform within 1/sqrt(H): what a candidate's bias starts with on top where the carry is normalised. Over blank rows at the
-    beginning of an image the carry would else stay 0, where norm multiplies the gradient by 316 at every step."""
-    return symmetric(other(key, 1), (hidden,), hidden**-0.5, dtype)
+def forget_and_input_bias(
+    initializer: Initializer,
+    key: Array,
+    hidden: int,
+    dtype: DTypeLike,
+    *,
+    forget_bias: float | Array | None,
+    chrono: float | None,
+) -> tuple[Array, Array]:
+    """What is added to the biases [H] of a forget gate and an input gate; forget_bias takes the
+    place of the initializer's own.
+
+    Raises InputError for chrono and forget_bias together.
+    """
+    if forget_bias is not None:
+        if chrono is not None:
+            raise InputError(
+                'chrono and forget_bias both initialize the forget gate: give one of them'
+            )
+        initializer = replace(initializer, forget_bias=forget_bias, retention_bias=None)
+    return keep_and_write_bias(
+        initializer, key, hidden, dtype, constant=initializer.forget_bias, chrono=chrono
+    )
 
 
-def small_uniform(key, vocabulary, features, dtype):
+def small_uniform(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
     """Uniform within 0.05 (keras.layers.Embedding)."""
     return symmetric(key, (vocabulary, features), 0.05, dtype)
 
 
-def unit_normal(key, vocabulary, features, dtype):
+def unit_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
     """Standard normal (torch.nn.Embedding)."""
     return normal(1.0)(key, (vocabulary, features), dtype)
 
 
-def feature_normal(key, vocabulary, features, dtype):
-    """Normal with deviation 1/sqrt(E) (flax.linen.Embed)."""
+def feature_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+    """Normal with standard deviation 1/sqrt(E) (flax.linen.Embed)."""
     return variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)(key, (vocabulary, features), dtype)
 
 
-def cut_normal(key, vocabulary, features, dtype):
-    """Standard normal, cut at two deviations (hk.Embed)."""
-    return truncated_normal(1.0, lower=-2.0, upper=2.0)(key, (vocabulary, features), dtype)
+def unit_truncated_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+    """Standard normal, truncated at two standard deviations (hk.Embed)."""
+    return truncated(1.0)(key, (vocabulary, features), dtype)
 
 
-def glorot_table(key, vocabulary, features, dtype):
-    """Glorot-uniform, what tf.get_variable starts with."""
+def glorot_table(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+    """Glorot-uniform, the default of tf.get_variable."""
     return glorot_uniform()(key, (vocabulary, features), dtype)
 
 
-PRESETS = {
-    'keras': Preset(keras_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0),
-    'torch': Preset(
-        torch_recurrent, torch_dense, unit_normal, forget_bias=0.0, gate_bias=0.0, two_biases=True
+KERAS = Initializer(
+    recurrent=keras_recurrent, dense=keras_dense, embedding=small_uniform, forget_bias=1.0
+)
+INITIALIZERS = {
+    'keras': KERAS,
+    'torch': Initializer(
+        recurrent=torch_recurrent, dense=torch_dense, embedding=unit_normal, two_biases=True
     ),
-    'tf1': Preset(tf1_recurrent, keras_dense, glorot_table, forget_bias=1.0, gate_bias=1.0),
-    'flax': Preset(flax_recurrent, flax_dense, feature_normal, forget_bias=0.0, gate_bias=0.0),
-    'haiku': Preset(haiku_recurrent, haiku_dense, cut_normal, forget_bias=1.0, gate_bias=0.0),
-    'orthogonal': Preset(
-        orthogonal_recurrent, keras_dense, small_uniform, forget_bias=1.0, gate_bias=0.0
+    'tf1': Initializer(
+        recurrent=tf1_recurrent,
+        dense=keras_dense,
+        embedding=glorot_table,
+        forget_bias=1.0,
+        gate_bias=1.0,
     ),
-    'identity': Preset(
-        identity_recurrent, keras_dense, small_uniform, forget_bias=0.0, gate_bias=0.0
+    'flax': Initializer(recurrent=flax_recurrent, dense=flax_dense, embedding=feature_normal),
+    'haiku': Initializer(
+        recurrent=haiku_recurrent,
+        dense=haiku_dense,
+        embedding=unit_truncated_normal,
+        forget_bias=1.0,
     ),
-    'uniform_gate': Preset(
-        keras_recurrent,
-        keras_dense,
-        small_uniform,
-        forget_bias=0.0,
-        gate_bias=0.0,
-        gates=uniform_gate_bias,
-    ),
+    'orthogonal': replace(KERAS, recurrent=orthogonal_recurrent),
+    'identity': replace(KERAS, recurrent=identity_recurrent, forget_bias=0.0),
+    'uniform_gate': replace(KERAS, forget_bias=0.0, retention_bias=uniform_gate_bias),
 }
 
 
-def scaled(init: str | Preset, scale: float | Array) -> Preset:
-    """That preset, with the matrices of recurrent layers multiplied by `scale`; biases, readout and embedding stay."""
-    start = preset(init)
+def initializer(init: str | Initializer) -> Initializer:
+    """The initializer of that name, or `init` itself if it is one."""
+    if isinstance(init, Initializer):
+        return init
+    known('initializer', init, INITIALIZERS)
+    return INITIALIZERS[init]
 
-    def recurrent(*args):
-        kernel, recurrent_kernel, biases = start.recurrent(*args)
+
+def scaled(init: str | Initializer, scale: float | Array) -> Initializer:
+    """That initializer with the matrices of recurrent layers multiplied by `scale`; biases,
+    readout and embedding stay."""
+    unscaled = initializer(init)
+
+    def recurrent(
+        key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
+    ) -> Recurrent:
+        kernel, recurrent_kernel, biases = unscaled.recurrent(key, inputs, hidden, blocks, dtype)
         factor = jnp.asarray(scale, kernel.dtype)
         return factor * kernel, factor * recurrent_kernel, biases
 
-    return start._replace(recurrent=recurrent)
-
-
-def preset(init: str | Preset) -> Preset:
-    """The preset of that name, or `init` itself where it is one already."""
-    if isinstance(init, Preset):
-        return init
-    known('initializer', init, PRESETS)
-    return PRESETS[init]
+    return replace(unscaled, recurrent=recurrent)

@@ -12,14 +12,13 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key, Shaped
 
-from rnnlab.cells.base import Carry, Params, biased
-from rnnlab.errors import InputError, known, positive, share
-from rnnlab.initializers import Preset, preset
+from rnnlab.cells.base import Arrays, Carry, Params, Rate, biased
+from rnnlab.errors import InputError, fraction, known, positive
+from rnnlab.initializers import Initializer, initializer
 from rnnlab.precision import product
 from rnnlab.recurrence import Layer, dropout_mask
 from rnnlab.recurrence.dropout import fold
 from rnnlab.recurrence.masking import choose, within, zeroed
-from rnnlab.typing import Arrays, Rate
 
 Steps = Float[Array, 'T B H']
 Pooled = Float[Array, 'B H']
@@ -64,7 +63,7 @@ def classifier(
     scale: float = 1.0,
     pool: str = 'last',
     dropout: Rate | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Model:
     """A model from a sequence to the logits [B, classes] of its class: a network with a pool.
 
@@ -105,7 +104,7 @@ def network(
     scale: float = 1.0,
     pool: str | None = None,
     dropout: Rate | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Model:
     """A model from a sequence to numbers or logits: [B, T, outputs], with a pool [B, outputs].
 
@@ -127,7 +126,7 @@ def network(
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
-    share('dropout', dropout)
+    fraction('dropout', dropout)
     if pool is not None:
         known('pool', pool, POOLS)
     for layer in layers:
@@ -145,7 +144,7 @@ def network(
         scale=scale,
         pool=pool,
         dropout=dropout,
-        initializer=preset(init),
+        initializer=initializer(init),
     )
     return Model(
         init=partial(init_network, net),
@@ -168,7 +167,7 @@ class Network:
     scale: float
     pool: str | None
     dropout: Rate | None
-    initializer: Preset
+    initializer: Initializer
 
 
 def init_network(net: Network, key: Array, dtype: DTypeLike = float) -> dict[str, Params]:

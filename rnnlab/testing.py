@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnlab.analysis.describe import owners
+from rnnlab.analysis.describe import parameters
 from rnnlab.cells.base import Carry, Cell, Chain, Params, take_step
 from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
@@ -439,8 +439,8 @@ def noise_scales_the_rows(case: Case) -> Iterator[Claim]:
         return
     mask = np.linspace(0.0, 2.0, case.carry.h.shape[-1])
     scaled, found = dict(case.params), False
-    for name, leaf, sources, _ in owners(case.cell, case.params, D):
-        if sources.get('h') == len(mask) and leaf.ndim == 2:
+    for name, leaf, rows, _ in parameters(case.cell, case.params, D):
+        if rows.get('h') == len(mask) and leaf.ndim == 2:
             scaled[name], found = leaf.at[-len(mask) :].multiply(mask[:, None]), True
     if found:
         run = jax.jit(partial(unroll, case.cell))

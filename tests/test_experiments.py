@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-
 from experiments.runner.budget import largest
+
 from experiments.runner.cli import CORES
 from rnnlab.analysis.describe import count
 from rnnlab.cells import CELLS

@@ -1,4 +1,4 @@
-"""Each preset against what its framework's source says."""
+"""Each initializer against what its framework's source says."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 
 from rnnlab.cells import CELLS, elman, gru, gru_reset_before, irnn, lstm
 from rnnlab.errors import InputError
-from rnnlab.initializers import PRESETS, scaled
+from rnnlab.initializers import INITIALIZERS, scaled
 from tests.conftest import close
 
 D, H = 30, 40
@@ -41,7 +41,7 @@ def test_torch():
     is_uniform(np.concatenate([params['bias'], params['recurrent_bias']]), 1 / np.sqrt(H))
     params = start(gru(H, init='torch'))
     is_uniform(params['recurrent_kernel'], 1 / np.sqrt(H))
-    kernel, bias = PRESETS['torch'].dense(jax.random.key(0), 50, 200, float)
+    kernel, bias = INITIALIZERS['torch'].dense(jax.random.key(0), 50, 200, float)
     is_uniform(np.asarray(kernel), 1 / np.sqrt(50))
     is_uniform(np.asarray(bias), 1 / np.sqrt(50))
 
@@ -107,7 +107,7 @@ def test_forget_bias():
 
 
 def test_a_scaled_start_multiplies_the_matrices_alone():
-    for init in PRESETS:
+    for init in INITIALIZERS:
         plain, twice = start(lstm(H, init=init)), start(lstm(H, init=scaled(init, 2.0)))
         close(twice.pop('kernel'), 2 * plain.pop('kernel'))
         close(twice, plain)

@@ -1,9 +1,7 @@
 """What explain and compare print and draw, as whole processes, and the pictures themselves."""
 
-import json
 import re
 import time
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from experiments import bench
 from experiments.benchmark import costs
-from experiments.benchmark.peers import WHATS
 from rnnlab.cells import CELLS
 from rnnlab.recurrence import engines
-from rnnlab.results import plots
-from tests.conftest import forked, launch, refused
+from tests.conftest import forked, launch
 
 pytestmark = pytest.mark.usefixtures('shell')
 

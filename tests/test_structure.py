@@ -18,7 +18,6 @@ ROOT = Path(__file__).parent.parent
 # Each room may import from those on lower floors, and from itself.
 FLOORS = {
     'rnnlab.errors': 0,
-    'rnnlab.typing': 0,
     'rnnlab.precision': 1,
     'rnnlab.initializers': 1,
     'rnnlab.data': 1,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from experiments.runner.fields import INF, Config, dynamic, operational, static
 from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError
-from rnnlab.initializers import PRESETS
+from rnnlab.initializers import INITIALIZERS
 from rnnlab.models import POOLS
 from rnnlab.precision import BFLOAT16
 from rnnlab.recurrence import MERGES
@@ -65,7 +65,7 @@ class OneCell(Config):
     init: str | None = static(
         None,
         'Initializer; by default keras, for irnn identity; some cells have their own.',
-        choices=tuple(PRESETS),
+        choices=tuple(INITIALIZERS),
     )
     forget_bias: float | None = dynamic(
         None,

@@ -1,18 +1,29 @@
-"""describe: a model's parameters as a table, with the rows and columns that each gate owns."""
+"""describe: the table of a model's parameters, with the rows and columns of each gate."""
 
 import math
+from collections.abc import Iterator, Mapping
 from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import jax
 
-from rnnlab.cells.base import Cell, Chain, Linear, output
+from rnnlab.cells.base import Blocks, Cell, Chain, Params, output
 from rnnlab.models import Model, output_size
 from rnnlab.results.tables import new_table, render
 
 
+class Parameter(NamedTuple):
+    """A parameter of a cell. Its blocks of rows and columns are given as name and size."""
+
+    name: str
+    leaf: Any  # an array or its shape and dtype
+    rows: dict[str, int]
+    columns: dict[str, int]
+
+
 def describe(model: Model) -> str:
-    """The layers with inputs -> outputs, and for each parameter its shape, what its rows read, whose its columns are, and
-    how many numbers it holds."""
+    """The table of a model's layers with inputs -> outputs, and of each parameter its shape, what
+    its rows read, the gates that its columns make, and the count of its numbers."""
     params = jax.eval_shape(model.init, jax.random.key(0))
     headings, footer = (
         ('layer', 'parameter', 'shape', 'rows', 'columns', 'count'),
@@ -39,68 +50,44 @@ def describe(model: Model) -> str:
     return render(table)
 
 
-def count(params) -> int:
-    """How many numbers a tree of parameters holds."""
+def count(params: Params) -> int:
+    """The count of numbers in a tree of parameters."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def cell_rows(cell: Cell, params, inputs: int, path: str):
-    """(parameter, shape, rows, columns) of a cell, of each of its cells for a chain."""
+def cell_rows(
+    cell: Cell, params: Params, inputs: int, path: str
+) -> Iterator[tuple[str, tuple[int, ...], str, str]]:
+    """Name, shape, rows and columns of each parameter of a cell, or of the cells of a chain."""
     if isinstance(cell.form, Chain):
         for number, (part, part_params) in enumerate(zip(cell.form.cells, params, strict=True), 1):
             yield from cell_rows(part, part_params, inputs, f'{path} {number}')
             inputs = output(part, part_params, inputs).shape[-1]
         return
     prefix = '' if path == 'cell' else f'{path} '
-    for parameter, leaf, sources, gates in owners(cell, params, inputs):
-        yield prefix + parameter, leaf.shape, slices(sources), slices(gates)
+    for name, leaf, rows, columns in parameters(cell, params, inputs):
+        yield prefix + name, leaf.shape, slices(rows), slices(columns)
 
 
-def owners(cell: Cell, params, inputs: int):
-    """(parameter, leaf, sources, gates) for the parameters of a cell: what its rows read (x, h) and whose its columns are,
-    each with how many; empty where that is not known."""
+def parameters(cell: Cell, params: Params, inputs: int) -> Iterator[Parameter]:
+    """The parameters of a cell, kernels before biases, with the blocks that its layout names; none
+    for a cell without a layout."""
     x = jax.ShapeDtypeStruct((inputs,), jax.tree.leaves(params)[0].dtype)
     carry = jax.eval_shape(lambda params: cell.carry(params, ()), params)
     values = jax.eval_shape(cell.values, params, carry, x) if cell.values else ()
-    widths = (
-        dict(zip(cell.gates, (value.shape[-1] for value in values), strict=True)) if values else {}
-    )
-    wider = jax.eval_shape(lambda key: cell.init(key, inputs + 1), jax.random.key(0))
-    without_h = used(cell.form.drive, params, x) if isinstance(cell.form, Linear) else set()
-    for parameter, leaf in by_rank(params):
-        # An RHN has layers in a step: recurrent_kernel_2 makes n_2 and t_2.
-        of_its_layer = {
-            gate: size
-            for gate, size in widths.items()
-            if gate.endswith(parameter[parameter.rfind('_') :])
-        }
-        gates = next(
-            (some for some in (widths, of_its_layer) if leaf.shape[-1] == sum(some.values())), {}
-        )
-        sources = {}
-        if leaf.ndim == 2:
-            of_x = inputs * (
-                wider[parameter].shape[0] - leaf.shape[0]
-            )  # one input more is one row more, or one of each step it sees
-            of_h = leaf.shape[0] - of_x
-            known = of_h in (0, carry.h.shape[-1]) and not (of_h and parameter in without_h)
-            sources = {name: size for name, size in (('x', of_x), ('h', of_h)) if size and known}
-        yield parameter, leaf, sources, gates
+    widths = {name: value.shape[-1] for name, value in zip(cell.gates, values, strict=False)}
+    for name, leaf in by_rank(params):
+        blocks = (cell.layout or {}).get(name, Blocks())
+        of_h = carry.h.shape[-1] if 'h' in blocks.rows else 0
+        sizes = {'x': leaf.shape[0] - of_h, 'h': of_h}
+        columns = {gate: widths[gate] for gate in blocks.columns}
+        if sum(columns.values()) != leaf.shape[-1]:  # of a convolution: channels, at any position
+            columns = {}
+        yield Parameter(name, leaf, {row: sizes[row] for row in blocks.rows}, columns)
 
 
-def used(function, params, *rest) -> set[str]:
-    """The names of the params that a function of them looks at."""
-    jaxpr = jax.make_jaxpr(function)(params, *rest).jaxpr
-    seen = {id(variable) for equation in jaxpr.eqns for variable in equation.invars}
-    return {
-        name
-        for name, variable in zip(sorted(params), jaxpr.invars, strict=False)
-        if id(variable) in seen
-    }
-
-
-def by_rank(params):
-    """Kernels before biases."""
+def by_rank(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The items of params, kernels before biases."""
     return sorted(params.items(), key=lambda item: -len(item[1].shape))
 
 
@@ -110,6 +97,6 @@ def slices(sizes: dict[str, int]) -> str:
 
 
 def spans(sizes: dict[str, int]) -> list[tuple[str, tuple[int, int]]]:
-    """Where each of them begins and ends, one behind the other."""
+    """Begin and end of each block, one after the other."""
     ends = [0, *accumulate(sizes.values())]
     return list(zip(sizes, pairwise(ends), strict=True))

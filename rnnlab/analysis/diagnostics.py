@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from rnnlab.analysis.describe import owners, spans
+from rnnlab.analysis.describe import parameters, spans
 from rnnlab.cells.base import Carry, Cell, Linear, Params
 
 
@@ -65,9 +65,9 @@ def spectral_radii(cell: Cell, params: Params, inputs: int) -> dict[str, float]:
         a, _, _ = cell.form.drive(params, jnp.zeros((1, inputs), jax.tree.leaves(params)[0].dtype))
         return {'a': float(jnp.max(jnp.abs(a)))}
     radii = {}
-    for _, leaf, sources, gates in owners(cell, params, inputs):
-        of_h = dict(spans(sources)).get('h')
-        for gate, (begin, end) in spans(gates):
+    for _, leaf, rows, columns in parameters(cell, params, inputs):
+        of_h = dict(spans(rows)).get('h')
+        for gate, (begin, end) in spans(columns):
             if of_h and of_h[1] - of_h[0] == end - begin:
                 radii[gate] = float(
                     np.max(np.abs(np.linalg.eigvals(np.asarray(leaf)[slice(*of_h), begin:end])))

@@ -1,9 +1,21 @@
-"""Recurrent cells. CELLS maps a name to what makes a cell of a hidden size; a new cell is a file here and a line there."""
+"""Recurrent cells. CELLS maps a name to the function that makes the cell of a hidden size; a new
+cell is a file here and a line there."""
 
 import importlib
 from collections.abc import Callable
 
-from rnnlab.cells.base import Cell, Chain, Gated, Hidden, Linear, gated, linear, maker, plain
+from rnnlab.cells.base import (
+    Blocks,
+    Cell,
+    Chain,
+    Gated,
+    Hidden,
+    Linear,
+    gated,
+    linear,
+    maker,
+    plain,
+)
 from rnnlab.cells.combine import residual, stack, trainable_carry
 from rnnlab.cells.conv_lstm import conv_lstm
 from rnnlab.cells.elman import elman, irnn
@@ -58,7 +70,8 @@ CELLS: dict[str, Callable[..., Cell]] = {
 
 
 def find(name: str) -> Callable[..., Cell]:
-    """What makes the cell of that name: an entry of CELLS, or for 'mymodule:mycell' mycell of the module mymodule, which is imported.
+    """The function that makes the cell of that name: an entry of CELLS, or mycell of the module
+    mymodule for 'mymodule:mycell'.
 
     Raises InputError for a name that is neither.
     """
@@ -66,14 +79,16 @@ def find(name: str) -> Callable[..., Cell]:
     if not (colon and function):
         if name not in CELLS:
             raise InputError(
-                f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, and mymodule:mycell is mycell of mymodule.py'
+                f'unknown cell {name!r}; the known ones are {", ".join(CELLS)}, '
+                'and mymodule:mycell is mycell of mymodule.py'
             )
         return CELLS[name]
     try:
         made = getattr(importlib.import_module(module), function, None)
     except (Exception, SystemExit) as error:  # whatever somebody's own file does
         raise InputError(
-            f'the module {module!r} of the cell {name} cannot be imported: {type(error).__name__}: {first_line(error)}'
+            f'the module {module!r} of the cell {name} cannot be imported: '
+            f'{type(error).__name__}: {first_line(error)}'
         ) from error
     if not callable(made):
         raise InputError(f'the module {module!r} has no function {function!r} that makes a cell')
@@ -81,8 +96,9 @@ def find(name: str) -> Callable[..., Cell]:
 
 
 __all__ = [
-    'CELLS', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm', 'elman', 'find', 'gated', 'gru', 'gru_chung',
-    'gru_layer_norm', 'gru_reset_before', 'indrnn', 'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm',
-    'lstm_peephole', 'lstm_projected', 'maker', 'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru', 'rhn', 's5', 'slstm', 'sru',
-    'stack', 'trainable_carry', 'ugrnn',
+    'CELLS', 'Blocks', 'Cell', 'Chain', 'Gated', 'Hidden', 'LSTMCarry', 'Linear', 'conv_lstm',
+    'elman', 'find', 'gated', 'gru', 'gru_chung', 'gru_layer_norm', 'gru_reset_before', 'indrnn',
+    'irnn', 'linear', 'lru', 'lstm', 'lstm_coupled', 'lstm_layer_norm', 'lstm_peephole',
+    'lstm_projected', 'maker', 'mgu', 'mingru', 'minlstm', 'plain', 'qrnn', 'residual', 'rg_lru',
+    'rhn', 's5', 'slstm', 'sru', 'stack', 'trainable_carry', 'ugrnn',
 ]  # fmt: skip

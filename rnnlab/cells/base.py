@@ -1,7 +1,7 @@
-"""What a cell is: a record of functions; and the ways to make one from its equations or from other cells.
+"""What a cell is, and the functions that make one from its equations.
 
-Letters in shapes: T time steps, B batch, D inputs, H hidden size, N columns of all gates. `...` is any leading batch axes,
-none included.
+Letters in shapes: T time steps, B batch, D inputs, H hidden size, N the columns of all gates.
+`...` is any leading batch axes, none included.
 """
 
 import inspect
@@ -13,49 +13,66 @@ from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
+from rnnlab.initializers import Initializer, Recurrent
 from rnnlab.precision import product
 
-Params = Any
-Carry = Any
+Arrays = Array | np.ndarray  # what a user may pass
+Rate = float | Array  # a number, or that of a lane
+Params = Any  # a tree of arrays; of one cell a dict
+Carry = Any  # a NamedTuple of arrays; of a chain a tuple of them
+Gates = tuple[Array, ...]
 Arguments = ParamSpec('Arguments')
+
+
+class Blocks(NamedTuple):
+    """The blocks of a parameter: what its rows read, and the gates that its columns make."""
+
+    rows: tuple[str, ...] = ()  # ('x', 'h') of a kernel for [x, h]
+    columns: tuple[str, ...] = ()  # ('i', 'f', 'g', 'o') of an LSTM's
+
+
+Layout = Mapping[str, Blocks]  # by parameter
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cell:
-    """A recurrent cell; hyperparameters are closed over, everything learned is in params.
+    """A recurrent cell: functions that close over hyperparameters. What is learned is in params.
 
     init: (key, D, dtype=float) -> params.
-    carry: (params, batch_shape) -> the initial carry of a sequence, a NamedTuple of arrays [*batch_shape, H], of some
-        cells of other widths; one of its fields is h.
-    step: (params, carry, x [..., D], mask=None) -> (carry, y [..., H]): the definition of the cell. The mask, an array
-        [..., H] (a tuple of them for a Chain), multiplies what the recurrent products read of the carry: recurrent dropout.
-    gates: their names, in the order of the columns of its kernels.
-    values: (params, carry, x) -> the gates' values in that step, arrays [..., H] in the order of `gates`; None: not shown.
-    form: a faster equal of step for an engine (Gated, Linear) or the cells of a Chain; None for a plain cell.
-    takes_mask: whether step has the argument mask; without it a cell has no recurrent dropout.
+    carry: (params, batch_shape) -> the initial carry of a sequence, a NamedTuple of arrays
+        [*batch_shape, H] (other widths in some cells) with a field h.
+    step: (params, carry, x [..., D], mask=None) -> (carry, y [..., H]): the definition of the
+        cell. The mask, an array [..., H] (a tuple of them for a Chain), multiplies what the
+        recurrent products read of the carry: recurrent dropout.
+    gates: the names of the gates, in the order of the columns of the kernels.
+    values: (params, carry, x) -> the gates' values in that step, arrays [..., H] in the order of
+        `gates`; None: unknown.
+    form: an equal of step that an engine runs faster (Gated, Linear), or the cells of a Chain;
+        None for a plain cell.
+    takes_mask: whether step takes the mask; without it the cell has no recurrent dropout.
     zoneout: the fields of the carry that zoneout supports.
-    layout: by parameter, the names of its row blocks and column blocks; None: not known.
+    layout: the blocks of each parameter; None: unknown, only shapes are described.
+    name, hyperparameters: the function that made the cell, and its arguments with defaults. Set
+        by `maker`; `dataclasses.replace` drops them, since its result is another cell.
 
-    name, hyperparameters: what made the cell, and the arguments it was called with, defaults included. `maker` sets them;
-        `dataclasses.replace` drops them, as the result is another cell.
-
-    Cells made by the same maker with equal arguments are equal, so that jax.jit with a static cell compiles once for
-    them; arrays, as a sweep closes over, are equal to themselves alone.
+    Cells of the same maker with equal arguments are equal, so jax.jit with a static cell compiles
+    once for them. An argument that is an array, as in the lanes of a sweep, equals only itself.
     """
 
     init: Callable[..., Params]
     carry: Callable[[Params, tuple[int, ...]], Carry]
     step: Callable[..., tuple[Carry, Array]]
     gates: tuple[str, ...] = ()
-    values: Callable[[Params, Carry, Array], tuple[Array, ...]] | None = None
+    values: Callable[[Params, Carry, Array], Gates] | None = None
     form: Any = None
     _: KW_ONLY
     takes_mask: bool = False
     zoneout: tuple[str, ...] = ('h',)
-    layout: Mapping[str, Any] | None = None
+    layout: Layout | None = None
     name: str = field(default='', init=False)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict, init=False)
     _maker: Callable[..., Any] | None = field(default=None, init=False)
@@ -85,9 +102,9 @@ class Cell:
 
 
 class Same:
-    """Equal to what holds the same object."""
+    """Equals another Same of the same object."""
 
-    def __init__(self, value: Any):
+    def __init__(self, value: object):
         self.value = value
 
     def __eq__(self, other: object) -> bool:
@@ -98,7 +115,7 @@ class Same:
 
 
 def by_value(value: Any) -> Hashable:
-    """The value for comparison: itself if hashable, otherwise (arrays, tracers) equal only to the same object."""
+    """The value, or a Same of it if it is an array or not hashable."""
     try:
         hash(value)
     except TypeError:
@@ -107,21 +124,24 @@ def by_value(value: Any) -> Hashable:
 
 
 def maker(make: Callable[Arguments, Cell], name: str = '') -> Callable[Arguments, Cell]:
-    """The function `make` with its cells named after it (a user's: mymodule:mycell) and compared by its arguments."""
+    """The function `make` with its cells named after it and compared by its arguments.
+
+    The name is that of the function, with its module for one outside rnnlab: mymodule:mycell.
+    """
     signature = inspect.signature(make)
-    library = make.__module__.startswith('rnnlab.')
-    name = name or (make.__name__ if library else f'{make.__module__}:{make.__name__}')
+    inside = make.__module__.startswith('rnnlab.')
+    name = name or (make.__name__ if inside else f'{make.__module__}:{make.__name__}')
 
     @wraps(make)
     def made(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Cell:
         cell = make(*args, **kwargs)
         if not isinstance(cell, Cell):
-            return cell  # of a user's own function; refused where it is used
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
+            return cell  # of a user's function; rnnlab.testing.structure refuses it
+        arguments = signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
         cell = replace(cell)
         object.__setattr__(cell, 'name', name)
-        object.__setattr__(cell, 'hyperparameters', MappingProxyType(bound.arguments))
+        object.__setattr__(cell, 'hyperparameters', MappingProxyType(arguments.arguments))
         object.__setattr__(cell, '_maker', make)
         return cell
 
@@ -129,58 +149,193 @@ def maker(make: Callable[Arguments, Cell], name: str = '') -> Callable[Arguments
 
 
 class Gated(NamedTuple):
-    """One affine map of input and carry, then elementwise work: what the engine with its own gradient takes.
+    """The form of a cell with one affine map of input and carry, then elementwise work.
 
     affine: (params, carry, x) -> z, an array [..., N] or a tuple of such.
-    elementwise: (params, carry, z) -> (carry, y, values of the gates); may use params and mix features, never the batch.
-    prepare: (params, D) -> the params as affine and elementwise take them as well, made once for all steps.
+    elementwise: (params, carry, z) -> (carry, y, values of the gates); may use params and mix
+        features, never the batch.
+    prepare: (params, D) -> params that affine and elementwise take as well, computed once for all
+        steps.
     """
 
     affine: Callable[[Params, Carry, Array], Any]
-    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, tuple[Array, ...]]]
+    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]]
     prepare: Callable[[Params, int], Params] = lambda params, inputs: params
 
 
 class Linear(NamedTuple):
-    """h' = a h + b, every unit by itself, with a and b of the input alone: what engines take that see all steps at once.
+    """The form of a cell with h' = a h + b, every unit on its own, a and b functions of the input.
 
-    drive: (params, x [..., D]) -> (a, b, values of the gates), a and b arrays [..., H] of the type of h; an a that is always the same [H].
+    drive: (params, x [..., D]) -> (a, b, values of the gates), a and b arrays [..., H] of the type
+        of h; an a that does not depend on x is [H].
     read: (params, h, x) -> y, for the new h.
     """
 
-    drive: Callable[[Params, Array], tuple[Array, Array, tuple[Array, ...]]]
+    drive: Callable[[Params, Array], tuple[Array, Array, Gates]]
     read: Callable[[Params, Array, Array], Array]
 
 
-class Hidden(NamedTuple):
-    """The carry of cells that have no more than h."""
-
-    h: Array  # [..., H]
-
-
 class Chain(NamedTuple):
-    """Cells one above the other: each one's output y is joined with its input x to become the next one's input."""
+    """The form of cells on top of each other: join(x, y) of each is the next one's input."""
 
     cells: tuple[Cell, ...]
     join: Callable[[Array, Array], Array]
 
 
-def joint(params: Params, x: Array, h: Array) -> Array:
-    """[x, h] W + b, with params kernel W [D + H, N] and bias b [N], the sum of two where a recurrent_bias is there too."""
-    bias = (
-        params['bias'] + params['recurrent_bias'] if 'recurrent_bias' in params else params['bias']
+class Hidden(NamedTuple):
+    """The carry of cells that have only h."""
+
+    h: Array  # [..., H]
+
+
+def plain(
+    init: Callable[..., Params],
+    carry: Callable[[Params, tuple[int, ...]], Carry],
+    whole: Callable[..., tuple[Carry, Array, Gates]],
+    gates: tuple[str, ...],
+    *,
+    form: Gated | None = None,
+    takes_mask: bool = True,
+    zoneout: tuple[str, ...] = ('h',),
+    layout: Layout | None = None,
+) -> Cell:
+    """The cell of one function `whole`: (params, carry, x, mask=None) -> (carry, y, values of the
+    gates); without takes_mask (params, carry, x)."""
+
+    def masked(
+        params: Params, carry: Carry, x: Array, mask: Array | None = None
+    ) -> tuple[Carry, Array]:
+        return whole(params, carry, x, mask)[:2]
+
+    def unmasked(params: Params, carry: Carry, x: Array) -> tuple[Carry, Array]:
+        return whole(params, carry, x)[:2]
+
+    def values(params: Params, carry: Carry, x: Array) -> Gates:
+        return whole(params, carry, x)[2]
+
+    return Cell(
+        init,
+        carry,
+        masked if takes_mask else unmasked,
+        gates,
+        values,
+        form,
+        takes_mask=takes_mask,
+        zoneout=zoneout,
+        layout=layout,
     )
+
+
+def gated(
+    init: Callable[..., Params],
+    carry: Callable[[Params, tuple[int, ...]], Carry],
+    affine: Callable[[Params, Carry, Array], Any],
+    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]],
+    gates: tuple[str, ...],
+    *,
+    prepare: Callable[[Params, int], Params] = lambda params, inputs: params,
+    takes_mask: bool = True,
+    zoneout: tuple[str, ...] = ('h',),
+    layout: Layout | None = None,
+) -> Cell:
+    """The cell of one affine map and elementwise work (see Gated), from which its step follows.
+
+    gates names the last result of elementwise. takes_mask=False for a cell without recurrent
+    products.
+    """
+
+    def whole(
+        params: Params, carry: Carry, x: Array, mask: Array | None = None
+    ) -> tuple[Carry, Array, Gates]:
+        return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
+
+    return plain(
+        init,
+        carry,
+        whole,
+        gates,
+        form=Gated(affine, elementwise, prepare),
+        takes_mask=takes_mask,
+        zoneout=zoneout,
+        layout=layout,
+    )
+
+
+def linear(
+    init: Callable[..., Params],
+    carry: Callable[[Params, tuple[int, ...]], Hidden],
+    drive: Callable[[Params, Array], tuple[Array, Array, Gates]],
+    read: Callable[[Params, Array, Array], Array],
+    gates: tuple[str, ...],
+    *,
+    layout: Layout | None = None,
+) -> Cell:
+    """The cell with h' = a h + b (see Linear), from which its step follows.
+
+    gates names the last result of drive. It has no recurrent product, so it takes no mask.
+    """
+
+    def step(params: Params, carry: Hidden, x: Array) -> tuple[Hidden, Array]:
+        a, b, _ = drive(params, x)
+        h = jnp.broadcast_to(a, b.shape) * carry.h + b
+        return Hidden(h), read(params, h, x)
+
+    def values(params: Params, carry: Hidden, x: Array) -> Gates:
+        return drive(params, x)[2]
+
+    return Cell(init, carry, step, gates, values, Linear(drive, read), layout=layout)
+
+
+# The parts that families share. A joint cell has one kernel for [x, h].
+
+
+def joint(
+    init: Callable[..., Params],
+    carry: Callable[[Params, tuple[int, ...]], Carry],
+    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]],
+    gates: tuple[str, ...],
+    *,
+    zoneout: tuple[str, ...] = ('h',),
+    layout: Layout = MappingProxyType({}),
+) -> Cell:
+    """The gated cell whose affine map is [x, h] W + b. layout is that of further params."""
+    columns = Blocks(columns=gates)
+    own = {'kernel': Blocks(('x', 'h'), gates), 'bias': columns, 'recurrent_bias': columns}
+    return gated(
+        init,
+        carry,
+        joint_affine,
+        elementwise,
+        gates,
+        prepare=split_weights,
+        zoneout=zoneout,
+        layout=own | dict(layout),
+    )
+
+
+def joint_params(initializer: Initializer, weights: Recurrent) -> dict[str, Array]:
+    """The params of `joint` from a kernel for x, one for h, and biases [2, N]."""
+    kernel, recurrent, biases = weights
+    return {'kernel': jnp.concatenate([kernel, recurrent])} | initializer.biases(biases)
+
+
+def joint_affine(params: Params, carry: Carry, x: Array) -> Array:
+    """[x, h] W + b, with params kernel W [D + H, N], or its parts kernel and recurrent_kernel,
+    and bias b [N], to which recurrent_bias is added if there is one."""
+    bias = params['bias']
+    if 'recurrent_bias' in params:
+        bias = bias + params['recurrent_bias']
     if 'recurrent_kernel' in params:
-        return biased(product(x, params['kernel']) + product(h, params['recurrent_kernel']), bias)
-    return biased(product(jnp.concatenate([x, h], axis=-1), params['kernel']), bias)
+        of_h = product(carry.h, params['recurrent_kernel'])
+        return biased(product(x, params['kernel']) + of_h, bias)
+    return biased(product(jnp.concatenate([x, carry.h], axis=-1), params['kernel']), bias)
 
 
-def apart(params: Params, inputs: int) -> Params:
-    """The params of `joint` with a kernel for x and one for h, where there are not much fewer inputs than units.
+def split_weights(params: Params, inputs: int) -> Params:
+    """The params of `joint` with a kernel for x and one for h, unless D is far below H.
 
-    Two products keep the gradient of h from being computed with that of x. Milliseconds of a gradient on one core (LSTM; T, B, D, H), joint
-    and apart: 2.21 and 2.02 (28, 32, 28, 64), 13.3 and 12.7 (28, 64, 28, 150), 38 and 38 (500, 64, 32, 32), 765 and 697
-    (128, 64, 512, 512); but 296 and 356 (784, 64, 1, 128).
+    Two products keep the gradient of h from being computed with that of x; with few inputs one
+    product of [x, h] is faster.
     """
     hidden = params['kernel'].shape[0] - inputs
     if 6 * inputs < hidden:
@@ -189,96 +344,66 @@ def apart(params: Params, inputs: int) -> Params:
     return params | {'kernel': kernel, 'recurrent_kernel': recurrent}
 
 
+def split_layout(gates: tuple[str, ...]) -> dict[str, Blocks]:
+    """The layout of params with a kernel for x, one for h, and biases."""
+    columns = Blocks(columns=gates)
+    return {
+        'kernel': Blocks(('x',), gates),
+        'recurrent_kernel': Blocks(('h',), gates),
+        'bias': columns,
+        'recurrent_bias': columns,
+    }
+
+
+def zero_carry(
+    kind: Callable[..., Carry], size: int, like: str = 'bias'
+) -> Callable[[Params, tuple[int, ...]], Carry]:
+    """The carry function with zeros [*batch, size] in each field of the NamedTuple `kind`, of the
+    dtype of params[like]."""
+
+    def carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
+        zeros = jnp.zeros((*batch_shape, size), params[like].dtype)
+        return kind(*(zeros for _ in kind._fields))  # type: ignore[attr-defined]
+
+    return carry
+
+
 def biased(z: Array, bias: Array) -> Array:
-    """z [..., N] + bias [N]; the broadcast is spelled out because strict tests forbid the silent one."""
+    """z [..., N] + bias [N]; broadcast explicitly, as jax_numpy_rank_promotion='raise' demands."""
     return z + jnp.broadcast_to(bias, z.shape)
 
 
 def times(h: Array, scale: Array) -> Array:
-    """h [..., H] times a number for each unit [H], the broadcast spelled out."""
+    """h [..., H] times scale [H], broadcast explicitly."""
     return h * jnp.broadcast_to(scale, h.shape)
 
 
 def norm(z: Array) -> Array:
-    """z [..., N] with mean 0 and variance 1 over its features (Ba, Kiros, Hinton 2016, equation 4, with 1e-5 added to the variance)."""
+    """z [..., N] with mean 0 and variance 1 over its features (Ba, Kiros, Hinton 2016, equation 4,
+    with 1e-5 added to the variance)."""
     z = z - jnp.mean(z, axis=-1, keepdims=True)
     return z * lax.rsqrt(jnp.mean(z * z, axis=-1, keepdims=True) + 1e-5)
 
 
 def named(z: Any) -> Any:
-    """Marks what the default engine keeps for the gradient; everything else it computes again."""
+    """z, marked as what the scan engine keeps for the gradient; it recomputes everything else."""
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
 
 
 def dropped(carry: Carry, mask: Array | None) -> Carry:
-    """The carry as the recurrent products read it: h times the mask, where there is one."""
-    return (
-        carry if mask is None else carry._replace(h=carry.h * jnp.broadcast_to(mask, carry.h.shape))
-    )
+    """The carry as the recurrent products read it: its h times the mask, if there is one."""
+    if mask is None:
+        return carry
+    return carry._replace(h=carry.h * jnp.broadcast_to(mask, carry.h.shape))
 
 
 def take_step(cell: Cell, params: Params, carry: Carry, x: Array, mask: Any) -> tuple[Carry, Array]:
-    """The cell's step; without mask it is not named, so that a cell written without it runs too."""
+    """The cell's step; without a mask it gets three arguments, which suits any cell."""
     return cell.step(params, carry, x) if mask is None else cell.step(params, carry, x, mask)
 
 
-def plain(init, carry, whole, gates, form=None, takes_mask=True, zoneout=('h',)) -> Cell:
-    """A cell from one function (params, carry, x, mask=None) -> (carry, y, values of the gates)."""
-
-    def step(params, carry, x, mask=None):
-        carry, y, _ = whole(params, carry, x, mask)
-        return carry, y
-
-    def values(params, carry, x):
-        return whole(params, carry, x)[2]
-
-    return Cell(
-        init,
-        carry,
-        step if takes_mask else lambda params, carry, x: step(params, carry, x),
-        gates,
-        values,
-        form,
-        takes_mask=takes_mask,
-        zoneout=zoneout,
-    )
-
-
-def gated(
-    init, carry, affine, elementwise, gates, prepare=None, takes_mask=True, zoneout=('h',)
-) -> Cell:
-    """A cell of one affine map and elementwise work; the step follows from the two.
-
-    init and carry as in Cell, affine, elementwise and prepare as in Gated; gates names what elementwise gives last. Without recurrent
-    products it takes no mask.
-    """
-
-    def whole(params, carry, x, mask=None):
-        return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
-
-    form = Gated(affine, elementwise) if prepare is None else Gated(affine, elementwise, prepare)
-    return plain(init, carry, whole, gates, form, takes_mask, zoneout)
-
-
-def linear(init, carry, drive, read, gates) -> Cell:
-    """A cell with h' = a h + b; the step follows from drive and read. It has no recurrent product, and so takes no mask.
-
-    init and carry (Hidden) as in Cell, drive and read as in Linear; gates names what drive gives last.
-    """
-
-    def step(params, carry, x):
-        a, b, _ = drive(params, x)
-        h = jnp.broadcast_to(a, b.shape) * carry.h + b
-        return Hidden(h), read(params, h, x)
-
-    def values(params, carry, x):
-        return drive(params, x)[2]
-
-    return Cell(init, carry, step, gates, values, Linear(drive, read))
-
-
 def output(cell: Cell, params: Params, inputs: int) -> jax.ShapeDtypeStruct:
-    """Shape [H] and dtype of one step's output for an input [D], without computing it."""
+    """Shape [H] and dtype of the output of one step for an input [D], without computing it."""
     x = jax.ShapeDtypeStruct((inputs,), jax.tree.leaves(params)[0].dtype)
     return jax.eval_shape(
         lambda params, x: cell.step(params, cell.carry(params, ()), x)[1], params, x

@@ -2,51 +2,47 @@
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Hidden, apart, gated, joint, maker
+from rnnlab.cells.base import Cell, Gates, Hidden, Params, joint, joint_params, maker, zero_carry
 from rnnlab.errors import known, positive
-from rnnlab.initializers import Preset, preset
+from rnnlab.initializers import Initializer, initializer
 
 ACTIVATIONS = {'tanh': jnp.tanh, 'relu': jax.nn.relu}
 
 
 @maker
-def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Preset = 'keras') -> Cell:
+def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Initializer = 'keras') -> Cell:
     """The Elman cell (Elman 1990); activation is tanh or relu.
 
         h' = tanh([x, h] W + b)             [B, D+H] [D+H, H] + [H] -> [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's start).
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's initializer).
     """
     positive('hidden_size', hidden_size)
     known('activation', activation, ACTIVATIONS)
-    act, start = ACTIVATIONS[activation], preset(init)
+    act, drawn = ACTIVATIONS[activation], initializer(init)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (1,), dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(bias)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        return joint_params(drawn, drawn.recurrent(key, inputs, hidden_size, (1,), dtype))
 
-    def carry(params, batch_shape):
-        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
-
-    def affine(params, carry, x):
-        return joint(params, x, carry.h)
-
-    def elementwise(params, carry, z):
+    def elementwise(params: Params, carry: Hidden, z: Array) -> tuple[Hidden, Array, Gates]:
         h = act(z)
         return Hidden(h), h, (h,)
 
-    return gated(init_params, carry, affine, elementwise, ('h',), prepare=apart)
+    return joint(init_params, zero_carry(Hidden, hidden_size), elementwise, ('h',))
 
 
 @maker
-def irnn(hidden_size: int, *, init: str | Preset = 'identity') -> Cell:
-    """The Elman cell with ReLU whose recurrent kernel starts as the identity (Le, Jaitly, Hinton 2015).
+def irnn(hidden_size: int, *, init: str | Initializer = 'identity') -> Cell:
+    """The Elman cell with ReLU and the identity as initial recurrent kernel (Le, Jaitly, Hinton
+    2015).
 
         h' = relu([x, h] W + b)             [B, D+H] [D+H, H] + [H] -> [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's start).
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [H] with torch's initializer).
     """
     return elman(hidden_size, activation='relu', init=init)

@@ -4,11 +4,16 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Hidden, linear, maker
+from rnnlab.cells.base import Blocks, Cell, Gates, Hidden, Params, linear, maker
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
+
+LAYOUT = dict.fromkeys(('B_re', 'B_im', 'D'), Blocks(('x',))) | dict.fromkeys(
+    ('C_re', 'C_im'), Blocks(('h',))
+)
 
 
 @maker
@@ -21,10 +26,12 @@ def lru(
         h' = a h + exp(gamma_log) (x B)                     [B, D] [D, H] -> [B, H], complex
         y = Re(h' C) + x D                                  [B, H] [H, H] + [B, D] [D, H] -> [B, H]
 
-    All params are real: B is B_re + i B_im, C likewise. Here D is a matrix, since inputs and outputs may differ in number.
+    All params are real: B is B_re + i B_im, C likewise. Here D is a matrix, since inputs and
+    outputs may differ in number.
 
-    The moduli start uniform on the ring from r_min to r_max, the phases below max_phase, and gamma keeps the size of h.
-    Raises InputError unless 0 <= r_min < r_max <= 1 and max_phase is above zero.
+    The initial moduli are uniform on the ring from r_min to r_max, the phases below max_phase, and
+    gamma keeps the size of h. Raises InputError unless 0 <= r_min < r_max <= 1 and max_phase is
+    above zero.
     """
     positive('hidden_size', hidden_size)
     if not 0 <= r_min < r_max <= 1:
@@ -34,7 +41,7 @@ def lru(
     if not max_phase > 0:
         raise InputError(f'max_phase must be above zero, not {max_phase}')
 
-    def init_params(key, inputs, dtype=float):
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
         keys = jax.random.split(key, 7)
         modulus, phase = (
             jax.random.uniform(k, (hidden_size,), dtype, minval=jnp.finfo(dtype).eps)
@@ -44,7 +51,7 @@ def lru(
             -0.5 * jnp.log(r_min**2 + modulus * (r_max**2 - r_min**2)), jnp.finfo(dtype).eps
         )
 
-        def normal(key, rows, variance):
+        def normal(key: Array, rows: int, variance: float) -> Array:
             return math.sqrt(variance) * jax.random.normal(key, (rows, hidden_size), dtype)
 
         return {
@@ -58,21 +65,21 @@ def lru(
             'D': normal(keys[6], inputs, 1 / inputs),
         }
 
-    def carry(params, batch_shape):
+    def carry(params: Params, batch_shape: tuple[int, ...]) -> Hidden:
         zeros = jnp.zeros((*batch_shape, hidden_size), params['nu_log'].dtype)
         return Hidden(lax.complex(zeros, zeros))
 
-    def drive(params, x):
+    def drive(params: Params, x: Array) -> tuple[Array, Array, Gates]:
         a = jnp.exp(lax.complex(-jnp.exp(params['nu_log']), jnp.exp(params['theta_log'])))
         gamma = jnp.expand_dims(jnp.exp(params['gamma_log']), 0)
         b = lax.complex(product(x, params['B_re'] * gamma), product(x, params['B_im'] * gamma))
         return a, b, ()
 
-    def read(params, h, x):
+    def read(params: Params, h: Array, x: Array) -> Array:
         return (
             product(h.real, params['C_re'])
             - product(h.imag, params['C_im'])
             + product(x, params['D'])
         )
 
-    return linear(init_params, carry, drive, read, ())
+    return linear(init_params, carry, drive, read, (), layout=LAYOUT)

@@ -1,17 +1,42 @@
-"""The long short-term memory, and its forms with peepholes, coupled gates, a projection, layer normalisation."""
+"""The long short-term memory, and its forms with peepholes, coupled gates, a projection and layer
+normalization."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
+from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, apart, biased, gated, joint, maker, norm, times
+from rnnlab.cells.base import (
+    Blocks,
+    Cell,
+    Gates,
+    Params,
+    biased,
+    gated,
+    joint,
+    joint_params,
+    maker,
+    norm,
+    split_layout,
+    times,
+    zero_carry,
+)
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, keeping, off_zero, other, preset
+from rnnlab.initializers import (
+    Initializer,
+    Recurrent,
+    another,
+    forget_and_input_bias,
+    initializer,
+    nonzero_bias,
+)
 from rnnlab.precision import product
 
 GATES = ('i', 'f', 'g', 'o')
+ZONEOUT = ('h', 'c')
 
 
 class LSTMCarry(NamedTuple):
@@ -25,9 +50,10 @@ def lstm(
     *,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
-    """The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins 2000).
+    """The LSTM (Hochreiter and Schmidhuber 1997) with a forget gate (Gers, Schmidhuber, Cummins
+    2000).
 
         z = [x, h] W + b                    [B, D+H] [D+H, 4H] + [4H] -> [B, 4H]
         i, f, g, o = split(z)               4 of [B, H]: input, forget, candidate, output
@@ -36,35 +62,26 @@ def lstm(
         h' = o tanh(c')                     [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's start).
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's initializer).
 
-    forget_bias is added to the forget gate's bias at the start (Jozefowicz, Zaremba, Sutskever 2015); None takes the
-    preset's own. TF1 adds it at every step instead, which is the same function and the same training without decay.
-    chrono, in its place, is the longest time in steps that the cell starts to remember: the forget gate's bias is that of
-    `chrono_bias`, the input gate's its negative. Raises InputError for both together.
+    forget_bias is added to the initial bias of the forget gate (Jozefowicz, Zaremba, Sutskever
+    2015); None takes the initializer's. TF1 adds it at every step instead, which is the same
+    function, and the same training without weight decay. chrono, in its place, is the longest
+    memory in steps that the initial cell has: the forget gate's bias is that of `chrono_bias`, the
+    input gate's its negative. Raises InputError for both together.
     """
-    start = starting(hidden_size, forget_bias, chrono, init)
+    weights = initial_weights(hidden_size, forget_bias, chrono, init)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start(key, inputs, dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        return joint_params(initializer(init), weights(key, inputs, dtype))
 
-    def elementwise(params, carry, z):
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
-        c = f * carry.c + i * g
-        h = o * jnp.tanh(c)
-        return LSTMCarry(c, h), h, (i, f, g, o)
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+        c, gates = remembered(carry.c, z)
+        h = gates[-1] * jnp.tanh(c)
+        return LSTMCarry(c, h), h, gates
 
-    return gated(
-        init_params,
-        zeros(hidden_size),
-        of_both,
-        elementwise,
-        GATES,
-        prepare=apart,
-        zoneout=('h', 'c'),
-    )
+    carry = zero_carry(LSTMCarry, hidden_size)
+    return joint(init_params, carry, elementwise, GATES, zoneout=ZONEOUT)
 
 
 @maker
@@ -73,9 +90,10 @@ def lstm_peephole(
     *,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
-    """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002): the output gate the new one.
+    """The LSTM whose gates see the memory (Gers, Schraudolph, Schmidhuber 2002): the output gate
+    the new one.
 
         i, f, g, o = split([x, h] W + b)    [B, D+H] [D+H, 4H] + [4H] -> 4 of [B, H]
         i, f = sigmoid(i + p_i c), sigmoid(f + p_f c)
@@ -83,30 +101,21 @@ def lstm_peephole(
         h' = sigmoid(o + p_o c') tanh(c')   [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's start); the rows of params['peephole'] [3, H] are p_i,
-    p_f, p_o, which start at 0. forget_bias and chrono as in lstm.
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [4H] with torch's initializer);
+    the rows of params['peephole'] [3, H] are p_i, p_f, p_o, initially 0. forget_bias and chrono as
+    in lstm.
     """
-    start = starting(hidden_size, forget_bias, chrono, init)
+    weights = initial_weights(hidden_size, forget_bias, chrono, init)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start(key, inputs, dtype)
-        peephole = jnp.zeros((3, hidden_size), dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent]), 'peephole': peephole} | preset(
-            init
-        ).biases(bias)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        params = joint_params(initializer(init), weights(key, inputs, dtype))
+        return params | {'peephole': jnp.zeros((3, hidden_size), dtype)}
 
-    def elementwise(params, carry, z):
-        return through_peepholes(params, carry, jnp.split(z, 4, axis=-1))
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+        return through_peepholes(params, carry, tuple(jnp.split(z, 4, axis=-1)))
 
-    return gated(
-        init_params,
-        zeros(hidden_size),
-        of_both,
-        elementwise,
-        GATES,
-        prepare=apart,
-        zoneout=('h', 'c'),
-    )
+    carry = zero_carry(LSTMCarry, hidden_size)
+    return joint(init_params, carry, elementwise, GATES, zoneout=ZONEOUT)
 
 
 @maker
@@ -115,40 +124,34 @@ def lstm_coupled(
     *,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
-    """The LSTM that writes what it forgets (CIFG in Greff et al. 2017): its input gate is 1 - f.
+    """The LSTM with coupled input and forget gates (CIFG in Greff et al. 2017): its input gate is
+    1 - f.
 
-        f, g, o = split([x, h] W + b)       [B, D+H] [D+H, 3H] + [3H] -> 3 of [B, H]: forget, candidate, output
-        f, g, o = sigmoid(f), tanh(g), sigmoid(o)
+        f, g, o = split([x, h] W + b)       [B, D+H] [D+H, 3H] + [3H] -> 3 of [B, H]
+        f, g, o = sigmoid(f), tanh(g), sigmoid(o)           forget, candidate, output
         c' = f c + (1 - f) g                [B, H]
         h' = o tanh(c')                     [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [3H] with torch's start). forget_bias and chrono as in lstm.
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [3H] with torch's initializer).
+    forget_bias and chrono as in lstm.
     """
-    start = starting(hidden_size, forget_bias, chrono, init, gates='fgo')
+    weights = initial_weights(hidden_size, forget_bias, chrono, init, gates='fgo')
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start(key, inputs, dtype)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | preset(init).biases(bias)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        return joint_params(initializer(init), weights(key, inputs, dtype))
 
-    def elementwise(params, carry, z):
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
         f, g, o = jnp.split(z, 3, axis=-1)
         f, g, o = sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + (1 - f) * g
         h = o * jnp.tanh(c)
         return LSTMCarry(c, h), h, (f, g, o)
 
-    return gated(
-        init_params,
-        zeros(hidden_size),
-        of_both,
-        elementwise,
-        ('f', 'g', 'o'),
-        prepare=apart,
-        zoneout=('h', 'c'),
-    )
+    carry = zero_carry(LSTMCarry, hidden_size)
+    return joint(init_params, carry, elementwise, ('f', 'g', 'o'), zoneout=ZONEOUT)
 
 
 @maker
@@ -158,10 +161,10 @@ def lstm_projected(
     projection: int | None = None,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
-    """The LSTM whose output is a projection to fewer units P, by default half as many (LSTMP: Sak, Senior, Beaufays 2014;
-    torch's proj_size).
+    """The LSTM whose output is a projection to P units, by default half as many (LSTMP: Sak,
+    Senior, Beaufays 2014; torch's proj_size).
 
         i, f, g, o = split([x, h] W + b)    [B, D+P] [D+P, 4H] + [4H] -> 4 of [B, H]
         i, f, g, o = sigmoid(i), sigmoid(f), tanh(g), sigmoid(o)
@@ -169,34 +172,31 @@ def lstm_projected(
         h' = (o tanh(c')) V                 [B, H] [H, P] -> [B, P]
         y = h'                              [B, P]
 
-    W is params['kernel'], V projection, b bias (plus recurrent_bias [4H] with torch's start). forget_bias and chrono as in lstm.
+    W is params['kernel'], V projection, b bias (plus recurrent_bias [4H] with torch's
+    initializer). forget_bias and chrono as in lstm.
     """
     size = max(hidden_size // 2, 1) if projection is None else projection
     positive('projection', size)
-    start = starting(hidden_size, forget_bias, chrono, init)
+    weights = initial_weights(hidden_size, forget_bias, chrono, init)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start(key, inputs, dtype)
-        map_out, _ = preset(init).dense(other(key, 1), hidden_size, size, dtype)
-        return {
-            'kernel': jnp.concatenate([kernel, recurrent[:size]]),
-            'projection': map_out,
-        } | preset(init).biases(bias)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        kernel, recurrent, biases = weights(key, inputs, dtype)
+        matrix, _ = initializer(init).dense(another(key, 1), hidden_size, size, dtype)
+        params = joint_params(initializer(init), (kernel, recurrent[:size], biases))
+        return params | {'projection': matrix}
 
-    def carry(params, batch_shape):
+    def carry(params: Params, batch_shape: tuple[int, ...]) -> LSTMCarry:
         c, h = (
             jnp.zeros((*batch_shape, width), params['bias'].dtype) for width in (hidden_size, size)
         )
         return LSTMCarry(c, h)
 
-    def elementwise(params, carry, z):
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
-        c = f * carry.c + i * g
-        h = product(o * jnp.tanh(c), params['projection'])
-        return LSTMCarry(c, h), h, (i, f, g, o)
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+        c, gates = remembered(carry.c, z)
+        h = product(gates[-1] * jnp.tanh(c), params['projection'])
+        return LSTMCarry(c, h), h, gates
 
-    return gated(init_params, carry, of_both, elementwise, GATES, prepare=apart, zoneout=('h', 'c'))
+    return joint(init_params, carry, elementwise, GATES, zoneout=ZONEOUT)
 
 
 @maker
@@ -205,9 +205,9 @@ def lstm_layer_norm(
     *,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
-    """The LSTM with layer normalisation (Ba, Kiros, Hinton 2016, supplement).
+    """The LSTM with layer normalization (Ba, Kiros, Hinton 2016, supplement).
 
         z = norm(x W) s + norm(h U) t + b   [B, D] [D, 4H], [B, H] [H, 4H] -> [B, 4H]
         i, f, g, o = split(z)               4 of [B, H]
@@ -216,19 +216,18 @@ def lstm_layer_norm(
         h' = o tanh(norm(c') u + d)         [B, H]
         y = h'                              [B, H]
 
-    norm takes away the mean over the features and divides by their deviation. W is params['kernel'], U recurrent_kernel, s scale and t
-    recurrent_scale [4H], b bias (the sum of the paper's shifts), u cell_scale and d cell_bias [H]. b of g starts off zero, or blank
-    inputs at the beginning would make the gradient overflow. forget_bias and chrono as in lstm.
+    norm subtracts the mean over the features and divides by their standard deviation. W is
+    params['kernel'], U recurrent_kernel, s scale and t recurrent_scale [4H], b bias (the sum of
+    the paper's shifts), u cell_scale and d cell_bias [H]. b of g is initialized off zero;
+    otherwise blank inputs at the beginning would make the gradient overflow. forget_bias and
+    chrono as in lstm.
     """
-    start = starting(hidden_size, forget_bias, chrono, init)
+    weights = initial_weights(hidden_size, forget_bias, chrono, init)
+    candidate = slice(2 * hidden_size, 3 * hidden_size)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, biases = start(key, inputs, dtype)
-        bias = (
-            biases.sum(axis=0)
-            .at[2 * hidden_size : 3 * hidden_size]
-            .add(off_zero(key, hidden_size, dtype))
-        )
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        kernel, recurrent, biases = weights(key, inputs, dtype)
+        bias = biases.sum(axis=0).at[candidate].add(nonzero_bias(key, hidden_size, dtype))
         return {
             'kernel': kernel,
             'recurrent_kernel': recurrent,
@@ -239,45 +238,48 @@ def lstm_layer_norm(
             'cell_bias': jnp.zeros(hidden_size, dtype),
         }
 
-    def affine(params, carry, x):
+    def affine(params: Params, carry: LSTMCarry, x: Array) -> tuple[Array, Array]:
         return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
 
-    def elementwise(params, carry, z):
+    def elementwise(
+        params: Params, carry: LSTMCarry, z: tuple[Array, Array]
+    ) -> tuple[LSTMCarry, Array, Gates]:
         of_x, of_h = z
-        z = biased(
-            times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale']),
-            params['bias'],
-        )
-        i, f, g, o = jnp.split(z, 4, axis=-1)
-        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
-        c = f * carry.c + i * g
-        h = o * jnp.tanh(biased(times(norm(c), params['cell_scale']), params['cell_bias']))
-        return LSTMCarry(c, h), h, (i, f, g, o)
+        scaled = times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale'])
+        c, gates = remembered(carry.c, biased(scaled, params['bias']))
+        shown = biased(times(norm(c), params['cell_scale']), params['cell_bias'])
+        h = gates[-1] * jnp.tanh(shown)
+        return LSTMCarry(c, h), h, gates
 
-    return gated(init_params, zeros(hidden_size), affine, elementwise, GATES, zoneout=('h', 'c'))
-
-
-def through_peepholes(params, carry, gates):
-    """The elementwise work of an LSTM with peepholes, from the four sums."""
-    i, f, g, o = gates
-    p_i, p_f, p_o = params['peephole']
-    i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
-    c = f * carry.c + i * g
-    o = sigmoid(o + times(c, p_o))
-    h = o * jnp.tanh(c)
-    return LSTMCarry(c, h), h, (i, f, g, o)
+    columns = Blocks(columns=GATES)
+    return gated(
+        init_params,
+        zero_carry(LSTMCarry, hidden_size),
+        affine,
+        elementwise,
+        GATES,
+        zoneout=ZONEOUT,
+        layout=split_layout(GATES) | {'scale': columns, 'recurrent_scale': columns},
+    )
 
 
-def starting(hidden_size: int, forget_bias, chrono, init: str | Preset, gates: str = 'ifgo'):
-    """(key, D, dtype) -> the kernels [D, N] and [H, N] and the biases [2, N] that these gates start with."""
+def initial_weights(
+    hidden_size: int,
+    forget_bias: float | Array | None,
+    chrono: float | None,
+    init: str | Initializer,
+    gates: str = 'ifgo',
+) -> Callable[[Array, int, DTypeLike], Recurrent]:
+    """(key, D, dtype) -> initial kernels [D, N] and [H, N] and biases [2, N] of these gates."""
     positive('hidden_size', hidden_size)
-    start = preset(init)
+    drawn = initializer(init)
 
-    def draw(key, inputs, dtype):
-        kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (len(gates),), dtype)
-        for gate, of_gate in zip(
-            'fi', keeping(start, key, hidden_size, dtype, chrono, forget_bias), strict=True
-        ):
+    def draw(key: Array, inputs: int, dtype: DTypeLike) -> Recurrent:
+        kernel, recurrent, bias = drawn.recurrent(key, inputs, hidden_size, (len(gates),), dtype)
+        added = forget_and_input_bias(
+            drawn, key, hidden_size, dtype, forget_bias=forget_bias, chrono=chrono
+        )
+        for gate, of_gate in zip('fi', added, strict=True):
             if gate in gates:
                 begin = gates.index(gate) * hidden_size
                 bias = bias.at[0, begin : begin + hidden_size].add(of_gate)
@@ -286,15 +288,21 @@ def starting(hidden_size: int, forget_bias, chrono, init: str | Preset, gates: s
     return draw
 
 
-def zeros(hidden_size: int):
-    """The carry function of a memory c and an output h that both start at 0."""
-
-    def carry(params, batch_shape):
-        nothing = jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype)
-        return LSTMCarry(nothing, nothing)
-
-    return carry
+def remembered(c: Array, z: Array) -> tuple[Array, Gates]:
+    """The new memory c' of an LSTM, and its gates i, f, g, o, from c and the gates' sums z."""
+    i, f, g, o = jnp.split(z, 4, axis=-1)
+    i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+    return f * c + i * g, (i, f, g, o)
 
 
-def of_both(params, carry, x):
-    return joint(params, x, carry.h)
+def through_peepholes(
+    params: Params, carry: LSTMCarry, sums: Gates
+) -> tuple[LSTMCarry, Array, Gates]:
+    """The elementwise work of an LSTM with peepholes, from the sums of its four gates."""
+    i, f, g, o = sums
+    p_i, p_f, p_o = params['peephole']
+    i, f, g = sigmoid(i + times(carry.c, p_i)), sigmoid(f + times(carry.c, p_f)), jnp.tanh(g)
+    c = f * carry.c + i * g
+    o = sigmoid(o + times(c, p_o))
+    h = o * jnp.tanh(c)
+    return LSTMCarry(c, h), h, (i, f, g, o)

@@ -1,48 +1,55 @@
-"""Every cell's equations once more, as plain NumPy in float64: what the fast code is held against.
+"""The equations of every cell in plain NumPy and float64, as reference for tests and `explain`.
 
-Each step takes the cell's params, x [D] and the carry's arrays [H]; it returns the carry's arrays, the gates' values in the order
-of the cell's gates, and the output.
+A step takes a cell's params, x [D] and the arrays [H] of the carry; it returns the arrays of the
+new carry, the values of the gates in the order of the cell's gates, and the output.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+Array = np.ndarray
+Params = Mapping[str, Array]
+Step = tuple[tuple[Array, ...], tuple[Array, ...], Array]
 
-def unroll(name, params, xs, *carry):
-    """The named cell in a loop over xs [T, D]: the carry's arrays, the gates' values and the output of every step, each [T, H]."""
+
+def unroll(
+    name: str, params: Params, xs: Array, *carry: Array
+) -> tuple[list[Array], list[Array], Array]:
+    """The arrays of the carry, the values of the gates and the output, each [T, H], of every step
+    of the named cell over xs [T, D]."""
     steps = []
     for x in xs:
         carry, gates, y = REFERENCES[name](params, x, *carry)
-        steps.append([carry, gates, [y]])
-    carries, gates, (ys,) = (
+        steps.append((carry, gates, (y,)))
+    carries, values, (ys,) = (
         [np.array(series) for series in zip(*part, strict=True)]
         for part in zip(*steps, strict=True)
     )
-    return carries, gates, ys
+    return carries, values, ys
 
 
-def sigmoid(z):
+def sigmoid(z: Array) -> Array:
     return 1 / (1 + np.exp(-z))
 
 
-def joint(params, x, h):
+def joint(params: Params, x: Array, h: Array) -> Array:
     return (
         np.concatenate([x, h]) @ params['kernel'] + params['bias'] + params.get('recurrent_bias', 0)
     )
 
 
-def elman(params, x, h):
+def elman(params: Params, x: Array, h: Array) -> Step:
     h = np.tanh(joint(params, x, h))
     return (h,), (h,), h
 
 
-def irnn(params, x, h):
+def irnn(params: Params, x: Array, h: Array) -> Step:
     h = np.maximum(joint(params, x, h), 0)
     return (h,), (h,), h
 
 
-def lstm(params, x, c, h):
+def lstm(params: Params, x: Array, c: Array, h: Array) -> Step:
     i, f, g, o = np.split(joint(params, x, h), 4)
     i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
     c = f * c + i * g
@@ -50,7 +57,7 @@ def lstm(params, x, c, h):
     return (c, h), (i, f, g, o), h
 
 
-def gru(params, x, h):
+def gru(params: Params, x: Array, h: Array) -> Step:
     x_r, x_z, x_n = np.split(x @ params['kernel'] + params['bias'], 3)
     h_r, h_z, h_n = np.split(h @ params['recurrent_kernel'] + params['recurrent_bias'], 3)
     r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
@@ -59,7 +66,7 @@ def gru(params, x, h):
     return (h,), (r, z, n), h
 
 
-def gru_reset_before(params, x, h):
+def gru_reset_before(params: Params, x: Array, h: Array) -> Step:
     x_r, x_z, x_n = np.split(x @ params['kernel'] + params['bias'], 3)
     u_r, u_z, u_n = np.split(params['recurrent_kernel'], 3, axis=1)
     r, z = sigmoid(x_r + h @ u_r), sigmoid(x_z + h @ u_z)
@@ -68,14 +75,14 @@ def gru_reset_before(params, x, h):
     return (h,), (r, z, n), h
 
 
-def mingru(params, x, h):
+def mingru(params: Params, x: Array, h: Array) -> Step:
     z, n = np.split(x @ params['kernel'] + params['bias'], 2)
     z = sigmoid(z)
     h = (1 - z) * h + z * n
     return (h,), (z, n), h
 
 
-def minlstm(params, x, h):
+def minlstm(params: Params, x: Array, h: Array) -> Step:
     i, f, g = np.split(x @ params['kernel'] + params['bias'], 3)
     i, f = sigmoid(i), sigmoid(f)
     i, f = i / (i + f), f / (i + f)
@@ -83,18 +90,18 @@ def minlstm(params, x, h):
     return (h,), (i, f, g), h
 
 
-def lru(params, x, h):
+def lru(params: Params, x: Array, h: Array) -> Step:
     a = np.exp(-np.exp(params['nu_log'])) * np.exp(1j * np.exp(params['theta_log']))
     h = a * h + np.exp(params['gamma_log']) * (x @ (params['B_re'] + 1j * params['B_im']))
     return (h,), (), (h @ (params['C_re'] + 1j * params['C_im'])).real + x @ params['D']
 
 
-def indrnn(params, x, h):
+def indrnn(params: Params, x: Array, h: Array) -> Step:
     h = np.maximum(x @ params['kernel'] + params['recurrent_scale'] * h + params['bias'], 0)
     return (h,), (h,), h
 
 
-def lstm_peephole(params, x, c, h):
+def lstm_peephole(params: Params, x: Array, c: Array, h: Array) -> Step:
     p_i, p_f, p_o = params['peephole']
     i, f, g, o = np.split(joint(params, x, h), 4)
     i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), np.tanh(g)
@@ -104,7 +111,7 @@ def lstm_peephole(params, x, c, h):
     return (c, h), (i, f, g, o), h
 
 
-def lstm_coupled(params, x, c, h):
+def lstm_coupled(params: Params, x: Array, c: Array, h: Array) -> Step:
     f, g, o = np.split(joint(params, x, h), 3)
     f, g, o = sigmoid(f), np.tanh(g), sigmoid(o)
     c = f * c + (1 - f) * g
@@ -112,17 +119,17 @@ def lstm_coupled(params, x, c, h):
     return (c, h), (f, g, o), h
 
 
-def lstm_projected(params, x, c, h):
+def lstm_projected(params: Params, x: Array, c: Array, h: Array) -> Step:
     (c, h), gates, _ = lstm(params, x, c, h)
     h = h @ params['projection']
     return (c, h), gates, h
 
 
-def normed(z):
+def normed(z: Array) -> Array:
     return (z - z.mean()) / np.sqrt(z.var() + 1e-5)
 
 
-def lstm_layer_norm(params, x, c, h):
+def lstm_layer_norm(params: Params, x: Array, c: Array, h: Array) -> Step:
     of_x, of_h = (
         normed(x @ params['kernel']) * params['scale'],
         normed(h @ params['recurrent_kernel']) * params['recurrent_scale'],
@@ -134,7 +141,7 @@ def lstm_layer_norm(params, x, c, h):
     return (c, h), (i, f, g, o), h
 
 
-def slstm(params, x, c, n, m, h):
+def slstm(params: Params, x: Array, c: Array, n: Array, m: Array, h: Array) -> Step:
     i, f, g, o = np.split(joint(params, x, h), 4)
     log_f = np.log(sigmoid(f)) + m
     m = np.maximum(log_f, i)
@@ -144,8 +151,10 @@ def slstm(params, x, c, n, m, h):
     return (c, n, m, h), (i, f, g, o), h
 
 
-def conv_lstm(params, x, c, h, image=None):
-    """Over an image of these places; None: a line with one value each."""
+def conv_lstm(
+    params: Params, x: Array, c: Array, h: Array, image: tuple[int, ...] | None = None
+) -> Step:
+    """Over an image of this shape; None: a line of positions with one channel."""
     image = image or (len(x),)
     kernel, axes = params['kernel'], tuple(range(len(image)))
     p_i, p_f, p_o = params['peephole']
@@ -165,13 +174,13 @@ def conv_lstm(params, x, c, h, image=None):
     return (c, h), (i, f, g, o), h
 
 
-def gru_chung(params, x, h):
+def gru_chung(params: Params, x: Array, h: Array) -> Step:
     _, (r, z, n), _ = gru_reset_before(params, x, h)
     h = z * n + (1 - z) * h
     return (h,), (r, z, n), h
 
 
-def gru_layer_norm(params, x, h):
+def gru_layer_norm(params: Params, x: Array, h: Array) -> Step:
     (x_rz, x_n), (h_rz, h_n) = (
         np.split(side, [2 * len(h)])
         for side in (x @ params['kernel'], h @ params['recurrent_kernel'])
@@ -185,7 +194,7 @@ def gru_layer_norm(params, x, h):
     return (h,), (r, z, n), h
 
 
-def mgu(params, x, h):
+def mgu(params: Params, x: Array, h: Array) -> Step:
     (x_f, x_n), (u_f, u_n) = (
         np.split(x @ params['kernel'] + params['bias'], 2),
         np.split(params['recurrent_kernel'], 2, axis=1),
@@ -196,15 +205,15 @@ def mgu(params, x, h):
     return (h,), (f, n), h
 
 
-def ugrnn(params, x, h):
+def ugrnn(params: Params, x: Array, h: Array) -> Step:
     g, n = np.split(joint(params, x, h), 2)
     g, n = sigmoid(g), np.tanh(n)
     h = g * h + (1 - g) * n
     return (h,), (g, n), h
 
 
-def rhn(params, x, h):
-    gates: list[np.ndarray] = []
+def rhn(params: Params, x: Array, h: Array) -> Step:
+    gates: list[Array] = []
     layer = 1
     while f'bias_{layer}' in params:
         z = (
@@ -219,14 +228,14 @@ def rhn(params, x, h):
     return (h,), tuple(gates), h
 
 
-def qrnn(params, x, before, h):
+def qrnn(params: Params, x: Array, before: Array, h: Array) -> Step:
     n, f, o = np.split(np.concatenate([before, x]) @ params['kernel'] + params['bias'], 3)
     n, f, o = np.tanh(n), sigmoid(f), sigmoid(o)
     h = f * h + (1 - f) * n
     return (x, h), (n, f, o), o * h
 
 
-def sru(params, x, h):
+def sru(params: Params, x: Array, h: Array) -> Step:
     n, f, r, *skip = np.split(x @ params['kernel'], params['kernel'].shape[1] // len(h))
     (v_f, v_r), (b_f, b_r) = np.split(params['recurrent_scale'], 2), np.split(params['bias'], 2)
     f, r = sigmoid(f + v_f * h + b_f), sigmoid(r + v_r * h + b_r)
@@ -234,7 +243,7 @@ def sru(params, x, h):
     return (h,), (n, f, r), r * h + (1 - r) * (skip[0] if skip else x)
 
 
-def rg_lru(params, x, h):
+def rg_lru(params: Params, x: Array, h: Array) -> Step:
     u = x @ params['kernel']
     r, i = np.split(sigmoid(u @ params['gate_kernel'] + params['gate_bias']), 2)
     a = sigmoid(params['lambda']) ** (8 * r)
@@ -242,14 +251,14 @@ def rg_lru(params, x, h):
     return (h,), (r, i), h
 
 
-def s5(params, x, h):
+def s5(params: Params, x: Array, h: Array) -> Step:
     rate = -np.exp(params['log_decay']) + 1j * params['phase']
     a = np.exp(rate * np.exp(params['log_step']))
     h = a * h + (a - 1) / rate * (x @ (params['B_re'] + 1j * params['B_im']))
     return (h,), (), 2 * (h @ (params['C_re'] + 1j * params['C_im'])).real + x @ params['D']
 
 
-REFERENCES: dict[str, Callable] = {
+REFERENCES: dict[str, Callable[..., Step]] = {
     'elman': elman,
     'irnn': irnn,
     'indrnn': indrnn,

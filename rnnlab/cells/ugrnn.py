@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 from jax import Array
 from jax.nn import sigmoid
+from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Hidden, apart, gated, joint, maker
+from rnnlab.cells.base import Cell, Gates, Hidden, Params, joint, joint_params, maker, zero_carry
 from rnnlab.errors import positive
-from rnnlab.initializers import Preset, keeping, preset
+from rnnlab.initializers import Initializer, forget_and_input_bias, initializer
 
 
 @maker
@@ -15,38 +16,33 @@ def ugrnn(
     *,
     forget_bias: float | Array | None = None,
     chrono: float | None = None,
-    init: str | Preset = 'keras',
+    init: str | Initializer = 'keras',
 ) -> Cell:
     """The UGRNN (Collins, Sohl-Dickstein, Sussillo 2017): an Elman cell with one gate.
 
-        g, n = split([x, h] W + b)          [B, D+H] [D+H, 2H] + [2H] -> 2 of [B, H]: gate, candidate
-        g, n = sigmoid(g), tanh(n)          [B, H]
+        g, n = split([x, h] W + b)          [B, D+H] [D+H, 2H] + [2H] -> 2 of [B, H]
+        g, n = sigmoid(g), tanh(n)          [B, H]: gate, candidate
         h' = g h + (1 - g) n                [B, H]
         y = h'                              [B, H]
 
-    W is params['kernel'], b params['bias'] (plus recurrent_bias [2H] with torch's start). forget_bias and chrono start the gate as in
-    lstm.
+    W is params['kernel'], b params['bias'] (plus recurrent_bias [2H] with torch's initializer).
+    forget_bias and chrono are for the gate, as in lstm.
     """
     positive('hidden_size', hidden_size)
-    start = preset(init)
+    drawn = initializer(init)
 
-    def init_params(key, inputs, dtype=float):
-        kernel, recurrent, bias = start.recurrent(key, inputs, hidden_size, (2,), dtype)
-        keep, _ = keeping(start, key, hidden_size, dtype, chrono, forget_bias)
-        return {'kernel': jnp.concatenate([kernel, recurrent])} | start.biases(
-            bias.at[0, :hidden_size].add(keep)
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        kernel, recurrent, bias = drawn.recurrent(key, inputs, hidden_size, (2,), dtype)
+        keep, _ = forget_and_input_bias(
+            drawn, key, hidden_size, dtype, forget_bias=forget_bias, chrono=chrono
         )
+        return joint_params(drawn, (kernel, recurrent, bias.at[0, :hidden_size].add(keep)))
 
-    def carry(params, batch_shape):
-        return Hidden(jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype))
+    return joint(init_params, zero_carry(Hidden, hidden_size), elementwise, ('g', 'n'))
 
-    def affine(params, carry, x):
-        return joint(params, x, carry.h)
 
-    def elementwise(params, carry, z):
-        g, n = jnp.split(z, 2, axis=-1)
-        g, n = sigmoid(g), jnp.tanh(n)
-        h = g * carry.h + (1 - g) * n
-        return Hidden(h), h, (g, n)
-
-    return gated(init_params, carry, affine, elementwise, ('g', 'n'), prepare=apart)
+def elementwise(params: Params, carry: Hidden, z: Array) -> tuple[Hidden, Array, Gates]:
+    g, n = jnp.split(z, 2, axis=-1)
+    g, n = sigmoid(g), jnp.tanh(n)
+    h = g * carry.h + (1 - g) * n
+    return Hidden(h), h, (g, n)

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from rnnlab.cells.base import Carry, Cell, Params, take_step
+from rnnlab.cells.base import Arrays, Carry, Cell, Params, take_step
 from rnnlab.errors import InputError, first_line
-from rnnlab.typing import Arrays
 
 Zoneout = Mapping[str, float | Arrays] | tuple | None  # a tuple of them for a stack
 

@@ -14,8 +14,7 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
-from rnnlab.cells.base import Carry, Cell, Chain, Params
-from rnnlab.typing import Rate
+from rnnlab.cells.base import Carry, Cell, Chain, Params, Rate
 
 
 def dropout_mask(

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Carry, Cell, Params
-from rnnlab.errors import InputError, known, share
+from rnnlab.cells.base import Carry, Cell, Params, Rate
+from rnnlab.errors import InputError, fraction, known
 from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_masks, zoneout_masks
 from rnnlab.recurrence.unroll import unroll
-from rnnlab.typing import Rate
 
 
 class Layer(NamedTuple):
@@ -166,10 +165,10 @@ def with_dropout(
         raise InputError(
             f"zoneout must map fields of the carry to rates, as {{'h': 0.1}}, not be {zoneout!r}"
         )
-    share('dropout', dropout)
-    share('recurrent_dropout', recurrent_dropout)
+    fraction('dropout', dropout)
+    fraction('recurrent_dropout', recurrent_dropout)
     for field, rate in (zoneout or {}).items():
-        share(f'zoneout of {field}', rate)
+        fraction(f'zoneout of {field}', rate)
 
     def run(
         cell: Cell, params: Params, xs: Array, carry: Carry | None, keys: Array | None, **more: Any

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Bool, Int
 
-from rnnlab.cells.base import Carry, Cell, Linear, Params, dropped, take_step
-from rnnlab.typing import Arrays
+from rnnlab.cells.base import Arrays, Carry, Cell, Linear, Params, dropped, take_step
 
 Tree = TypeVar('Tree')
 Constants = tuple[Params, Array | None]  # (params, recurrent_dropout_mask): the same at every step

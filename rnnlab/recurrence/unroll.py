@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Inexact, Int, Shaped
 
-from rnnlab.cells.base import Carry, Cell, Chain, Gated, Linear, Params
+from rnnlab.cells.base import Arrays, Carry, Cell, Chain, Gated, Linear, Params
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence.checks import (
     Zoneout,
@@ -35,7 +35,6 @@ from rnnlab.recurrence.masking import (
     within,
     zeroed,
 )
-from rnnlab.typing import Arrays
 
 Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Output]]
 ENGINES: dict[str, Engine] = {

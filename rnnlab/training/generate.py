@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from rnnlab.cells.base import Carry, Params
 from rnnlab.models import Model
-from rnnlab.typing import Arrays
+from rnnlab.cells.base import Arrays
 
 
 def tokens(
