@@ -121,9 +121,7 @@ def test_an_update_of_a_lane_is_that_of_the_run_alone(name, hyper, options):
             close(lane(lanes, n), expected[n], 1e-12)
 
 
-@pytest.mark.parametrize(
-    ('name', 'each'), [('elman', in_turn), ('gru', in_turn), ('lstm', in_turn), ('lstm', jax.vmap)]
-)
+@pytest.mark.parametrize(('name', 'each'), [('gru', in_turn), ('lstm', jax.vmap)])
 @jax.numpy_dtype_promotion('standard')  # labels are of 32 bits
 def test_curves_of_lanes_on_digits_are_those_of_the_runs_alone(name, each):
     digits = image_sequences(IMAGES['digits']())
@@ -221,7 +219,7 @@ def test_batches_are_few_and_hardly_padded(trials, most, devices):
 
 
 @both_ways
-@pytest.mark.parametrize('name', ['elman', 'lstm', 'gru_reset_before'])
+@pytest.mark.parametrize('name', ['elman', 'lstm'])
 def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     examples, size = Split(np.zeros((64, 50, 4), np.float32), np.zeros(64, int)), 32
 
