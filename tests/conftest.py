@@ -46,7 +46,7 @@ TOLERANCE = 1e-10
 
 
 def close(actual, expected, tolerance=TOLERANCE):
-    """Trees of the same shape and type, equal to within `tolerance`, absolute or relative; no NaN."""
+    """Trees of the same shapes and types, equal to within an absolute or relative `tolerance`."""
     assert jax.tree.structure(actual) == jax.tree.structure(expected)
     for a, e in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         a, e = np.asarray(a), np.asarray(e)
@@ -90,10 +90,10 @@ class Result(NamedTuple):
     err: str
 
 
-def call(experiment, *flags, cwd=ROOT, stdin=''):
+def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
     """An experiment in this process, with the settings of JAX that a user has.
 
-    It is a process after all with JAX's own flags, which stay set.
+    With JAX's own flags, which stay set, it is a process after all.
     """
     argv = [experiment, *map(str, flags)]
     if any(flag.startswith(('--jax_', '--nojax_')) for flag in argv):
@@ -106,8 +106,10 @@ def call(experiment, *flags, cwd=ROOT, stdin=''):
     given.write(stdin)
     given.seek(0)
     code = 0
-    with pytest.MonkeyPatch.context() as patch, plain_jax():
+    before = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch, plain_jax(x64):
         patch.chdir(cwd)
+        patch.syspath_prepend(cwd)  # as python -m does
         for name, stream in (('stdin', given), ('stdout', out), ('stderr', err)):
             patch.setattr(sys, name, stream)
         try:
@@ -117,15 +119,18 @@ def call(experiment, *flags, cwd=ROOT, stdin=''):
                 module.main(config, rest) if takes_arguments else module.main(config)
         except SystemExit as error:
             code = error.code
+    for name in set(sys.modules) - before:
+        if cwd != ROOT and str(cwd) in str(getattr(sys.modules[name], '__file__', '')):
+            del sys.modules[name]
     for stream in (out, err):
         stream.seek(0)
     return Result(code, out.read(), err.read())
 
 
 @contextlib.contextmanager
-def plain_jax():
+def plain_jax(x64):
     promotion = jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow')
-    with jax.enable_x64(False), promotion[0], promotion[1]:
+    with jax.enable_x64(x64), promotion[0], promotion[1]:
         yield
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from rnnlab import testing as laws
 from rnnlab.recurrence import engines
-from tests.conftest import ROOT
+from tests.conftest import ROOT, call
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -123,47 +123,17 @@ def shortened(experiment: str, *flags: str) -> tuple[list[str], str]:
 def test_a_page_runs(name, tmp_path, monkeypatch):
     page = ROOT / name
     prepare(tmp_path)
-    cases = [(each, *shortened(*each)) for each in commands(page, tmp_path) if each[0] != 'test']
-    with monkeypatch.context() as patch:
-        patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
-        patch.setenv('JAX_NUM_CPU_DEVICES', '2')
-        results = launch_all([[each[0], *flags] for each, flags, _ in cases], tmp_path)
-    for (each, _, words), (code, err) in zip(cases, results, strict=True):
-        assert (code, words in err) == (1 if words else 0, True), (each, err)
-        assert not words or err.count('\n') == 1, (each, err)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'mymodule', raising=False)
+    for experiment, *flags in commands(page, tmp_path):
+        if experiment != 'test':
+            shorter, words = shortened(experiment, *flags)
+            code, _, err = call(experiment, *shorter, cwd=tmp_path)
+            assert (code, words in err) == (1 if words else 0, True), (experiment, shorter, err)
+            assert not words or err.count('\n') == 1, err
     printed = run_snippets(page, tmp_path)
     if check := CHECKS.get(name):
         check(printed, tmp_path)
-
-
-LAUNCH_ALL = """
-import contextlib, io, json, runpy, sys
-
-results = []
-for experiment, *flags in json.load(sys.stdin):
-    sys.argv, code, err = [experiment, *flags], 0, io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_module(f'experiments.{experiment}', run_name='__main__', alter_sys=True)
-        except SystemExit as end:
-            code = end.code or 0
-    results.append([code, err.getvalue()])
-json.dump(results, sys.stdout)
-"""
-
-
-def launch_all(launched: list[list[str]], folder: Path) -> list[list]:
-    """[exit code, stderr] of each experiment with its flags, one after the other in one process."""
-    result = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', LAUNCH_ALL],
-        input=json.dumps(launched),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
 
 
 def run_snippets(page: Path, folder: Path) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from tests.records import ACCURATE, row, summary
 
 CONFIG = {'cell': 'lstm', 'lr': 0.1}
 
@@ -22,8 +23,13 @@ def test_a_free_folder_takes_a_run(tmp_path):
         ({}, CONFIG, True, 'holds no run'),
         ({'notes.txt': 'mine'}, CONFIG, False, 'holds something that is no run'),
         ({'config.json': json.dumps(CONFIG)}, CONFIG, False, 'holds a run already'),
-        ({'config.json': json.dumps(CONFIG)}, CONFIG | {'lr': 0.2}, True, 'lr=0.1 there, 0.2 now'),
-        ({'config.json': json.dumps(CONFIG)}, {'cell': 'lstm'}, True, 'lr=0.1 there, None now'),
+        (
+            {'config.json': json.dumps(CONFIG)},
+            CONFIG | {'lr': 0.2},
+            True,
+            'lr: 0.1 there, 0.2 here',
+        ),
+        ({'config.json': json.dumps(CONFIG)}, {'cell': 'lstm'}, True, 'lr: 0.1 there, None here'),
         ({'config.json': '{'}, CONFIG, True, 'cannot be read'),
         ({'config.json': '[1]'}, CONFIG, True, 'cannot be read'),
     ],
@@ -36,14 +42,26 @@ def test_a_folder_that_cannot_take_it_says_why(tmp_path, there, config, resume, 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there
 
 
-def test_the_same_run_goes_on(tmp_path):
+def test_the_same_run_resumes(tmp_path):
     runs.write_json(tmp_path / runs.CONFIG, CONFIG)
     runs.check_folder(tmp_path, CONFIG, resume=True)
 
 
-def test_rewinding_drops_later_and_broken_rows(tmp_path):
-    for step in (10, 20, 30):
-        runs.append_row(tmp_path, {'step': step})
+def test_rows_are_read_up_to_one_that_is_half_written(tmp_path):
+    rows = [row(epoch, train=0.5, validation=0.4) for epoch in (1, 2, 3)]
+    for each in rows:
+        runs.append_row(tmp_path, each)
     with (tmp_path / runs.METRICS).open('a') as file:
         file.write('{"step": 4')
-    assert runs.rewind(tmp_path, 20) == [{'step': 10}, {'step': 20}] == runs.read_rows(tmp_path)
+    assert runs.read_rows(tmp_path, ACCURATE) == rows
+    assert runs.read_rows(tmp_path / 'none', ACCURATE) == []
+
+
+@pytest.mark.parametrize('best', [0.5, None], ids=['validation', 'test alone'])
+def test_a_summary_is_read_as_it_was_written(tmp_path, best):
+    written = summary(best, 0.4, baseline=1.5)
+    runs.write_json(tmp_path / runs.SUMMARY, written.to_json(ACCURATE))
+    assert runs.read_summary(tmp_path, ACCURATE) == written
+    runs.write_json(tmp_path / runs.SUMMARY, {'steps': 3})
+    with pytest.raises(InputError, match=r'summary\.json is not the summary of a run'):
+        runs.read_summary(tmp_path, ACCURATE)

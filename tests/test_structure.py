@@ -100,6 +100,24 @@ def test_import_is_light():
     assert not heavy & set(loaded)
 
 
+def test_flags_are_read_in_one_file():
+    readers = [
+        path.name for path in ROOT.glob('experiments/**/*.py') if 'FLAGS' in path.read_text()
+    ]
+    assert readers == ['cli.py']
+
+
+def test_every_file_of_experiments_can_be_launched():
+    files = {path for path in ROOT.glob('experiments/*.py') if path.name != '__init__.py'}
+    assert [
+        path.name for path in files if "if __name__ == '__main__'" not in path.read_text()
+    ] == []
+
+
+def test_the_top_of_the_library_has_few_names():
+    assert len([p for p in ROOT.glob('rnnlab/*') if p.name != '__pycache__']) <= 18
+
+
 def test_no_eval_and_no_pickle():
     for path in MODULES.values():
         names = {
