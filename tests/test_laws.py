@@ -76,7 +76,6 @@ def wrong_form(hidden_size):
         lambda p, c, x: x @ p['kernel'] + c.h,
         lambda p, c, z: (Hidden(jnp.tanh(z)), jnp.tanh(z), ()),
         (),
-        None,
     )
     return replace(good, form=other.form)
 
