@@ -9,7 +9,7 @@ import pytest
 from experiments.benchmark import length, memory, race, timing
 from experiments.benchmark.tables import Row
 from experiments.benchmark.work import KINDS
-from tests.conftest import forked, refused
+from tests.conftest import call, refused
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -32,7 +32,7 @@ def test_names_that_it_does_not_know(tmp_path):
 def test_a_race(tmp_path):
     flags = ['--peers=flax', '--shapes=series', '--cells=gru,mingru', '--repeats=1']
     flags += [f'--what={",".join(KINDS)}', '--out=race']
-    ((code, out, err),) = forked('bench', [flags], tmp_path)
+    code, out, err = call('bench', *flags, cwd=tmp_path)
     assert code == 0, err
     folder = tmp_path / 'race'
     rows = json.loads((folder / 'bench.json').read_text())['rows']

@@ -27,7 +27,7 @@ from experiments.parity.libraries import PEERS, convert_keras, convert_torch
 from experiments.parity.reference import derivative, numpy_reference
 from rnnlab import testing as laws
 from rnnlab.cells import CELLS, reference
-from tests.conftest import close, forked, refused
+from tests.conftest import close, launch, refused
 from tests.golden import make
 
 pytestmark = pytest.mark.slow
@@ -143,7 +143,8 @@ def test_the_command(tmp_path, shell, monkeypatch):
         ['--cell=wrong:mine,elman', '--peers=flax', '--out=wrong'],
         ['--cell=cells:bad', '--out=bad'],
     ]
-    good, wrong, bad = forked('conformance', flags, tmp_path)
+    results = (launch('conformance', *each, cwd=tmp_path) for each in flags)
+    good, wrong, bad = ((r.returncode, r.stdout, r.stderr) for r in results)
     assert (good[0], good[2]) == (0, '')
     assert [law for law in [*laws.LAWS][:2] if good[1].count(law) != 1] == []
     table = (tmp_path / 'good' / 'conformance.md').read_text()

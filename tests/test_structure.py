@@ -38,7 +38,7 @@ FLOORS = {
 
 
 def room(module: str) -> str:
-    """The room a module is in: its own entry or that of its package; the root of the library is a room of its own."""
+    """The entry of FLOORS for a module: its own or that of its package, of which each has one."""
     while module not in FLOORS:
         module = module.rpartition('.')[0]
         assert module != 'rnnlab', 'a new module of the library needs its floor here'
@@ -93,7 +93,8 @@ def test_import_is_light():
         'requests',
         'PIL',
     }
-    code = 'import sys, jax; before = set(sys.modules); import rnnlab; print(*{name.split(".")[0] for name in set(sys.modules) - before})'
+    code = 'import sys, jax; before = set(sys.modules); import rnnlab; '
+    code += 'print(*{name.split(".")[0] for name in set(sys.modules) - before})'
     loaded = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
