@@ -23,6 +23,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook(  # types and shapes of arguments, where no test passes wrong ones
     [
+        'rnnlab.analysis.diagnostics',
         'rnnlab.precision',
         'rnnlab.recurrence.dropout',
         'rnnlab.recurrence.engines',

@@ -5,12 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Float, Inexact
 
 from rnnlab.analysis.describe import parameters, spans
 from rnnlab.cells.base import Carry, Cell, Linear, Params
 
 
-def trace(cell: Cell, params: Params, xs: Array) -> tuple[Carry, Array, tuple[Array, ...]]:
+def trace(
+    cell: Cell, params: Params, xs: Float[Array, ' T *batch D']
+) -> tuple[Carry, Float[Array, ' T *batch H'], tuple[Inexact[Array, ' T *batch _'], ...]]:
     """(carries, each field [T, *batch, H], after every step; ys [T, *batch, H]; each gate [T, *batch, H], as cell.gates names them)."""
 
     def step(carry, x):
@@ -22,7 +25,9 @@ def trace(cell: Cell, params: Params, xs: Array) -> tuple[Carry, Array, tuple[Ar
     return carries, ys, values
 
 
-def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
+def gradient_reach(
+    cell: Cell, params: Params, xs: Float[Array, 'T B D']
+) -> dict[str, Float[Array, 'T B']]:
     """How much a change of the carry moves the output, by lag, for xs [T, B, D].
 
     For each field s of the carry (h; an LSTM's c too) the spectral norms [T, B] of the Jacobians of h after the last step

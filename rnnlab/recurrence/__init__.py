@@ -1,4 +1,4 @@
-"""Cells over time: unroll, the engines behind it, and the layers made of it."""
+"""unroll, its engines, dropout masks, and recurrent layers."""
 
 from rnnlab.recurrence.dropout import dropout_mask
 from rnnlab.recurrence.layers import MERGES, Layer, bidirectional, recurrent

@@ -93,7 +93,7 @@ def bidirectional(
 
     Args:
         merge: 'concat', or 'sum' for the sum of both outputs. dropout, recurrent_dropout, zoneout,
-        bptt, remat: as in `recurrent`, with own masks for each direction.
+        bptt, remat: as in `recurrent`, with other masks for each direction.
 
     Raises:
         InputError: when applied with a carry, since the backward cell begins at the end of the

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jaxtyping import Bool, Float, Integer
 
 from rnnlab.errors import InputError
 
@@ -67,7 +68,9 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
         {BITS: float} if bits else {}
     )
 
-    def sums(logits: Array, labels: Array, mask: Array) -> tuple[dict[str, Array], Array]:
+    def sums(
+        logits: Float[Array, 'B *T K'], labels: Integer[Array, ' B *T'], mask: Bool[Array, ' B *T']
+    ) -> tuple[dict[str, Array], Array]:
         check_labels(labels, logits.shape[:-1])
         mask = mask & (labels >= 0)
         labels = jnp.maximum(labels, 0)
@@ -88,7 +91,9 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
 def squared_error() -> Loss:
     """Squared error and absolute error, for numbers [B, K] or [B, T, K]. NaN labels are masked."""
 
-    def sums(outputs: Array, labels: Array, mask: Array) -> tuple[dict[str, Array], Array]:
+    def sums(
+        outputs: Float[Array, 'B *T K'], labels: Float[Array, 'B *T K'], mask: Bool[Array, ' B *T']
+    ) -> tuple[dict[str, Array], Array]:
         check_labels(labels, outputs.shape)
         mask = jnp.expand_dims(mask, -1) & ~jnp.isnan(labels)
         error = jnp.where(mask, outputs - jnp.where(mask, labels, 0).astype(outputs.dtype), 0)
