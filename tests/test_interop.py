@@ -30,6 +30,7 @@ from rnnlab.interop import (
     to_keras,
     to_torch,
 )
+from rnnlab.interop.weights import kind_of
 from rnnlab.models import classifier, network
 from tests.conftest import close, noisy, same, shared
 
@@ -420,6 +421,22 @@ def test_other_weights_are_refused(take, source, words):
 def test_params_of_other_layers_are_refused():
     with pytest.raises(InputError, match=r'no layer_1\.forward'):
         to_torch(stacked('lstm', True), params_of(stacked('lstm', False)))
+
+
+def test_params_of_another_cell_are_refused():
+    gru_params = params_of(stacked('gru', False))
+    gru_params['layer_1']['cell'].pop('recurrent_kernel')
+    with pytest.raises(InputError, match=r'layer_1\.cell has no recurrent_kernel'):
+        to_torch(stacked('gru', False), gru_params)
+
+
+def test_a_cell_is_what_its_arguments_make_it():
+    for own, same_as in (
+        (gru(H, reset_after=False), 'gru_reset_before'),
+        (elman(H, activation='relu'), 'irnn'),
+        (lstm(H, init='torch', forget_bias=0.0), 'lstm'),
+    ):
+        assert kind_of(own) == same_as
 
 
 def test_each_framework_takes_its_cells_only():

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnlab.cells import CELLS, Cell
-from rnnlab.cells.reference import REFERENCES
 from rnnlab.errors import InputError
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
@@ -133,12 +132,16 @@ def taken_apart(
                     f'params have no {name}.{direction}, which the layers need; '
                     f'they have {", ".join(params)}'
                 )
-            own = params[name][direction]
-            kind = kind_of(cell, own)
-            if kind is None or kind not in kinds:
+            if (kind := kind_of(cell)) not in kinds:
                 raise InputError(
-                    f'{framework} has no cell that computes what {name} does; '
+                    f'{framework} has no cell that computes what {name} does, {cell}; '
                     f'it has {", ".join(kinds)}'
+                )
+            own = params[name][direction]
+            if missing := needed(kind) - own.keys():
+                raise InputError(
+                    f'params are not those of the layers: {name}.{direction} has no '
+                    f'{", ".join(sorted(missing))}'
                 )
             both.append(cell_weights(kind, own))
         parts.append(both[0] if len(both) == 1 else (both[0], both[1]))
@@ -167,6 +170,12 @@ def cell_params(weights: CellWeights) -> Arrays:
         MORE.get(weights.kind, ''): weights.extra,
     }
     return {name: leaf for name, leaf in params.items() if leaf is not None}
+
+
+def needed(kind: str) -> set[str]:
+    """The names of the params that a cell of that kind has with any initializer."""
+    more = {MORE[kind]} if kind in MORE else set()
+    return {'kernel', 'bias'} | more | ({'recurrent_kernel'} if kind.startswith('gru') else set())
 
 
 def cell_weights(kind: str, params: Arrays) -> CellWeights:
@@ -233,45 +242,14 @@ def kind_by_shape(recurrent_kernel: Array, name: str) -> str:
     return kinds[shape[1] // shape[0]]
 
 
-def kind_of(cell: Cell, params: Any) -> str | None:
-    """The name in GATES of the cell that computes the same; None where there is none. A step on random numbers tells: cells
-    of other equations may have the same gates and params."""
-    if not isinstance(params, dict):
-        return None
-    names = params.keys() - {'recurrent_bias'}
-    kinds = [
-        kind for kind, gates in GATES.items() if (*gates,) == cell.gates and names == needed(kind)
-    ]
-    if not kinds or np.ndim(params['kernel']) != 2:
-        return None
-    rng = np.random.default_rng(0)
-    probe = {
-        name: rng.normal(0, 0.5, np.shape(leaf)).astype(np.float32) for name, leaf in params.items()
-    }
-    carry = jax.tree.map(
-        lambda leaf: rng.normal(0, 1, leaf.shape).astype(np.float32),
-        jax.eval_shape(lambda: cell.carry(probe, ())),
-    )
-    if carry._fields != (('c', 'h') if kinds[0].startswith('lstm') else ('h',)):
-        return None
-    inputs = len(probe['kernel']) - (0 if 'recurrent_kernel' in names else len(carry.h))
-    x = rng.normal(0, 1, inputs).astype(np.float32)
-    with jax.ensure_compile_time_eval(), jax.default_matmul_precision('highest'):
-        _, y = cell.step(probe, carry, x)
-    for kind in kinds:
-        if (kind == 'gru') <= ('recurrent_bias' in probe) and np.allclose(
-            REFERENCES[kind](probe, x, *carry)[2], y, atol=1e-3
-        ):
-            return kind
-    return None
-
-
-def needed(kind: str) -> set[str]:
-    return (
-        {'kernel', 'bias'}
-        | ({MORE[kind]} if kind in MORE else set())
-        | (set() if kind in JOINT else {'recurrent_kernel'})
-    )
+def kind_of(cell: Cell) -> str:
+    """The name in GATES of a cell's equations, if they are there; else the cell's own name."""
+    options = cell.hyperparameters
+    if cell.name == 'gru' and not options['reset_after']:
+        return 'gru_reset_before'
+    if cell.name == 'elman' and options['activation'] == 'relu':
+        return 'irnn'
+    return cell.name
 
 
 # Arrays: NumPy's where they have values, so that nothing is compiled and no bit lost.
