@@ -1,4 +1,4 @@
-"""Series, text and memory tasks as whole processes: training, what they show at the end, going on, sweeps, and bad input."""
+"""Series, text and memory tasks as a user runs them: training, sweeps, bad input."""
 
 import csv
 import json
@@ -9,8 +9,9 @@ import signal
 import numpy as np
 import pytest
 
-from tests.conftest import launch, refused, same
-from tests.test_experiments import final, rows, stopped
+from rnnlab.results import runs
+from tests.conftest import call, refused, same
+from tests.test_experiments import final, ran, read, rows
 
 pytestmark = pytest.mark.usefixtures('shell')
 
@@ -44,14 +45,8 @@ def book(tmp_path_factory):
     return path
 
 
-def run(experiment, folder, *flags):
-    result = launch(experiment, *TINY[experiment], *flags, f'--out={folder}')
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-def summary(folder):
-    return json.loads((folder / 'summary.json').read_text())
+def run(experiment, folder, *flags, **options):
+    return ran(experiment, *TINY[experiment], *flags, f'--out={folder}', **options)
 
 
 @pytest.fixture(scope='module')
@@ -63,7 +58,7 @@ def written(book, tmp_path_factory):
 
 def test_a_text_is_learned_in_nats_and_bits(written, book):
     folder, printed = written
-    result = summary(folder)
+    result = read(folder, 'summary.json')
     best = min(row['validation_loss'] for row in rows(folder))
     assert result['best_validation_loss'] == best < result['baseline']
     assert result['validation_bits'] == pytest.approx(
@@ -75,13 +70,11 @@ def test_a_text_is_learned_in_nats_and_bits(written, book):
 
 
 @pytest.mark.slow
-def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
+def test_a_sample_is_seeded_and_continues_its_prompt(written):
     folder, _ = written
 
     def sample(*flags):
-        result = launch('text', '--sample=40', f'--out={folder}', *flags)
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        return ran('text', '--sample=40', f'--out={folder}', *flags)
 
     first = sample('--prompt=a rose')
     assert first == sample('--prompt=a rose')
@@ -90,32 +83,28 @@ def test_a_sample_is_seeded_and_goes_on_from_its_prompt(written):
     assert sample('--temperature=0') == sample('--temperature=0')
 
 
-@pytest.mark.slow
-def test_a_run_on_streams_that_is_stopped_goes_on_to_the_same_bytes(book, tmp_path):
-    flags = [
-        f'--text={book}',
-        *TINY['text'],
-        '--steps=400',
-        '--dropout=0.1',
-        '--checkpoint_every=0',
-    ]
-    assert launch('text', *flags, f'--out={tmp_path / "whole"}').returncode == 0
-    code, _ = stopped(
-        tmp_path / 'run', signal.SIGKILL, *flags, f'--out={tmp_path / "run"}', experiment='text'
-    )
-    assert code == -signal.SIGKILL
-    result = launch('text', *flags, f'--out={tmp_path / "run"}', '--resume')
-    assert result.returncode == 0, result.stderr
-    assert 0 < int(re.search(r'goes on from step (\d+)', result.stdout)[1]) < 400
+def test_a_stopped_run_on_streams_resumes_to_the_same_bytes(book, tmp_path, monkeypatch):
+    flags = [f'--text={book}', '--dropout=0.1']
+    run('text', tmp_path / 'whole', *flags)
+    append = runs.append_row
+
+    def interrupted(folder, row):
+        append(folder, row)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, 'append_row', interrupted)
+        stopped = call('text', *TINY['text'], *flags, f'--out={tmp_path / "run"}')
+    assert stopped.code == 128 + signal.SIGTERM
+    assert 'resumes at step 10' in run('text', tmp_path / 'run', *flags, '--resume')
     for name in ('params', 'opt_state', 'carry', 'best'):
         same(final(tmp_path / 'run', name), final(tmp_path / 'whole', name))
     assert rows(tmp_path / 'run') == rows(tmp_path / 'whole')
-    book_too = tmp_path / 'other.txt'
-    book_too.write_text(book.read_text() + 'x')
-    flags[0] = f'--text={book_too}'
-    result = launch('text', *flags, f'--out={tmp_path / "run"}', '--resume')
-    assert (result.returncode, result.stderr.count('\n')) == (1, 1)
-    assert 'text_crc32' in result.stderr
+    other = tmp_path / 'other.txt'
+    other.write_text(book.read_text() + 'x')
+    options = [*TINY['text'], f'--text={other}', '--dropout=0.1', f'--out={tmp_path / "run"}']
+    code, _, err = call('text', *options, '--resume')
+    assert (code, err.count('\n'), 'text_crc32' in err) == (1, 1, True)
 
 
 @pytest.mark.slow
@@ -145,28 +134,25 @@ def test_a_memory_task_shows_the_memoryless_guess(tmp_path):
         '--remat=2',
         '--devices=2',
     )
-    assert summary(tmp_path / 'run')['baseline'] == pytest.approx(math.log(10))
+    assert read(tmp_path / 'run', 'summary.json')['baseline'] == pytest.approx(math.log(10))
     assert re.search(r'memoryless .*\n.*\n.* 2\.3026 ', printed)
     assert len(re.search(r'label +((?:\d *)+)', printed)[1].split()) == 10
     assert [row['step'] for row in rows(tmp_path / 'run')] == [5, 10, 12]
 
 
-@pytest.mark.slow
-def test_recomputing_changes_no_figure(tmp_path):
-    figures = []
-    for remat in ((), ('--remat=2',)):
-        run('memory', tmp_path / f'run{len(remat)}', '--jax_enable_x64', *remat)
-        figures.append([list(row.values()) for row in rows(tmp_path / f'run{len(remat)}')])
-    np.testing.assert_allclose(*figures, rtol=1e-9)
+SWEEPS = {
+    'text': ['--dropout=0.1'],
+    'memory': ['--task=adding', '--dropout=0.2'],
+    'series': ['--epochs=1'],
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('experiment', TINY)
-def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
-    more = {'text': [f'--text={book}'], 'memory': ['--task=adding'], 'series': ['--epochs=1']}[
-        experiment
-    ]
-    printed = run(experiment, tmp_path / 'sweep', *more, '--sweep=lr=1e-9,1e-2', '--sweep=seed=0,1')
+@pytest.mark.parametrize('experiment', SWEEPS)
+def test_a_sweep_ranks_by_the_loss_and_a_lane_is_the_run_alone(experiment, book, tmp_path):
+    flags = SWEEPS[experiment] + [f'--text={book}'] * (experiment == 'text')
+    axes = ['--sweep=lr=1e-9,1e-2', '--sweep=seed=0,1']
+    printed = run(experiment, tmp_path / 'sweep', *flags, *axes, x64=True)
     with (tmp_path / 'sweep' / 'trials.csv').open() as file:
         trials = list(csv.DictReader(file))
     losses = [float(trial['best_validation_loss']) for trial in trials]
@@ -176,36 +162,30 @@ def test_sweeps_rank_by_the_loss(experiment, book, tmp_path):
     order = [line.split()[0] for line in lines if re.match(r'(1e-09|0\.01) 2 ', line)]
     assert order == ['0.01', '1e-09']
     assert f'best trial: {losses.index(min(losses))}' in printed
-    best = summary(tmp_path / 'sweep' / 'best')
-    assert best['best_validation_loss'] == min(losses)
-    assert launch('compare', tmp_path / 'sweep' / 'best', f'--out={tmp_path}').returncode == 0
+    best = tmp_path / 'sweep' / 'best'
+    assert read(best, 'summary.json')['best_validation_loss'] == min(losses)
+    ran('compare', best, f'--out={tmp_path}')
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize('experiment', ['text', 'memory'])
-def test_a_lane_is_the_run_alone(experiment, book, tmp_path):
-    more = {'text': [f'--text={book}'], 'memory': ['--dropout=0.2']}[experiment]
-    run(experiment, tmp_path / 'sweep', *more, '--jax_enable_x64', '--sweep=lr=1e-3,1e-2')
-    run(experiment, tmp_path / 'alone', *more, '--jax_enable_x64', '--lr=1e-2')
-    lanes = [row for row in rows(tmp_path / 'sweep') if row['trial'] == 1]
+    run(experiment, tmp_path / 'alone', *flags, '--lr=1e-2', '--seed=1', x64=True)
+    lanes = [row for row in rows(tmp_path / 'sweep') if row['trial'] == 3]
     for lane, alone in zip(lanes, rows(tmp_path / 'alone'), strict=True):
         assert {name: lane[name] for name in alone} == pytest.approx(alone, rel=1e-9)
 
 
 @pytest.fixture(scope='module')
 def tables(tmp_path_factory):
-    """CSV files by name, two of them sound."""
+    """CSV files by name, two of them good."""
     folder = tmp_path_factory.mktemp('tables')
-    wave = [math.sin(t / 3) + t / 50 for t in range(120)]
+    sine = [math.sin(t / 3) + t / 50 for t in range(120)]
     columns = {
         'good': [
             'day,sold,price',
-            *(f'd{t},{10 + 3 * value},{value / 7}' for t, value in enumerate(wave)),
+            *(f'd{t},{10 + 3 * value},{value / 7}' for t, value in enumerate(sine)),
         ],
-        'single': ['x', *map(str, wave)],
-        'missing': ['x', *map(str, wave[:5]), '', *map(str, wave)],
-        'word': ['x', *map(str, wave[:5]), 'many', *map(str, wave)],
-        'short': ['x', *map(str, wave[:10])],
+        'single': ['x', *map(str, sine)],
+        'missing': ['x', *map(str, sine[:5]), '', *map(str, sine)],
+        'word': ['x', *map(str, sine[:5]), 'many', *map(str, sine)],
+        'short': ['x', *map(str, sine[:10])],
         'constant': ['x', *(['3.5'] * 120)],
     }
     for name, lines in columns.items():
@@ -213,7 +193,7 @@ def tables(tmp_path_factory):
     return folder
 
 
-def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
+def test_a_series_is_forecast_and_compared_with_the_baselines(tables, tmp_path):
     folder = tmp_path / 'run'
     printed = run(
         'series',
@@ -247,7 +227,7 @@ def test_a_series_is_forecast_beside_the_baselines(tables, tmp_path):
     assert errors['1']['net']['standardised']['MSE'] == pytest.approx(
         errors['1']['net']['sold']['RMSE'] ** 2 / spread**2
     )
-    assert summary(folder)['test_loss'] == pytest.approx(
+    assert read(folder, 'summary.json')['test_loss'] == pytest.approx(
         errors['1']['net']['standardised']['MSE'], rel=1e-4
     )
     with (folder / 'forecast.csv').open() as file:
@@ -331,17 +311,17 @@ def test_bad_texts_are_one_line(book, written, tmp_path):
         ([f'--text={book}'], ['1620 characters', '--batch_size', '--window=64']),
         (
             [f'--text={book}', '--window=8', '--eval_split=test'],
-            ['--eval_split=test', 'no test part'],
+            ['--eval_split=test', 'no test split'],
         ),
         (
             [f'--text={book}', '--window=8', '--parameters=791'],
             ['a hidden size of 1 has 792'],
         ),  # of which 512 embed eight characters
-        (['--vocab_size=9'], ['--vocab_size goes with --tokens=words']),
+        (['--vocab_size=9'], ['--vocab_size=9 goes with --tokens=words']),
         (['--prompt=a'], ['--prompt goes with --sample']),
         (['--sample=5'], ['--sample=N goes with --out']),
         (['--sample=5', folder, '--prompt=a Rose'], ["--prompt has 'R'"]),
-        (['--sample=5', folder, '--prompt='], ['--prompt is empty']),
+        (['--sample=5', folder, '--prompt='], ['--prompt= is empty']),
         (['--sample=5', folder, '--temperature=-1'], ['--temperature']),
         (['--sample=5', folder, '--temperature=nan'], ['--temperature', 'finite']),
         (['--sample=5', folder, '--resume'], ['--sample=N goes without --resume']),
@@ -356,7 +336,7 @@ def test_bad_memory_flags_are_one_line(tmp_path):
         (['--task=adding', '--length=1'], ['--length of 2 or more']),
         (['--task=recall', '--length=8'], ['an odd --length']),
         (['--task=parity', '--length=1'], ['--length of 2 or more']),
-        (['--task=juggling'], ['--task', 'adding|copy|parity|recall']),
+        (['--task=juggling'], ['--task', 'adding, copy, parity, recall']),
         (['--cell=elman', '--chrono=9'], ['--chrono', 'elman']),
         (['--chrono=9', '--forget_bias=1'], ['chrono', 'forget_bias']),
         (['--chrono=1'], ['--chrono', '2 time steps']),
