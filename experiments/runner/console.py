@@ -22,10 +22,15 @@ from experiments.runner.fields import shown
 from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Summary, Trial, Values
-from rnnlab.results.tables import new_table, render
+from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import Setting
 
-console = Console(highlight=False, markup=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(*parts: str, indent: int = 0) -> None:
+    """Prints a line, broken between its parts or at blanks where the terminal is narrow."""
+    console.print(lines(*parts, indent=indent))
 
 
 class Group(Protocol):
@@ -79,16 +84,16 @@ def run_progress(
             now = time.perf_counter()
             if row and (row.epoch == int(row.epoch) or step == stop or now - shown_at > 1):
                 shown_at = now
-                console.print(row_line(row))
+                say(*row_parts(row), indent=2)
 
         yield show
 
 
-def row_line(row: Row) -> str:
-    """An evaluation in one line."""
-    splits = (f'{split} {values_words(values)}' for split, values in row.splits.items())
-    parts = (f'epoch {row.epoch:5.2f}  step {row.step:6d}', *splits, f'{row.seconds:.1f} s')
-    return '   '.join(parts)
+def row_parts(row: Row) -> Iterator[str]:
+    """The parts of the line of an evaluation."""
+    yield f'epoch {row.epoch:5.2f}  step {row.step:6d}'
+    yield from (f'{split} {values_words(values)}' for split, values in row.splits.items())
+    yield f'{row.seconds:.1f} s'
 
 
 def values_words(values: Values) -> str:
@@ -122,7 +127,7 @@ def sweep_progress(
                 ended = len(before) + (batch_size if step == group.steps else 0)
                 trials, steps = f'{ended} of {len(steps_of)} trials', f'{step} of {group.steps}'
                 parts = trials, group.label, f'step {steps}', words, f'{now - began:.1f} s'
-                console.print('   '.join(filter(None, parts)))
+                say(*filter(None, parts), indent=2)
 
         yield show
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from experiments.runner.console import console, number
+from experiments.runner.console import console, number, say
 from experiments.runner.fields import shown
 from rnnlab.analysis.statistics import FEWEST, Interval, interval, paired
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
-from rnnlab.results.tables import new_table, render
+from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import Curves, Setting, SweepRecord
 
 BEST_SETTINGS = 10  # in the tables
@@ -32,21 +32,21 @@ def sweep_report(folder: Path) -> None:
     best = settings[:BEST_SETTINGS]
     console.print(f'\n{best_table(best, names, ranked_by)}\n')
     if len(settings) > BEST_SETTINGS:
-        console.print(f'the best {BEST_SETTINGS} of {len(settings)} settings')
+        say(f'the best {BEST_SETTINGS} of {len(settings)} settings')
     diverged, chance = (count(results, status) for status in (DIVERGED, CHANCE))
     by_seed = [([shown(s.settings[name]) for name in names], s.by_seed(ranked_by)) for s in best]
     if intervals := intervals_table(names, by_seed, ranked_by):
         console.print(f'{intervals}\n' + 'diverged seeds are in no interval\n' * (diverged > 0))
     ended = f'{len(results)} of {record.trials} trials, {diverged} diverged'
-    console.print(f'{ended}, {chance} no better than chance')
+    say(f'{ended}, {chance} no better than chance')
     if ranked_by.kind == 'test':
         words = 'not every trial has a validation split, so the best value is optimistic'
-        console.print(f'ranked by {ranked_by.words}: {words}')
+        say(f'ranked by {ranked_by.words}: {words}')
     if winner := trials.best(results, ranked_by):
-        console.print(f'{best_trial(winner, ranked_by)}; its run is {folder / trials.BEST}')
+        say(f'{best_trial(winner, ranked_by)}; its run is {folder / trials.BEST}')
     pictures = draw_sweep(folder, record, results, curves)
     drawn = f'; drawn: {", ".join(pictures)}' if pictures else ''
-    console.print(f'{folder / trials.TRIALS} has every trial{drawn}')
+    say(f'{folder / trials.TRIALS} has every trial{drawn}')
 
 
 def count(results: list[Trial], status: str) -> int:
@@ -98,7 +98,7 @@ def intervals_table(
         return ''
     if seeds < FEWEST:
         words = f'two seeds are too few to tell a difference from noise; it takes {FEWEST}'
-        return f'{outcome.words}: {words}'
+        return lines(f'{outcome.words}: {words}')
     columns = 'seeds', 'mean ± sd', '95 % interval', 'minus the best', 'interval'
     table = new_table(*names, *columns, '', right=columns)
     best = next(values for _, values in groups if values)
@@ -107,7 +107,7 @@ def intervals_table(
         difference = () if values is best or not values else difference_cells(values, best, outcome)
         table.add_row(*cells, *mean, ends(mean_interval(values, outcome), number), *difference)
     words = '95 % intervals, and each setting minus the best, paired by seed'
-    return f'{outcome.words}: {words}\n\n{render(table)}'
+    return f'{lines(f"{outcome.words}: {words}")}\n\n{render(table)}'
 
 
 def mean_interval(values: dict[Any, float], outcome: Outcome) -> Interval | None:

@@ -16,8 +16,6 @@ from rnnlab.results import plots, runs
 from rnnlab.results.records import Row, Summary, outcomes
 from rnnlab.training import checkpoint, lanes
 
-say = console.console.print
-
 
 def train(task: Task, config: Any) -> Path:
     """Trains as the configuration says, and returns the run's folder.
@@ -37,13 +35,13 @@ def train(task: Task, config: Any) -> Path:
         number = mesh.size if mesh else 1
         runs.write_settings(folder, record | {'devices': record['devices'] or number}, plan.data)
 
-        say(f'{folder} on {number} {record["platform"]} device(s)')
+        console.say(f'{folder} on {number} {record["platform"]} device(s)')
         if config.parameters:
-            say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
-        say(f'\n{describe(plan.model)}\n')
+            console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
+        console.console.print(f'\n{describe(plan.model)}\n')
         progress, rows = advance(plan, mesh, folder)
         summary = finish(progress, rows, folder)
-        say(f'\n{console.summary_table(summary, plan.metrics)}')
+        console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
         task.finish(plan, lanes.lane(progress.params(), 0), folder)
     return folder
 
@@ -65,7 +63,7 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
     ):
         if loop.restore(progress, checkpoints):
             runs.check_fingerprint(folder, progress.fingerprint)
-            say(f'resumes at step {progress.step}')
+            console.say(f'resumes at step {progress.step}')
         rows = loop.rows(progress, 0)
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))
         with console.run_progress(plan.steps, progress.step) as show:
@@ -84,7 +82,7 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
         raise not_finite(what, config, folder)
     if progress.step < plan.steps:
         words = f'stopped at step {progress.step} of {plan.steps}'
-        say(f'{words}; resume with the same command and --out={folder} --resume')
+        console.say(f'{words}; resume with the same command and --out={folder} --resume')
         raise SystemExit(128 + interrupts[0])
     return progress, rows
 

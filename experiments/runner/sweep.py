@@ -25,8 +25,6 @@ from rnnlab.training.lanes import device_memory, each_on, lane_bytes, lanes_per_
 
 MEMORY = 0.5  # the fraction of it that lanes may fill
 
-say = console.console.print
-
 
 def sweep(task: Task, config: Any) -> Path | None:
     """Trains every trial as the run that its settings alone would give, in the sweep's folder.
@@ -48,12 +46,12 @@ def sweep(task: Task, config: Any) -> Path | None:
     groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
     first = planned[0].config
     if first.parameters and 'hidden_size' not in names:
-        say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}\n')
+        console.say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}')
     if config.dry_run:
         open_names = [a.name for a in axes if isinstance(a, Drawn)] if config.search else []
         shown = [(t.number, everything[t.number]) for group in groups for t in group.trials]
         table = console.settings_table(shown, names, open_names)
-        say(f'{table}\n\n{console.groups_table(groups)}')
+        console.console.print(f'{table}\n\n{console.groups_table(groups)}')
         return None
 
     folder = Path(config.out or new_folder(task, config))
@@ -73,8 +71,8 @@ def sweep(task: Task, config: Any) -> Path | None:
     runs.check_folder(folder, everywhere, None if config.shard else config.resume, trials.SWEEP)
     runs.write_json(folder / trials.SWEEP, everywhere)
     number = sum(len(group.numbers) for group in groups)
-    say(f'{folder}: {number} trials on {len(devices)} {everywhere["platform"]} device(s)')
-    say(f'\n{console.groups_table(groups)}\n')
+    console.say(f'{folder}: {number} trials on {len(devices)} {everywhere["platform"]} device(s)')
+    console.console.print(f'\n{console.groups_table(groups)}\n')
     train(task, config, groups, axes, folder, record)
     return folder
 
@@ -101,11 +99,11 @@ def train(
         sweep_report(folder)
     elif interrupts:
         words = f'stopped with {ended} of {record.trials} trials finished'
-        say(f'{words}; resume with the same command and --out={folder} --resume')
+        console.say(f'{words}; resume with the same command and --out={folder} --resume')
         raise SystemExit(128 + interrupts[0])
     else:
         words = f'this part is done; {ended} of {record.trials} trials are'
-        say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
+        console.say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
 
 
 def read_axes(config: Any) -> list[Grid | Drawn]:

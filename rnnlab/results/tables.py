@@ -1,7 +1,42 @@
-"""Tables as plain text and as Markdown."""
+"""Tables as plain text and as Markdown, and lines that fit the terminal.
+
+In a terminal that is too narrow for a table its headings fold, then its cells between their parts,
+which are two blanks apart, and the labels in the first column; what still does not fit goes into
+another block below, with the first column repeated. No number is cut. Output to a file or a pipe
+has no width, and is complete.
+"""
 
 import io
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
 from typing import Any
+
+GAP = 3  # blanks between columns, and between the parts of a line
+
+
+def width() -> int | None:
+    """The columns of the terminal, or what COLUMNS says; None where there is neither."""
+    if (columns := os.environ.get('COLUMNS', '')).isdecimal() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (OSError, ValueError, AttributeError):  # standard output is no terminal, or no file
+        return None
+
+
+def lines(*parts: str, indent: int = 0) -> str:
+    """The parts of a line, broken between them (or at blanks) where the terminal is too narrow."""
+    whole, most = (' ' * GAP).join(parts), width()
+    if most is None or len(whole) <= most:
+        return whole
+    rows = pack([part for part in parts if part], most - indent, GAP)
+    margin = ' ' * indent
+    return '\n'.join(
+        textwrap.fill(row, most, initial_indent=margin * (number > 0), subsequent_indent=margin)
+        for number, row in enumerate(rows)
+    )
 
 
 def new_table(
@@ -22,13 +57,87 @@ def new_table(
 
 
 def render(table: Any) -> str:
-    """The text of a table without colours, as wide as it needs to be."""
+    """The text of a table without colours, in blocks that fit the terminal."""
+    columns = [[str(c.header), *map(str, c.cells), str(c.footer)] for c in table.columns]
+    most = width()
+    if most is None or line_width(columns) <= most:
+        return draw(table, columns, range(len(columns)))
+    columns = [[fold_heading(head, cells), *cells] for head, *cells in columns]
+    for at in sorted(range(len(columns)), key=lambda at: -widest(columns[at])):
+        if (excess := line_width(columns) - most) > 0:
+            target = widest(columns[at]) - excess
+            columns[at] = [pack_cell(cell, target) for cell in columns[at]]
+    if (excess := line_width(columns) - most) > 0:
+        target = max(widest(columns[0]) - excess, 1)
+        columns[0] = [fold(cell, target) for cell in columns[0]]
+    return '\n\n'.join(draw(table, columns, block) for block in blocks(columns, most))
+
+
+def draw(table: Any, columns: list[list[str]], block: Sequence[int]) -> str:
+    """The text of some columns of a table."""
     from rich.console import Console
 
+    part = new_table(footer={} if table.show_footer else None)
+    for at in block:
+        head, *_, foot = columns[at]
+        part.add_column(head, foot, justify=table.columns[at].justify, no_wrap=True)
+    for number, row in enumerate(table.rows, 1):
+        part.add_row(*(columns[at][number] for at in block), end_section=row.end_section)
+    if block[-1] == len(columns) - 1 and table.caption:
+        part.caption = lines(table.caption)
     out = io.StringIO()
     plain: dict[str, Any] = {'color_system': None, 'force_jupyter': False, 'markup': False}
-    Console(file=out, width=1000, emoji=False, **plain).print(table)
+    Console(file=out, width=1000, emoji=False, **plain).print(part)
     return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')
+
+
+def line_width(columns: list[list[str]]) -> int:
+    return sum(widest(column) + GAP for column in columns)
+
+
+def widest(cells: Sequence[str]) -> int:
+    return max(len(line) for cell in cells for line in cell.split('\n'))
+
+
+def fold_heading(heading: str, cells: Sequence[str]) -> str:
+    """A heading in lines as long as its longest word, or its widest cell."""
+    return fold(heading, max([widest(cells), *map(len, heading.split())]))
+
+
+def fold(text: str, most: int) -> str:
+    """A text in lines of at most that width, broken after a colon or at blanks alone."""
+    name, colon, rest = text.partition(': ')
+    if colon and len(text) > most:
+        return f'{fold(name, most)}:\n{fold(rest, most)}'
+    return '\n'.join(textwrap.wrap(text, most, break_long_words=False, break_on_hyphens=False))
+
+
+def pack_cell(cell: str, most: int) -> str:
+    """A cell in lines of at most that width, broken between its parts alone."""
+    return '\n'.join(pack(cell.split('  '), most, 2)) if '  ' in cell else cell
+
+
+def pack(parts: Sequence[str], most: int, gap: int) -> list[str]:
+    """The parts in lines of at most that width, a gap of blanks between them."""
+    rows = [parts[0]]
+    for part in parts[1:]:
+        if len(rows[-1]) + gap + len(part) > most:
+            rows.append(part)
+        else:
+            rows[-1] += ' ' * gap + part
+    return rows
+
+
+def blocks(columns: list[list[str]], most: int) -> list[list[int]]:
+    """The columns of each block: as many as fit beside the first one, at least one."""
+    first, *rest = range(len(columns))
+    found = [[first]]
+    for at in rest:
+        together = [columns[column] for column in [*found[-1], at]]
+        if len(found[-1]) > 1 and line_width(together) > most:
+            found.append([first])
+        found[-1].append(at)
+    return found
 
 
 def markdown(heads: list[str], lines: list[list[str]]) -> str:

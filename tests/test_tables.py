@@ -1,0 +1,104 @@
+"""Tables and lines fit the terminal, and lose no number there."""
+
+import re
+
+import numpy as np
+import pytest
+
+import rnnlab
+from experiments import classify
+from experiments.runner import console, report
+from rnnlab.analysis.describe import describe
+from rnnlab.models import classifier
+from rnnlab.results.records import Outcome
+from rnnlab.results.tables import lines, new_table, render
+from rnnlab.results.trials import by_setting
+from rnnlab.training.losses import ACCURACY
+from tests.conftest import call
+from tests.records import ACCURATE, SQUARED, row, summary, trials
+
+RANKED_BY = Outcome('best', ACCURACY)
+AXES = {
+    'seed': [0, 1, 2],
+    'learning_rate_with_a_long_name': [1e-3, 1e-2],
+    'hidden_size': [128],
+    'recurrent_dropout': [0.25],
+    'optimizer_constants': ['keras'],
+    'label_smoothing': [0.125],
+    'weight_decay': [0.004],
+}
+
+
+def deep():
+    cell = rnnlab.lstm_peephole(64)
+    layers = [rnnlab.bidirectional(cell, cell), rnnlab.recurrent(rnnlab.gru(128))]
+    return classifier(layers, inputs=28, classes=10, vocabulary=10_000, pool='attention')
+
+
+def settings():
+    first = {name: values[0] for name, values in AXES.items()}
+    return console.settings_table([(n, first) for n in range(3)], [*AXES], [])
+
+
+def best():
+    results, _ = trials()
+    for trial in results:
+        trial.settings.update({name: values[0] for name, values in AXES.items() if name != 'seed'})
+    groups = by_setting(results, RANKED_BY)
+    names = ['cell', 'lr', *(name for name in AXES if name != 'seed')]
+    return report.best_table(groups, names, RANKED_BY)
+
+
+def intervals():
+    values = {0: 0.91234, 1: 0.92345, 2: 0.90123}
+    others = {seed: value - 0.05 * (seed + 1) for seed, value in values.items()}
+    rows = [(['0.0123', 'lstm'], values), (['0.00123', 'gru'], others)]
+    return report.intervals_table(['learning_rate', 'cell'], rows, RANKED_BY)
+
+
+def confusion():
+    counts = np.arange(100).reshape(10, 10) * 7
+    return classify.labels_table(tuple(f'label {n}' for n in range(10)), counts)
+
+
+TABLES = {
+    'describe': lambda: describe(deep()),
+    'settings': settings,
+    'best': best,
+    'intervals': intervals,
+    'confusion': confusion,
+    'summary': lambda: console.summary_table(
+        summary(0.75, 0.625, SQUARED, kept_step=10, baseline=0.1667), SQUARED
+    ),
+    'row': lambda: lines(
+        *console.row_parts(row(10, ACCURATE, train=0.5, validation=0.25)), indent=2
+    ),
+    'explain': lambda: call('explain', '--cell=lstm', '--hidden_size=8', '--inputs=12').out,
+}
+
+
+def numbers(text):
+    return sorted(re.findall(r'[\d.,:e±+-]*\d[\d.,:e%+-]*', text))
+
+
+@pytest.mark.parametrize('width', [80, 120])
+@pytest.mark.parametrize('name', list(TABLES))
+def test_what_is_shown_fits_the_terminal_and_loses_no_number(name, width, monkeypatch):
+    monkeypatch.delenv('COLUMNS', raising=False)
+    wide = TABLES[name]()
+    monkeypatch.setenv('COLUMNS', str(width))
+    narrow = TABLES[name]()
+    assert max(map(len, narrow.splitlines())) <= width
+    assert {*numbers(narrow)} == {*numbers(wide)}
+
+
+def test_a_table_that_fits_stays_as_it_is(monkeypatch):
+    table = new_table('a heading of words', 'b')
+    table.add_row('x 0:1  y 1:2', '[red]:smile:')
+    wide = render(table)
+    assert '[red]:smile:' in wide
+    monkeypatch.setenv('COLUMNS', '80')
+    assert render(table) == wide
+    monkeypatch.setenv('COLUMNS', '22')
+    assert '│' not in render(table)
+    assert render(table).splitlines()[-2:] == ['  x 0:1     [red]:smile:', '  y 1:2']
