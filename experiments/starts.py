@@ -1,4 +1,4 @@
-"""How parameters start, preset by preset: the spectral radius of each gate's recurrent matrix, and its bias.
+"""How parameters are initialized: spectral radii and biases of the gates, by initializer.
 
 python -m experiments.starts
 python -m experiments.starts --cells=lstm,lru --hidden_size=256
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean, stdev
+from typing import Any
 
 import jax
 import numpy as np
 
 import experiments.runner.config as groups
 from experiments.runner import cli
-from experiments.runner.console import console
+from experiments.runner.console import console, say
 from experiments.runner.fields import operational
 from rnnlab.analysis.describe import parameters, spans
 from rnnlab.analysis.diagnostics import spectral_radii
@@ -39,37 +40,31 @@ class Config(groups.Seed):
 
 
 def main(config: Config) -> None:
-    table = new_table('cell', 'start', 'spectral radius', 'bias of a gate: mean, least, greatest')
+    headings = 'cell', 'initializer', 'spectral radius', 'bias of a gate: mean, least, greatest'
+    table = new_table(*headings)
     keys = jax.random.split(jax.random.key(config.seed), config.draws)
     for name in config.cells:
-        for number, (start, cell) in enumerate(starts(config, find(name))):
+        for number, (initializer, cell) in enumerate(initialized(config, find(name))):
             drawn = [cell.init(key, config.inputs) for key in keys]
             radii = [spectral_radii(cell, params, config.inputs) for params in drawn]
-            shown = '  '.join(
-                f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0]
-            )
-            table.add_row(
-                '' if number else name,
-                start,
-                shown or '—',
-                '  '.join(biases(config, cell, drawn)) or '—',
-            )
+            shown = (f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0])
+            cells = '  '.join(shown), '  '.join(biases(config, cell, drawn))
+            table.add_row('' if number else name, initializer, *(text or '—' for text in cells))
         table.add_section()
-    console.print(
-        f'{config.draws} draws, hidden size {config.hidden_size}, {config.inputs} inputs: mean ± standard deviation\n'
-    )
-    console.print(render(table))
+    sizes = f'hidden size {config.hidden_size}, {config.inputs} inputs'
+    say(f'{config.draws} draws, {sizes}: mean ± standard deviation')
+    console.print(f'\n{render(table)}')
 
 
-def starts(config: Config, make: Callable[..., Cell]) -> Iterator[tuple[str, Cell]]:
-    """The cell by the name of each start that it takes."""
+def initialized(config: Config, make: Callable[..., Cell]) -> Iterator[tuple[str, Cell]]:
+    """The cell with each initializer that it takes, by name."""
     make = partial(make, config.hidden_size)
     takes = make().hyperparameters
     if 'init' not in takes:
         yield 'its own', make()
         return
-    for preset in INITIALIZERS:
-        yield preset, make(init=preset)
+    for name in INITIALIZERS:
+        yield name, make(init=name)
     if 'chrono' in takes:
         yield f'keras, --chrono={config.chrono:g}', make(chrono=config.chrono)
 
@@ -78,15 +73,14 @@ def spread(values: list[float]) -> str:
     return f'{mean(values):.2f} ± {stdev(values):.2f}'
 
 
-def biases(config: Config, cell: Cell, drawn: list) -> Iterator[str]:
-    """What the gates' biases are, those of both sides added, of gates that do not all start at 0."""
+def biases(config: Config, cell: Cell, drawn: list[Any]) -> Iterator[str]:
+    """The biases of the gates, those of both sides added, unless all are initialized to 0."""
     parts: dict[str, np.ndarray] = {}
     for name, _, _, gates in parameters(cell, drawn[0], config.inputs):
         if 'bias' in name:
             for gate, (begin, end) in spans(gates):
-                parts[gate] = parts.get(gate, np.float32(0)) + np.array(
-                    [params[name][begin:end] for params in drawn]
-                )
+                own = np.array([params[name][begin:end] for params in drawn])
+                parts[gate] = parts.get(gate, np.float32(0)) + own
     for gate, values in parts.items():
         if values.any():
             yield f'{gate} {values.mean():+.2f}, {values.min():+.2f}, {values.max():+.2f}'

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+os.environ.pop('COLUMNS', None)  # xdist sets it
 os.environ['PJRT_NPROC'] = str((os.cpu_count() or 1) + 2)  # see experiments/runner/cli.py
 
 import jax

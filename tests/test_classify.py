@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from experiments.runner.console import figure
+from experiments.runner.console import number
 from rnnlab.data.labelled import labelled_sequences, stratified
 from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
@@ -325,7 +325,7 @@ def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
         'test_accuracy'
     ] == pytest.approx(accuracy)
     lines = [' '.join(line.split()) for line in printed.splitlines()]
-    assert f'net {figure(accuracy)} {figure(balanced)}' in lines
+    assert f'net {number(accuracy)} {number(balanced)}' in lines
     assert (
         f'always walk, the most frequent label {given.count("walk") / len(given):.4f} {1 / 3:.4f}'
         in lines
@@ -335,7 +335,7 @@ def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
         names, metrics.confusion_matrix(given, named, labels=names), strict=True
     ):
         assert (
-            f'{name} {" ".join(map(str, counts))} {figure(counts[names.index(name)] / counts.sum())}'
+            f'{name} {" ".join(map(str, counts))} {number(counts[names.index(name)] / counts.sum())}'
             in lines
         )
 
@@ -389,7 +389,7 @@ def test_bad_flags_and_what_cannot_be_predicted_are_one_line(runs, tmp_path):
         ([f'--predict={other}', best], ["no column 'x1'"]),
         ([f'--predict={folder / "x.npz"}', out, '--cell=gru'], ['--cell=elman, not gru']),
         (['--predict=nowhere.npz', out], ['no file nowhere.npz']),
-        ([f'--npz={wide}', *TINY, '--resume', out], ['started otherwise', 'file_crc32']),
+        ([f'--npz={wide}', *TINY, '--resume', out], ['with other settings', 'file_crc32']),
     ]
     (tmp_path / 'empty').mkdir()
     refused('classify', cases, tmp_path / 'empty')

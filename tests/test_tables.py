@@ -99,6 +99,6 @@ def test_a_table_that_fits_stays_as_it_is(monkeypatch):
     assert '[red]:smile:' in wide
     monkeypatch.setenv('COLUMNS', '80')
     assert render(table) == wide
-    monkeypatch.setenv('COLUMNS', '22')
+    monkeypatch.setenv('COLUMNS', '24')
     assert '│' not in render(table)
     assert render(table).splitlines()[-2:] == ['  x 0:1     [red]:smile:', '  y 1:2']

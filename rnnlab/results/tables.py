@@ -2,7 +2,7 @@
 
 In a terminal that is too narrow for a table its headings fold, then its cells between their parts,
 which are two blanks apart, and the labels in the first column; what still does not fit goes into
-another block below, with the first column repeated. No number is cut. Output to a file or a pipe
+another block below, with the labels repeated. No number is cut. Output to a file or a pipe
 has no width, and is complete.
 """
 
@@ -70,7 +70,9 @@ def render(table: Any) -> str:
     if (excess := line_width(columns) - most) > 0:
         target = max(widest(columns[0]) - excess, 1)
         columns[0] = [fold(cell, target) for cell in columns[0]]
-    return '\n\n'.join(draw(table, columns, block) for block in blocks(columns, most))
+    return '\n\n'.join(
+        draw(table, columns, block) for block in blocks(columns, labels(table), most)
+    )
 
 
 def draw(table: Any, columns: list[list[str]], block: Sequence[int]) -> str:
@@ -128,15 +130,20 @@ def pack(parts: Sequence[str], most: int, gap: int) -> list[str]:
     return rows
 
 
-def blocks(columns: list[list[str]], most: int) -> list[list[int]]:
-    """The columns of each block: as many as fit beside the first one, at least one."""
-    first, *rest = range(len(columns))
-    found = [[first]]
-    for at in rest:
+def labels(table: Any) -> int:
+    """How many columns name the rows: the first, and the second if both are left-aligned."""
+    return 2 if [c.justify for c in table.columns[:2]] == ['left', 'left'] else 1
+
+
+def blocks(columns: list[list[str]], labels: int, most: int) -> list[list[int]]:
+    """The columns of each block: as many as fit beside the labels, at least one."""
+    first = [*range(labels)]
+    found = [first]
+    for at in range(labels, len(columns)):
         together = [columns[column] for column in [*found[-1], at]]
-        if len(found[-1]) > 1 and line_width(together) > most:
-            found.append([first])
-        found[-1].append(at)
+        if len(found[-1]) > labels and line_width(together) > most:
+            found.append(first)
+        found[-1] = [*found[-1], at]
     return found
 
 
