@@ -1,14 +1,16 @@
-"""The laws that every cell keeps, whatever it computes.
+"""The laws of all cells, to check a cell of your own.
 
     jax.config.update('jax_enable_x64', True)
     rnnlab.testing.check('mycell', mycell)                # mycell(hidden_size) -> Cell
 
-A cell that breaks one raises LawBroken: a line that names the law, what differs, its shape and by how much.
+A cell that breaks one raises LawBroken: one line with the law, what differs, its shape and by how
+much.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,212 +23,275 @@ from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
 from rnnlab.recurrence.dropout import recurrent_masks
 
-D, H, T, B = 2, 5, 4, 3  # all different, so that none is taken for another
-TOLERANCE, OF_DIFFERENCES = (
-    1e-10,
-    1e-6,
-)  # relative to the greatest entry; the second of finite differences
+D, H, T, B = 2, 5, 4, 3  # all different, so that a swap of axes is noticed
+TOLERANCE = 1e-10  # relative to the largest entry of an array
+DIFFERENCES_TOLERANCE = 1e-6  # of finite differences
 EPSILON = 1e-6
-CUT = 3  # steps, for truncation and recomputation: some are left over
+TRUNCATION = 3  # steps, of bptt and remat; T is no multiple of it
 
-Claim = tuple[str, Any, Any]  # what is compared, what the library gives, what it should be
+Claim = tuple[str, Any, Any]  # what is compared, the library's result, the expected one
+Results = tuple[tuple[Array, tuple[Carry, Array]], tuple[Params, Array, Carry]]
+Run = Callable[..., tuple[Carry, Array]]  # (params, xs, carry, lengths, reset, mask)
 
 
 class LawBroken(InputError):
-    """A cell does not do what every cell has to."""
+    """A cell breaks a law of all cells."""
 
 
-class Case(NamedTuple):
-    """A cell with nothing zero: parameters off their start, and a carry that it came to itself."""
+def check(name: str, make: Callable[[int], Cell]) -> dict[str, float | None]:
+    """The largest relative difference by law, in float64; None for a law that does not apply to
+    the cell.
 
-    cell: Cell
-    params: Params
-    xs: Array  # [T, B, D]
-    carry: Carry
-    noise: Any
-    masks: list[
-        tuple[np.ndarray, np.ndarray]
-    ]  # (lengths [B], reset [T, B]); the first says nothing
-    weights: Any  # for (carry, ys): what sums them up to one number
-    gradient: Callable  # (engine, reverse=False, **options) -> a compiled (params, xs, carry, lengths, reset, noise) -> all of it
-    loop: Callable  # the same by hand: (reverse=False, cut=None)
-
-
-def check(name: str, make: Callable[[int], Cell]) -> dict[str, float]:
-    """Holds the cell against every law, in float64: the greatest relative difference by law.
-
-    Raises LawBroken for the first one that it breaks, InputError where float64 is off.
+    Raises LawBroken for the first law that the cell breaks, InputError if float64 is off.
     """
     if not jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise InputError(
-            "laws hold in float64: call jax.config.update('jax_enable_x64', True) first"
+            "laws are checked in float64: call jax.config.update('jax_enable_x64', True) first"
         )
     structure(name, make)
-    figures: dict[str, float] = {}
     case = make_case(make(H))
+    differences: dict[str, float | None] = {}
     for law, claims in LAWS.items():
-        tolerance = OF_DIFFERENCES if claims is finite_differences else TOLERANCE
+        tolerance = DIFFERENCES_TOLERANCE if claims is finite_differences else TOLERANCE
         try:
-            figures[law] = max((compare(tolerance, *claim) for claim in claims(case)), default=0.0)
+            found = [compare(tolerance, *claim) for claim in claims(case)]
         except AssertionError as error:
             raise LawBroken(f'{name} breaks the law "{law}": {error}') from None
-        except Exception as error:  # whatever somebody's own cell raises
+        except Exception as error:  # anything, in a user's cell
             raise LawBroken(
                 f'{name} breaks the law "{law}": {type(error).__name__}: {first_line(error)}'
             ) from error
-    return figures
+        differences[law] = max(found, default=None)
+    return differences
 
 
 def structure(
     name: str, make: Callable[[int], Cell], inputs: int = D, hidden_size: int = H
 ) -> None:
-    """The law of shapes, which needs no computing: raises LawBroken where init, carry and step do not fit together, and but for
-    stacks where the params are no dict or the carry is no NamedTuple with a field h."""
-    law = f'{name} breaks the law "a step keeps the carry\'s structure, shapes and types": '
+    """Checks the shapes and types of one step in float32, without computing it.
 
-    def shapes(tree):
-        return {
-            jax.tree_util.keystr(path): f'{leaf.dtype} {list(leaf.shape)}'
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-
+    Raises LawBroken if init, carry and step do not fit together or, but for stacks, if the params
+    are no dict or the carry is no NamedTuple with a field h.
+    """
+    law = (
+        f'{name} breaks the law "a step keeps the carry\'s structure, shapes and types": '
+        f'for x {[B, inputs]} '
+    )
     try:
-        cell = make(hidden_size)
-        if not isinstance(cell, Cell):
-            raise LawBroken(f'{name}({hidden_size}) must give a Cell, not {type(cell).__name__}')
-        params = jax.eval_shape(lambda key: cell.init(key, inputs, jnp.float32), jax.random.key(0))
-        if not isinstance(cell.form, Chain) and not isinstance(params, dict):
-            raise LawBroken(f'{name}: init must give a dict of arrays, not {type(params).__name__}')
-        before = jax.eval_shape(lambda params: cell.carry(params, (B,)), params)
-        if not isinstance(cell.form, Chain) and 'h' not in getattr(before, '_fields', ()):
-            raise LawBroken(
-                f'{name}: carry must give a NamedTuple with a field h, not {type(before).__name__}'
-            )
-        x = jax.ShapeDtypeStruct((B, inputs), jnp.float32)
-        stepped = jax.eval_shape(cell.step, params, before, x)
-        if type(stepped) is not tuple or len(stepped) != 2:
-            raise LawBroken(
-                f'{name}: step must give a pair, the carry and the output, not {type(stepped).__name__}'
-            )
-        after, y = stepped
-        values = jax.eval_shape(cell.values, params, before, x) if cell.values else ()
-        if cell.values and len(values) != len(cell.gates):
-            raise LawBroken(
-                f'{name}: gates names {len(cell.gates)}, {", ".join(cell.gates)}, and there are the values of {len(values)}'
-            )
+        params, before, after, y = traced_step(name, make, inputs, hidden_size)
     except LawBroken:
         raise
-    except Exception as error:  # whatever somebody's own cell raises
-        raise LawBroken(
-            f'{law}for x {[B, inputs]} it raises {type(error).__name__}: {first_line(error)}'
-        ) from error
-    if str(jax.tree.structure(before)) != str(jax.tree.structure(after)) or shapes(
-        before
-    ) != shapes(after):
-        raise LawBroken(
-            f'{law}for x {[B, inputs]} the carry was {shapes(before)} and became {shapes(after)}'
-        )
+    except Exception as error:  # anything, in a user's cell
+        raise LawBroken(f'{law}it raises {type(error).__name__}: {first_line(error)}') from error
+    same_tree = str(jax.tree.structure(before)) == str(jax.tree.structure(after))
+    require(
+        same_tree and shapes(before) == shapes(after),
+        f'{law}the carry was {shapes(before)} and became {shapes(after)}',
+    )
     for what, tree in (('the params', params), ('the output', y)):
-        if wrong := {
-            path: shape for path, shape in shapes(tree).items() if not shape.startswith('float32')
-        }:
-            raise LawBroken(f'{law}for params and x in float32, {what} has {wrong}')
-    if y.shape[:-1] != (B,):
-        raise LawBroken(
-            f'{law}for x {[B, inputs]} the output is {list(y.shape)}, and should be [{B}, features]'
-        )
+        wrong = {
+            at: shape for at, shape in shapes(tree).items() if not shape.startswith('float32 ')
+        }
+        require(not wrong, f'{law}with all arrays in float32, {what} has {wrong}')
+    require(
+        y.shape[:-1] == (B,), f'{law}the output is {list(y.shape)}, and should be [{B}, features]'
+    )
+
+
+def traced_step(
+    name: str, make: Callable[[int], Cell], inputs: int, hidden_size: int
+) -> tuple[Any, Any, Any, Any]:
+    """Shapes and types of the params, the carry before and after a step, and the output.
+
+    Raises LawBroken for other things than a cell and its functions should return.
+    """
+    cell = make(hidden_size)
+    require(
+        isinstance(cell, Cell),
+        f'{name}({hidden_size}) must return a Cell, not {type(cell).__name__}',
+    )
+    one = not isinstance(cell.form, Chain)
+    params = jax.eval_shape(lambda key: cell.init(key, inputs, jnp.float32), jax.random.key(0))
+    require(
+        not one or isinstance(params, dict),
+        f'{name}: init must return a dict of arrays, not {type(params).__name__}',
+    )
+    before = jax.eval_shape(lambda params: cell.carry(params, (B,)), params)
+    require(
+        not one or 'h' in getattr(before, '_fields', ()),
+        f'{name}: carry must return a NamedTuple with a field h, not {type(before).__name__}',
+    )
+    x = jax.ShapeDtypeStruct((B, inputs), jnp.float32)
+    stepped = jax.eval_shape(cell.step, params, before, x)
+    require(
+        type(stepped) is tuple and len(stepped) == 2,
+        f'{name}: step must return a pair, carry and output, not {type(stepped).__name__}',
+    )
+    values = jax.eval_shape(cell.values, params, before, x) if cell.values else cell.gates
+    require(
+        len(values) == len(cell.gates),
+        f'{name}: gates has {len(cell.gates)} names, {", ".join(cell.gates)}, '
+        f'and values returns {len(values)} arrays',
+    )
+    return params, before, *stepped
+
+
+def require(holds: bool, message: str) -> None:
+    if not holds:
+        raise LawBroken(message)
+
+
+def shapes(tree: Any) -> dict[str, str]:
+    """Type and shape of each leaf, by its path."""
+    return {
+        jax.tree_util.keystr(path): f'{leaf.dtype} {list(leaf.shape)}'
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """A cell with arrays without zeros: params off their initial values, and the carry after a few
+    steps."""
+
+    cell: Cell
+    params: Params
+    xs: Array  # [T, B, D]
+    carry: Carry
+    mask: Any  # of recurrent dropout; None if the cell takes none
+    paddings: list[tuple[np.ndarray, np.ndarray]]  # lengths [B] and reset [T, B]; without first
+    weights: tuple[Any, np.ndarray]  # of the sum over the last carry and ys that is differentiated
+    compiled: dict[tuple[Any, ...], Callable[..., Results]] = field(default_factory=dict)
+
+    @property
+    def engine(self) -> str:
+        return engines(self.cell)[0]
+
+    def arrays(self, padding: int = 1) -> tuple[Any, ...]:
+        """The arguments of gradient and loop."""
+        return self.params, self.xs, self.carry, *self.paddings[padding], self.mask
+
+    def gradient(
+        self, engine: str, reverse: bool = False, **options: Any
+    ) -> Callable[..., Results]:
+        """The compiled (params, xs, carry, lengths, reset, mask) -> ((sum, (carry, ys)), its
+        gradients by params, xs and carry) of unroll."""
+        run = partial(unrolled, self.cell, engine=engine, reverse=reverse, **options)
+        return self.compile(run, 'unroll', engine, reverse, *options.items())
+
+    def loop(self, reverse: bool = False, truncation: int | None = None) -> Callable[..., Results]:
+        """The same of the loop over the cell's steps."""
+        return self.compile(partial(looped, self.cell, reverse, truncation), reverse, truncation)
+
+    def compile(self, run: Run, *key: Any) -> Callable[..., Results]:
+        if key not in self.compiled:
+            summed = partial(self.sum, run)
+            self.compiled[key] = jax.jit(
+                jax.value_and_grad(summed, argnums=(0, 1, 2), has_aux=True)
+            )
+        return self.compiled[key]
+
+    def sum(self, run: Run, *arrays: Any) -> tuple[Array, tuple[Carry, Array]]:
+        """A weighted sum of the carry and ys, and these."""
+        carry, ys = run(*arrays)
+        of_carry, of_ys = self.weights
+        leaves = zip(jax.tree.leaves(carry), jax.tree.leaves(of_carry), strict=True)
+        total = sum(jnp.sum(leaf.real * w[0] + leaf.imag * w[1]) for leaf, w in leaves)
+        return total + jnp.sum(ys * of_ys), (carry, ys)
 
 
 def make_case(cell: Cell) -> Case:
     rng = np.random.default_rng(0)
 
-    def normal(like, scale=1.0):
+    def normal(like: Array, scale: float = 1.0) -> Array:
         return jnp.asarray(scale * rng.standard_normal(like.shape), like.dtype)
 
     params = jax.tree.map(lambda leaf: leaf + normal(leaf, 0.3), cell.init(jax.random.key(0), D))
     carry, step = cell.carry(params, (B,)), jax.jit(cell.step)
     for x in rng.standard_normal((3, B, D)):
         carry, y = step(params, carry, jnp.asarray(x))
-    noise = None
+    mask = None
     if cell.takes_mask:
-        noise = jax.tree.map(
-            lambda leaf: 1 + normal(leaf, 0.3),
-            recurrent_masks(cell, params, jax.random.split(jax.random.key(0), B), 0.5),
-        )
-    masks = [(rng.integers(0, T + 1, B), rng.random((T, B)) < 0.3) for _ in range(5)]
-    masks = [
-        (np.full(B, T), np.zeros((T, B), bool)),
-        (np.array([T, 0, 2]), np.arange(T * B).reshape(T, B) % 5 == 3),
-        *masks,
-    ]
+        like = recurrent_masks(cell, params, jax.random.split(jax.random.key(0), B), 0.5)
+        mask = jax.tree.map(lambda leaf: 1 + normal(leaf, 0.3), like)
+    drawn = [(rng.integers(0, T + 1, B), rng.random((T, B)) < 0.3) for _ in range(5)]
+    none = np.full(B, T), np.zeros((T, B), bool)
+    some = np.array([T, 0, 2]), np.arange(T * B).reshape(T, B) % 5 == 3
     weights = (
         jax.tree.map(lambda leaf: rng.standard_normal((2, *leaf.shape)), carry),
         rng.standard_normal((T, *y.shape)),
     )
-    compiled: dict[tuple, Callable] = {}
-
-    def whole(run, *key):
-        """A compiled (value, (carry, ys)), and the gradients of the value, for masks that are given with the arrays."""
-
-        def value(params, xs, carry, lengths, reset, noise):
-            after, ys = run(params, xs, carry, lengths, reset, noise)
-            carries = zip(jax.tree.leaves(after), jax.tree.leaves(weights[0]), strict=True)
-            return sum(
-                jnp.sum(leaf.real * w[0] + leaf.imag * w[1]) for leaf, w in carries
-            ) + jnp.sum(ys * weights[1]), (after, ys)
-
-        if key not in compiled:
-            compiled[key] = jax.jit(jax.value_and_grad(value, argnums=(0, 1, 2), has_aux=True))
-        return compiled[key]
-
-    def gradient(engine, reverse=False, **options):
-        def run(params, xs, carry, lengths, reset, noise):
-            return unroll(
-                cell,
-                params,
-                xs,
-                carry,
-                lengths=lengths,
-                reset=reset,
-                recurrent_dropout_mask=noise,
-                reverse=reverse,
-                engine=engine,
-                **options,
-            )
-
-        return whole(run, 'unroll', engine, reverse, *options.items())
-
-    def loop(reverse=False, cut=None):
-        return whole(partial(by_hand, cell, reverse, cut), 'loop', reverse, cut)
-
-    xs = jnp.asarray(rng.standard_normal((T, B, D)))
-    return Case(cell, params, xs, carry, noise, masks, weights, gradient, loop)
+    return Case(
+        cell=cell,
+        params=params,
+        xs=jnp.asarray(rng.standard_normal((T, B, D))),
+        carry=carry,
+        mask=mask,
+        paddings=[none, some, *drawn],
+        weights=weights,
+    )
 
 
-def by_hand(cell: Cell, reverse: bool, cut: int | None, params, xs, carry, lengths, reset, noise):
-    """The loop of unroll's docstring for each sequence by itself, without a batch axis."""
+def unrolled(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    lengths: Array,
+    reset: Array,
+    mask: Any,
+    **options: Any,
+) -> tuple[Carry, Array]:
+    """unroll with the arguments of a Run."""
+    return unroll(
+        cell,
+        params,
+        xs,
+        carry,
+        lengths=lengths,
+        reset=reset,
+        recurrent_dropout_mask=mask,
+        **options,
+    )
 
-    def one(xs, carry, length, reset, noise):
+
+def looped(
+    cell: Cell,
+    reverse: bool,
+    truncation: int | None,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    lengths: Array,
+    reset: Array,
+    mask: Any,
+) -> tuple[Carry, Array]:
+    """The loop of unroll's docstring, for each sequence on its own, without a batch axis."""
+
+    def one(xs: Array, carry: Carry, length: Array, reset: Array, mask: Any) -> tuple[Carry, Array]:
         first, ys = cell.carry(params, ()), [jnp.zeros(())] * T
         for t in reversed(range(T)) if reverse else range(T):
-            here, boundary = t < length, t + 1 if reverse else t
-            if cut and boundary % cut == 0 and 0 < boundary < T:
+            inside, boundary = t < length, t + 1 if reverse else t
+            if truncation and boundary % truncation == 0 and 0 < boundary < T:
                 carry = jax.lax.stop_gradient(carry)
             begins = (boundary < length) & reset[boundary] if boundary < T else False
-            before = jax.tree.map(
-                lambda a, b, begins=here & begins: jnp.where(begins, a, b), first, carry
-            )
-            after, y = take_step(cell, params, before, jnp.where(here, xs[t], 0.0), noise)
-            carry = jax.tree.map(lambda a, b, here=here: jnp.where(here, a, b), after, carry)
-            ys[t] = jnp.where(here, y, 0.0)
+            before = choose(inside & begins, first, carry)
+            after, y = take_step(cell, params, before, jnp.where(inside, xs[t], 0.0), mask)
+            carry = choose(inside, after, carry)
+            ys[t] = jnp.where(inside, y, 0.0)
         return carry, jnp.stack(ys)
 
-    return jax.vmap(one, in_axes=(1, 0, 0, 1, 0), out_axes=(0, 1))(xs, carry, lengths, reset, noise)
+    return jax.vmap(one, in_axes=(1, 0, 0, 1, 0), out_axes=(0, 1))(xs, carry, lengths, reset, mask)
+
+
+def choose(condition: Array, yes: Carry, no: Carry) -> Carry:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
 def compare(tolerance: float, what: str, actual: Any, expected: Any) -> float:
-    """The greatest difference, relative to each array's greatest entry; AssertionError with its place beyond the tolerance."""
-    greatest = 0.0
+    """The largest difference, relative to each array's largest entry; beyond the tolerance an
+    AssertionError with its place."""
+    largest = 0.0
     leaves = zip(
         jax.tree_util.tree_leaves_with_path(actual), jax.tree.leaves(expected), strict=True
     )
@@ -239,216 +304,167 @@ def compare(tolerance: float, what: str, actual: Any, expected: Any) -> float:
         size = max(float(np.max(np.abs(e), initial=0.0)), 1e-3)
         difference = float(np.max(np.abs(a - e), initial=0.0)) / size
         assert difference <= tolerance, (
-            f'{place} {a.dtype} {list(a.shape)} differs by {difference:.1e}, where {tolerance:.0e} is allowed'
+            f'{place} {a.dtype} {list(a.shape)} differs by {difference:.1e}, '
+            f'and {tolerance:.0e} is allowed'
         )
-        greatest = max(greatest, difference)
-    return greatest
+        largest = max(largest, difference)
+    return largest
 
 
-def results(outcome):
-    """What a gradient gives, under names for messages."""
-    (_, (carry, ys)), (params, xs, first) = outcome
+def named(results: Results) -> dict[str, Any]:
+    """What Case.gradient returns, by names for messages, without the sum."""
+    (_, (carry, ys)), (params, xs, first) = results
     return {'carry': carry, 'ys': ys, 'd params': params, 'd xs': xs, 'd carry': first}
 
 
 def any_leading_axes(case: Case) -> Iterator[Claim]:
-    cell, xs, carry = (
-        case.cell,
-        case.xs[:2],
-        jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), case.carry),
-    )
-    every = jax.vmap(jax.vmap(cell.step, (None, 0, 0)), (None, 0, 0))
-    yield (
-        'a step',
-        jax.jit(cell.step)(case.params, carry, xs),
-        jax.jit(every)(case.params, carry, xs),
-    )
+    step, xs = case.cell.step, case.xs[:2]
+    carry = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), case.carry)
+    mapped = jax.vmap(jax.vmap(step, (None, 0, 0)), (None, 0, 0))
+    yield 'a step', *(jax.jit(f)(case.params, carry, xs) for f in (step, mapped))
 
 
 def unroll_is_the_loop(case: Case) -> Iterator[Claim]:
     for engine in engines(case.cell):
         for reverse in (False, True):
-            for lengths, reset in case.masks:
-                at = case.params, case.xs, case.carry, lengths, reset, case.noise
-                way = f'engine {engine}{", reverse" if reverse else ""}, lengths {lengths}: '
+            for number, (lengths, _) in enumerate(case.paddings):
+                arrays = case.arrays(number)
                 yield (
-                    way,
-                    results(case.gradient(engine, reverse)(*at)),
-                    results(case.loop(reverse)(*at)),
+                    f'engine {engine}{", reverse" if reverse else ""}, lengths {lengths}: ',
+                    named(case.gradient(engine, reverse)(*arrays)),
+                    named(case.loop(reverse)(*arrays)),
                 )
 
 
 def padding_changes_nothing(case: Case) -> Iterator[Claim]:
-    lengths, reset = case.masks[1]
-    behind = np.arange(T)[:, None] >= lengths
+    params, xs, *others = case.arrays()
+    padding = np.arange(T)[:, None] >= case.paddings[1][0]
     for engine in engines(case.cell):
         for reverse in (False, True):
             for filler in (jnp.nan, 7.0):
-                xs = jnp.where(behind[..., None], filler, case.xs)
-                outcome, expected = (
-                    f(case.params, xs, case.carry, lengths, reset, case.noise)
-                    for f in (case.gradient(engine, reverse), case.loop(reverse))
+                arrays = params, jnp.where(padding[..., None], filler, xs), *others
+                yield (
+                    f'engine {engine}, {filler} in the padding: ',
+                    named(case.gradient(engine, reverse)(*arrays)),
+                    named(case.loop(reverse)(*arrays)),
                 )
-                yield f'engine {engine}, {filler} behind: ', results(outcome), results(expected)
 
 
 def two_pieces_are_the_whole(case: Case) -> Iterator[Claim]:
-    """Without masks, as well: they are as if nothing was masked."""
-    lengths, reset = case.masks[0]
-    ones = jax.tree.map(jnp.ones_like, case.noise)
-    engine = engines(case.cell)[0]
-    run = jax.jit(partial(unroll, case.cell, engine=engine))
+    run = jax.jit(partial(unroll, case.cell, engine=case.engine))
     middle, first = run(case.params, case.xs[: T // 2], case.carry)
     after, second = run(case.params, case.xs[T // 2 :], middle)
-    (_, whole), _ = case.gradient(engine)(case.params, case.xs, case.carry, lengths, reset, ones)
-    yield f'engine {engine}: ', (after, jnp.concatenate([first, second])), whole
+    (_, whole), _ = case.gradient(case.engine)(*unmasked(case))
+    yield f'engine {case.engine}: ', (after, jnp.concatenate([first, second])), whole
 
 
 def one_step_at_a_time(case: Case) -> Iterator[Claim]:
-    lengths, reset = case.masks[0]
     step, carry, ys = jax.jit(case.cell.step), case.carry, []
     for x in case.xs:
         carry, y = step(case.params, carry, x)
         ys.append(y)
-    (_, whole), _ = case.loop()(
-        case.params, case.xs, case.carry, lengths, reset, jax.tree.map(jnp.ones_like, case.noise)
-    )
+    (_, whole), _ = case.loop()(*unmasked(case))
     yield 'streamed: ', (carry, jnp.stack(ys)), whole
 
 
+def unmasked(case: Case) -> tuple[Any, ...]:
+    """The case's arrays without padding, and with ones for the mask, which is as none."""
+    *arrays, mask = case.arrays(padding=0)
+    return *arrays, jax.tree.map(jnp.ones_like, mask)
+
+
 def last_is_the_last(case: Case) -> Iterator[Claim]:
-    engine = engines(case.cell)[0]
-    last = jax.jit(partial(unroll, case.cell, engine=engine, last=True))
-    for lengths, reset in case.masks:
-        after, y = last(
-            case.params,
-            case.xs,
-            case.carry,
-            lengths=lengths,
-            reset=reset,
-            recurrent_dropout_mask=case.noise,
-        )
-        (_, (carry, ys)), _ = case.loop()(
-            case.params, case.xs, case.carry, lengths, reset, case.noise
-        )
+    last = jax.jit(partial(unrolled, case.cell, engine=case.engine, last=True))
+    for number, (lengths, _) in enumerate(case.paddings):
+        arrays = case.arrays(number)
+        (_, (carry, ys)), _ = case.loop()(*arrays)
         yield (
-            f'engine {engine}, lengths {lengths}: ',
-            (after, y),
+            f'engine {case.engine}, lengths {lengths}: ',
+            last(*arrays),
             (carry, ys[np.maximum(lengths - 1, 0), np.arange(B)]),
         )
 
 
-def truncated_and_computed_again(case: Case) -> Iterator[Claim]:
-    engine, (lengths, reset) = engines(case.cell)[0], case.masks[1]
-    at = case.params, case.xs, case.carry, lengths, reset, case.noise
+def truncated_and_recomputed(case: Case) -> Iterator[Claim]:
+    truncated = case.gradient(case.engine, bptt=TRUNCATION, remat=TRUNCATION)
     yield (
         'bptt and remat: ',
-        results(case.gradient(engine, bptt=CUT, remat=CUT)(*at)),
-        results(case.loop(cut=CUT)(*at)),
+        named(truncated(*case.arrays())),
+        named(case.loop(truncation=TRUNCATION)(*case.arrays())),
     )
 
 
 def a_lane_is_a_run_alone(case: Case) -> Iterator[Claim]:
     several = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.1 * leaf, 0.9 * leaf]), case.params)
-    f, rest = (
-        case.gradient(engines(case.cell)[0]),
-        (case.xs, case.carry, *case.masks[1], case.noise),
-    )
-    lanes = jax.jit(jax.vmap(f, in_axes=(0, *[None] * len(rest))))(several, *rest)
+    f, (_, *others) = case.gradient(case.engine), case.arrays()
+    lanes = jax.jit(jax.vmap(f, in_axes=(0, *[None] * len(others))))(several, *others)
     for lane in range(3):
-        ours, alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (lanes, several))
-        yield f'lane {lane}: ', results(ours), results(f(alone, *rest))
+        own, alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (lanes, several))
+        yield f'lane {lane}: ', named(own), named(f(alone, *others))
 
 
-def directions(case: Case) -> tuple[Any, Any]:
-    """A direction for (params, xs, carry), and a function of (params, xs, carry) -> the derivative along it, by the gradient."""
+def directions(case: Case) -> tuple[Any, Callable[[Any], np.float64]]:
+    """Tangents of (params, xs, carry), and the derivative along them as a function of the
+    gradients."""
     rng = np.random.default_rng(1)
     tangents = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype),
-        (case.params, case.xs, case.carry),
+        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), case.arrays()[:3]
     )
 
-    def along(gradients):
+    def along(gradients: Any) -> np.float64:
         pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(tangents), strict=True)
-        return sum(float(jnp.sum(g * t).real) for g, t in pairs)
+        return np.float64(sum(float(jnp.sum(g * t).real) for g, t in pairs))
 
     return tangents, along
 
 
 def forward_mode(case: Case) -> Iterator[Claim]:
-    (lengths, reset), f = case.masks[1], case.gradient('scan')
-    tangents, along = directions(case)
-    at = case.params, case.xs, case.carry
+    arrays, (tangents, along) = case.arrays(), directions(case)
+    run = partial(unrolled, case.cell, engine='scan')
 
-    def run(params, xs, carry):
-        after, ys = unroll(
-            case.cell,
-            params,
-            xs,
-            carry,
-            lengths=jnp.asarray(lengths),
-            reset=jnp.asarray(reset),
-            recurrent_dropout_mask=case.noise,
-            engine='scan',
-        )
-        carries = zip(jax.tree.leaves(after), jax.tree.leaves(case.weights[0]), strict=True)
-        return sum(jnp.sum(leaf.real * w[0] + leaf.imag * w[1]) for leaf, w in carries) + jnp.sum(
-            ys * case.weights[1]
-        )
+    @jax.jit
+    def derivative(*at: Any) -> Array:
+        return jax.jvp(lambda *at: case.sum(run, *at, *arrays[3:])[0], at, tangents)[1]
 
-    _, forward = jax.jit(lambda *at: jax.jvp(run, at, tangents))(*at)
-    yield 'jvp', np.float64(forward), np.float64(along(f(*at, lengths, reset, case.noise)[1]))
+    yield 'jvp', np.float64(derivative(*arrays[:3])), along(case.gradient('scan')(*arrays)[1])
 
 
 def finite_differences(case: Case) -> Iterator[Claim]:
-    (lengths, reset), f = case.masks[1], case.gradient(engines(case.cell)[0])
-    tangents, along = directions(case)
-    at = case.params, case.xs, case.carry
-    high, low = (
-        float(
-            f(
-                *jax.tree.map(lambda x, t, size=size: x + size * t, at, tangents),
-                lengths,
-                reset,
-                case.noise,
-            )[0][0]
-        )
-        for size in (EPSILON, -EPSILON)
-    )
-    yield (
-        'derivative',
-        np.float64(along(f(*at, lengths, reset, case.noise)[1])),
-        np.float64((high - low) / (2 * EPSILON)),
-    )
+    arrays, f, (tangents, along) = case.arrays(), case.gradient(case.engine), directions(case)
+
+    def moved(size: float) -> float:
+        at = jax.tree.map(lambda x, t: x + size * t, arrays[:3], tangents)
+        return float(f(*at, *arrays[3:])[0][0])
+
+    difference = np.float64((moved(EPSILON) - moved(-EPSILON)) / (2 * EPSILON))
+    yield 'derivative', along(f(*arrays)[1]), difference
 
 
 def gates_are_finite(case: Case) -> Iterator[Claim]:
-    if case.cell.values is None:
+    if case.cell.values is None or not case.cell.gates:
         return
     values = jax.jit(case.cell.values)(case.params, case.carry, case.xs[0])
-    yield (
-        'entries of gates that are not finite',
-        np.int64(sum(np.sum(~np.isfinite(value)) for value in values)),
-        np.int64(0),
-    )
+    infinite = sum(np.sum(~np.isfinite(value)) for value in values)
+    yield 'entries of gates that are not finite', np.int64(infinite), np.int64(0)
 
 
-def noise_scales_the_rows(case: Case) -> Iterator[Claim]:
-    """Noise that is the same for all sequences is a recurrent kernel with its rows multiplied."""
-    if case.noise is None or not isinstance(case.params, dict) or not hasattr(case.carry, 'h'):
+def a_mask_scales_the_rows(case: Case) -> Iterator[Claim]:
+    """A mask that is the same for all sequences multiplies the rows of the recurrent matrices."""
+    if case.mask is None or isinstance(case.cell.form, Chain):
         return
     mask = np.linspace(0.0, 2.0, case.carry.h.shape[-1])
-    scaled, found = dict(case.params), False
-    for name, leaf, rows, _ in parameters(case.cell, case.params, D):
-        if rows.get('h') == len(mask) and leaf.ndim == 2:
-            scaled[name], found = leaf.at[-len(mask) :].multiply(mask[:, None]), True
-    if found:
+    scaled = {
+        name: leaf.at[-len(mask) :].multiply(mask[:, None])
+        for name, leaf, rows, _ in parameters(case.cell, case.params, D)
+        if 'h' in rows
+    }
+    if scaled:
         run = jax.jit(partial(unroll, case.cell))
-        noise = jnp.tile(mask, (B, 1))
+        tiled = jnp.tile(mask, (B, 1))
         yield (
-            'noise: ',
-            run(case.params, case.xs, case.carry, recurrent_dropout_mask=noise),
-            run(scaled, case.xs, case.carry),
+            'mask: ',
+            run(case.params, case.xs, case.carry, recurrent_dropout_mask=tiled),
+            run(case.params | scaled, case.xs, case.carry),
         )
 
 
@@ -459,10 +475,10 @@ LAWS: dict[str, Callable[[Case], Iterator[Claim]]] = {
     'two pieces are the whole': two_pieces_are_the_whole,
     'one step at a time is the whole': one_step_at_a_time,
     'last is the last output': last_is_the_last,
-    'truncation is a stop_gradient, computing again changes nothing': truncated_and_computed_again,
+    'truncation is a stop_gradient, recomputing changes nothing': truncated_and_recomputed,
     'a lane is a run alone': a_lane_is_a_run_alone,
     'forward mode is reverse mode': forward_mode,
     'gradients are finite differences': finite_differences,
     'gates are finite': gates_are_finite,
-    'noise scales what recurrent products read': noise_scales_the_rows,
+    'a mask scales what recurrent products read': a_mask_scales_the_rows,
 }

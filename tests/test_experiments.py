@@ -325,7 +325,7 @@ BAD_FLAGS = [
     (['--cell=lstmm'], ["--cell: unknown cell 'lstmm'", 'elman, irnn, ', 'mymodule:mycell']),
     (['--cell=nowhere:mycell'], ["module 'nowhere'", 'cannot be imported', 'ModuleNotFoundError']),
     (['--cell=math:mycell'], ["'math' has no function 'mycell'"]),
-    (['--cell=math:sqrt'], ['math:sqrt(128) must give a Cell']),
+    (['--cell=math:sqrt'], ['math:sqrt(128) must return a Cell']),
     (['--zoneout_cell=0.1', '--cell=gru'], ['--zoneout_cell', 'gru']),
     (['--merge=sum'], ['--merge goes with --bidirectional']),
     (['--dataset=cifar'], ['--dataset', 'digits, mnist']),

@@ -10,13 +10,25 @@ from rnnlab import testing as laws
 from rnnlab.cells import CELLS, Cell, Hidden, gated, gru, lstm, residual, stack
 from rnnlab.errors import InputError
 
+# The laws that do not apply to a cell: its gates have no values, or no matrix reads h in its step.
+NOT_CHECKED = {
+    'gates are finite': {'lru', 's5', 'stack'},
+    'a mask scales what recurrent products read': {
+        *{'indrnn', 'conv_lstm', 'qrnn', 'sru', 'mingru', 'minlstm', 'lru', 'rg_lru', 's5'},
+        'stack',
+    },
+}
 MADE = CELLS | {'stack': lambda size: stack(lstm(size), residual(gru(size)))}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', MADE)
 def test_every_cell_keeps_every_law(name):
-    assert laws.check(name, MADE[name]).keys() == laws.LAWS.keys()
+    differences = laws.check(name, MADE[name])
+    assert differences.keys() == laws.LAWS.keys()
+    assert {law for law, value in differences.items() if value is None} == {
+        law for law, names in NOT_CHECKED.items() if name in names
+    }
     jax.clear_caches()  # some twenty programs a cell would stay in memory
 
 
@@ -96,11 +108,8 @@ def wrong_form(hidden_size):
             leaky(step=lambda params, carry, x: (carry, x @ carry.h)),
             ["step keeps the carry's", 'TypeError'],
         ),
-        (lambda size: size, ['must give a Cell, not int']),
-        (
-            leaky(step=lambda params, carry, x: carry),
-            ['a pair, the carry and the output, not Hidden'],
-        ),
+        (lambda size: size, ['must return a Cell, not int']),
+        (leaky(step=lambda params, carry, x: carry), ['a pair, carry and output, not Hidden']),
         (
             leaky(step=lambda params, carry, x: (carry, x[..., 0])),
             ['the output is [3]', 'should be [3, features]'],
@@ -122,7 +131,7 @@ def wrong_form(hidden_size):
         ),
         (
             leaky(gates=('a', 'b'), values=lambda params, carry, x: (carry.h,)),
-            ['gates names 2, a, b', 'the values of 1'],
+            ['gates has 2 names, a, b', 'values returns 1 arrays'],
         ),
         (
             leaky(gates=('a',), values=lambda params, carry, x: (1 / (0 * carry.h),)),
