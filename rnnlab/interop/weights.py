@@ -24,20 +24,17 @@ Array = Any  # of NumPy or JAX, or traced
 Arrays = dict[str, Array]
 Params = dict[str, Any]  # a tree of arrays
 
-# The cells that frameworks have too, by their names in CELLS, with the gates of their columns.
-GATES = {
-    'elman': 'h', 'irnn': 'h', 'indrnn': 'h',
-    'lstm': 'ifgo', 'lstm_peephole': 'ifgo', 'lstm_coupled': 'fgo', 'lstm_projected': 'ifgo',
-    'gru': 'rzn', 'gru_reset_before': 'rzn', 'gru_chung': 'rzn', 'ugrnn': 'gn',
-}  # fmt: skip
+KINDS = (  # the cells that frameworks have too, by their names in CELLS
+    'elman', 'irnn', 'indrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected', 'gru',
+    'gru_reset_before', 'gru_chung', 'ugrnn',
+)  # fmt: skip
+KERNELS = {kind: (CELLS[kind](1).layout or {})['kernel'] for kind in KINDS}
+GATES = {kind: ''.join(kernel.columns) for kind, kernel in KERNELS.items()}  # a letter for each
 MORE = {  # params that no other cell has
     'indrnn': 'recurrent_scale',
     'lstm_peephole': 'peephole',
     'lstm_projected': 'projection',
 }
-JOINT = (  # one kernel for [x, h], and one or two biases
-    'elman', 'irnn', 'ugrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected',
-)  # fmt: skip
 
 
 class Weights(NamedTuple):
@@ -55,7 +52,7 @@ class Weights(NamedTuple):
 class CellWeights:
     """The weights of a cell, with separate kernels for x and h."""
 
-    kind: str  # a name in GATES, which has the order of the columns
+    kind: str  # a name in KINDS; GATES has the order of its columns
     kernel: Array  # [D, N]
     recurrent_kernel: Array  # [H, N] ([P, N] of a projection), or None
     bias: Array  # [N]
@@ -148,10 +145,15 @@ def taken_apart(
     return parts + [params[name] for name in ('readout',) if name in params]
 
 
+def joint(kind: str) -> bool:
+    """Whether it has one kernel for [x, h], and one or two biases."""
+    return 'h' in KERNELS[kind].rows
+
+
 def make_cell(weights: CellWeights) -> Cell:
     """The cell, with an initializer that gives the same params: that of torch has two biases."""
     kind = weights.kind
-    two = kind in JOINT and weights.recurrent_bias is not None
+    two = joint(kind) and weights.recurrent_bias is not None
     options = {'projection': weights.extra.shape[1]} if kind == 'lstm_projected' else {}
     hidden_size = weights.bias.shape[0] // len(GATES[kind])
     return CELLS[kind](hidden_size, init='torch' if two else 'keras', **options)
@@ -160,7 +162,7 @@ def make_cell(weights: CellWeights) -> Cell:
 def cell_params(weights: CellWeights) -> Arrays:
     """The params of make_cell's cell."""
     kernels = weights.kernel, weights.recurrent_kernel
-    if weights.kind in JOINT:
+    if joint(weights.kind):
         kernels = joined(kernels, axis=0), None
     params = {
         'kernel': kernels[0],
@@ -182,7 +184,7 @@ def cell_weights(kind: str, params: Arrays) -> CellWeights:
     """The weights in the params of a cell of that kind."""
     extra = params[MORE[kind]] if kind in MORE else None
     kernels = params['kernel'], params.get('recurrent_kernel')
-    if kind in JOINT:
+    if joint(kind):
         kernels = split_kernel(kind, params['kernel'], extra)
     return CellWeights(
         kind=kind,
@@ -243,7 +245,7 @@ def kind_by_shape(recurrent_kernel: Array, name: str) -> str:
 
 
 def kind_of(cell: Cell) -> str:
-    """The name in GATES of a cell's equations, if they are there; else the cell's own name."""
+    """The name in KINDS of a cell's equations, if they are there; else the cell's own name."""
     options = cell.hyperparameters
     if cell.name == 'gru' and not options['reset_after']:
         return 'gru_reset_before'
