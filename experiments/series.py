@@ -1,6 +1,6 @@
 """Forecasts of a series of numbers, a step ahead and further, beside the baselines.
 
-python -m experiments.series --flagfile=experiments/recipes/series_lstm2x8.flags      (a generated series)
+python -m experiments.series --flagfile=experiments/recipes/series_lstm2x8.flags    (generated)
 python -m experiments.series --csv=sales.csv --column=sold --season=7 --horizon=28 --out=runs/sales
 """
 
@@ -134,7 +134,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
 
 
 def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
-    """Prints the errors of the net and the baselines on the test split, and writes and draws them."""
+    """Prints, writes and draws the errors of the net and the baselines on the test split."""
     config, loaded = plan.config, plan.loaded
     net = net_forecast(plan.model, params, loaded)
     forecasts = {'net': net} | baseline_forecasts(config, loaded)

@@ -136,11 +136,6 @@ def plain_jax(x64):
         yield
 
 
-def forked(experiment, flags, folder):
-    """(exit code, stdout, stderr) of the experiment in that folder with each list of flags."""
-    return [call(experiment, *each, cwd=folder) for each in flags]
-
-
 def refused(experiment, cases, folder):
     """Checks that the experiment ends with one line of error that has each case's words.
 

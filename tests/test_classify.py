@@ -1,4 +1,4 @@
-"""Labelled sequences of the user's own: one Dataset whatever file they stand in, who is in which part, and what is refused."""
+"""A user's labelled sequences: one Dataset from any file, its splits, and what is refused."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from experiments.runner.console import number
 from rnnlab.data.labelled import labelled_sequences, stratified
 from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
-from tests.conftest import close, launch, refused, same
+from tests.conftest import call, close, refused, same
 from tests.test_experiments import final
 from tests.test_series import table
 
@@ -97,15 +97,15 @@ def test_ragged_padded_and_tables_are_one_dataset(tmp_path):
         assert [str(name).removeprefix('s') for name in other_names] == [
             str(name) for name in names
         ]
-    for number, name in enumerate(names):
+    for at, name in enumerate(names):
         mean, deviation = (
             np.array([figures[kind] for figures in own.standard.values()])
             for kind in ('mean', 'std')
         )
-        length = own.test.lengths[number]
-        close(own.test.inputs[number, :length] * deviation + mean, VALUES[name])
-        assert not own.test.inputs[number, length:].any()
-        assert own.classes[own.test.labels[number]] == LABELS[name]
+        length = own.test.lengths[at]
+        close(own.test.inputs[at, :length] * deviation + mean, VALUES[name])
+        assert not own.test.inputs[at, length:].any()
+        assert own.classes[own.test.labels[at]] == LABELS[name]
 
 
 def test_sequences_of_one_length_and_of_single_numbers(tmp_path):
@@ -280,13 +280,13 @@ TINY = [
 
 
 @pytest.fixture(scope='module')
-def runs(shell, tmp_path_factory):
-    """A run on arrays and the best trial of a sweep on the same sequences in a table: (folder of all, what each printed)."""
+def runs(tmp_path_factory):
+    """A run on arrays, and a sweep on the same sequences in a table: (folder, output of each)."""
     folder = tmp_path_factory.mktemp('classify')
     write(folder / 'x.npz', ragged())
     write_csv(folder / 'x.csv', columns())
-    arrays = launch('classify', f'--npz={folder / "x.npz"}', *TINY, f'--out={folder / "arrays"}')
-    rows = launch(
+    arrays = call('classify', f'--npz={folder / "x.npz"}', *TINY, f'--out={folder / "arrays"}')
+    rows = call(
         'classify',
         f'--csv={folder / "x.csv"}',
         *TINY,
@@ -294,8 +294,8 @@ def runs(shell, tmp_path_factory):
         f'--out={folder / "sweep"}',
     )
     for result in (arrays, rows):
-        assert result.returncode == 0, result.stderr
-    return folder, arrays.stdout
+        assert result.code == 0, result.err
+    return folder, arrays.out
 
 
 @pytest.mark.slow
@@ -335,8 +335,8 @@ def test_the_end_of_a_run_names_the_labels_beside_the_most_frequent(runs):
         names, metrics.confusion_matrix(given, named, labels=names), strict=True
     ):
         assert (
-            f'{name} {" ".join(map(str, counts))} {number(counts[names.index(name)] / counts.sum())}'
-            in lines
+            f'{name} {" ".join(map(str, counts))} '
+            f'{number(counts[names.index(name)] / counts.sum())}' in lines
         )
 
 
@@ -356,9 +356,9 @@ def test_predicting_is_what_the_test_showed(runs, tmp_path):
         (folder / 'arrays', arrays),
         (folder / 'sweep' / 'best', write_csv(tmp_path / 'new.csv', unlabelled)),
     ):
-        result = launch('classify', f'--predict={path}', '--id=who', f'--out={run}')
-        assert result.returncode == 0, result.stderr
-        for line, row in zip(result.stdout.splitlines(), rows, strict=True):
+        result = call('classify', f'--predict={path}', '--id=who', f'--out={run}')
+        assert result.code == 0, result.err
+        for line, row in zip(result.out.splitlines(), rows, strict=True):
             probability, label = line.split(' ', 1)
             assert label == row['predicted']
             assert float(probability) == pytest.approx(float(row['probability']), abs=2e-4)

@@ -18,7 +18,7 @@ def start(cell):
 
 
 def is_uniform(values, limit):
-    """Fills [-limit, limit) with the right spread: the chance of failing by accident is far below one in a million."""
+    """Fills [-limit, limit) with the right spread; fails by chance less than once in a million."""
     assert np.abs(values).max() <= limit
     assert np.abs(values).max() > 0.97 * limit
     assert values.std() == pytest.approx(limit / np.sqrt(3), rel=0.1)
@@ -60,7 +60,7 @@ def test_tf1():
 @pytest.mark.parametrize('init', ['torch', 'uniform_gate'])  # which draw the most
 @pytest.mark.parametrize('name', CELLS)
 def test_no_two_parameters_are_drawn_alike(name, init):
-    """Keys that were used twice would show: ranks of what is drawn are the same, whatever the distribution."""
+    """Keys used twice would show: equal ranks of the draws, whatever the distribution."""
     options = {'init': init} if 'init' in CELLS[name](64).hyperparameters else {}
     params = CELLS[name](64, **options).init(jax.random.key(0), 64)
     params.pop('gamma_log', None)  # an LRU's hangs on its nu_log
@@ -131,7 +131,7 @@ def test_orthogonal_is_so_for_each_gate(cell, gates):
 
 
 def test_chrono_keeps_for_as_long_as_it_says():
-    """The forgetting time 1 / (1 - sigmoid(b)) = 1 + exp(b) is uniform from 2 to the longest (Tallec and Ollivier 2018)."""
+    """1 / (1 - sigmoid(b)) = 1 + exp(b) is uniform from 2 to the longest (Tallec, Ollivier 2018)."""
     longest = 101.0
     bias = np.asarray(lstm(400, chrono=longest).init(jax.random.key(0), 1)['bias'])
     i, f, g, o = np.split(bias, 4)

@@ -1,4 +1,4 @@
-"""Each optimizer, step for step, against its framework's formula in NumPy, and what torch and Keras gave."""
+"""Optimizers against their framework's formula in NumPy, and recorded steps of torch and Keras."""
 
 from pathlib import Path
 

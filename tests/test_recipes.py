@@ -6,7 +6,7 @@ import math
 import pytest
 
 from rnnlab.cells import CELLS
-from tests.conftest import ROOT, forked, shared
+from tests.conftest import ROOT, call, shared
 
 pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 
@@ -38,16 +38,11 @@ def test_recipes_train(group, tmp_path):
     if group in READ:
         flag, *parts = READ[group]
         flags.append(f'{flag}={shared(*parts)}')
-    each = [
-        [
-            f'--flagfile={ROOT}/experiments/recipes/{name}.flags',
-            f'--steps={steps}',
-            *flags,
-            f'--out={name}',
-        ]
-        for name in names
-    ]
-    for name, (code, _, err) in zip(names, forked(experiment, each, tmp_path), strict=True):
+    for name in names:
+        recipe = f'--flagfile={ROOT}/experiments/recipes/{name}.flags'
+        code, _, err = call(
+            experiment, recipe, f'--steps={steps}', *flags, f'--out={name}', cwd=tmp_path
+        )
         assert code == 0, (name, err)
         summary = json.loads((tmp_path / name / 'summary.json').read_text())
         assert summary['steps'] == steps

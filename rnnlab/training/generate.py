@@ -9,9 +9,8 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from rnnlab.cells.base import Carry, Params
+from rnnlab.cells.base import Arrays, Carry, Params
 from rnnlab.models import Model
-from rnnlab.cells.base import Arrays
 
 
 def tokens(
