@@ -61,7 +61,8 @@ def number(value: float | None, beside: float | None = None) -> str:
 
 def progress_bar(amount: ProgressColumn) -> Progress:
     """A progress bar, on a terminal alone."""
-    columns = TextColumn('{task.description}'), BarColumn(), amount, TimeRemainingColumn()
+    words = TextColumn('{task.description}', markup=False)
+    columns = words, BarColumn(), amount, TimeRemainingColumn()
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 

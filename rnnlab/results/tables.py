@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 GAP = 3  # blanks between columns, and between the parts of a line
@@ -71,7 +72,7 @@ def render(table: Any) -> str:
         target = max(widest(columns[0]) - excess, 1)
         columns[0] = [fold(cell, target) for cell in columns[0]]
     return '\n\n'.join(
-        draw(table, columns, block) for block in blocks(columns, labels(table), most)
+        draw(table, columns, block) for block in blocks(columns, labels(table, columns, most), most)
     )
 
 
@@ -130,9 +131,11 @@ def pack(parts: Sequence[str], most: int, gap: int) -> list[str]:
     return rows
 
 
-def labels(table: Any) -> int:
-    """How many columns name the rows: the first, and the second if both are left-aligned."""
-    return 2 if [c.justify for c in table.columns[:2]] == ['left', 'left'] else 1
+def labels(table: Any, columns: list[list[str]], most: int) -> int:
+    """How many columns name the rows: the left-aligned ones that begin it, up to half the width."""
+    lefts = [*takewhile(lambda column: column.justify == 'left', table.columns)]
+    fit = (n for n in range(len(lefts), 1, -1) if 2 * line_width(columns[:n]) <= most)
+    return next(fit, 1)
 
 
 def blocks(columns: list[list[str]], labels: int, most: int) -> list[list[int]]:
