@@ -18,12 +18,12 @@ from jax.nn.initializers import (
     truncated_normal,
     variance_scaling,
 )
-from jax.typing import DTypeLike
+from jax.typing import DTypeLike as Dtype
 
 from rnnlab.errors import InputError, known
 
-Blocks = tuple[int, ...]
-Recurrent = tuple[Array, Array, Array]  # kernel [D, N], recurrent kernel [H, N], biases [2, N]
+Counts = tuple[int, ...]  # of the gates in each matrix
+Drawn = tuple[Array, Array, Array]  # kernel [D, N], recurrent kernel [H, N], biases [2, N]
 Dense = tuple[Array, Array]  # kernel [D, K], bias [K]
 
 
@@ -45,13 +45,13 @@ class Initializer:
         that keeps the carry; the gate that writes to it gets the negative.
     """
 
-    recurrent: Callable[[Array, int, int, Blocks, DTypeLike], Recurrent]
-    dense: Callable[[Array, int, int, DTypeLike], Dense]
-    embedding: Callable[[Array, int, int, DTypeLike], Array]
+    recurrent: Callable[[Array, int, int, Counts, Dtype], Drawn]
+    dense: Callable[[Array, int, int, Dtype], Dense]
+    embedding: Callable[[Array, int, int, Dtype], Array]
     forget_bias: float | Array = 0.0
     gate_bias: float = 0.0
     two_biases: bool = False
-    retention_bias: Callable[[Array, int, DTypeLike], Array] | None = None
+    retention_bias: Callable[[Array, int, Dtype], Array] | None = None
 
     def biases(self, pair: Array) -> dict[str, Array]:
         """The bias parameters of a cell that needs the sum of `pair` [2, N]."""
@@ -60,14 +60,12 @@ class Initializer:
         return {'bias': pair.sum(axis=0)}
 
 
-def symmetric(key: Array, shape: tuple[int, ...], limit: float, dtype: DTypeLike) -> Array:
+def symmetric(key: Array, shape: tuple[int, ...], limit: float, dtype: Dtype) -> Array:
     """Uniform on [-limit, limit)."""
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
-def keras_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def keras_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Glorot-uniform kernel, one orthogonal matrix [H, N] over all gates, zero biases
     (keras.layers.LSTM)."""
     kernel, recurrent = jax.random.split(key)
@@ -79,14 +77,12 @@ def keras_recurrent(
     )
 
 
-def keras_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
+def keras_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
     """Glorot-uniform kernel, zero bias (keras.layers.Dense)."""
     return glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
 
 
-def torch_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def torch_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Everything uniform within 1/sqrt(H), both biases too (torch.nn.RNNBase.reset_parameters)."""
     kernel, recurrent, bias = jax.random.split(key, 3)
     columns, limit = sum(blocks) * hidden, 1 / math.sqrt(hidden)
@@ -97,7 +93,7 @@ def torch_recurrent(
     )
 
 
-def torch_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
+def torch_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
     """Kernel and bias uniform within 1/sqrt(D) (torch.nn.Linear.reset_parameters)."""
     kernel, bias = jax.random.split(key)
     limit = 1 / math.sqrt(inputs)
@@ -107,9 +103,7 @@ def torch_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dens
     )
 
 
-def tf1_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def tf1_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Glorot-uniform on the matrix of [x, h] for each block of gates, zero biases
     (tf.nn.rnn_cell)."""
     joint = [
@@ -120,9 +114,7 @@ def tf1_recurrent(
     return kernel[:inputs], kernel[inputs:], jnp.zeros((2, kernel.shape[1]), dtype)
 
 
-def flax_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def flax_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Lecun-normal kernel, an orthogonal recurrent matrix for each gate, zero biases
     (flax.linen.LSTMCell)."""
     _, recurrent, biases = orthogonal_recurrent(key, inputs, hidden, blocks, dtype)
@@ -130,14 +122,12 @@ def flax_recurrent(
     return lecun_normal()(jax.random.fold_in(key, 0), shape, dtype), recurrent, biases
 
 
-def flax_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
+def flax_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
     """Lecun-normal kernel, zero bias (flax.linen.Dense)."""
     return lecun_normal()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
 
 
-def haiku_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def haiku_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Truncated normal within two standard deviations, zero biases.
 
     The standard deviation is 1/sqrt(D + H) before truncation where all gates share a matrix
@@ -156,7 +146,7 @@ def haiku_recurrent(
     return draw(kernel_key, inputs), draw(recurrent_key, hidden), jnp.zeros((2, columns), dtype)
 
 
-def haiku_dense(key: Array, inputs: int, outputs: int, dtype: DTypeLike) -> Dense:
+def haiku_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
     """Truncated-normal kernel, standard deviation 1/sqrt(D) before truncation, zero bias
     (hk.Linear)."""
     kernel = truncated(1 / math.sqrt(inputs))(key, (inputs, outputs), dtype)
@@ -168,9 +158,7 @@ def truncated(deviation: float) -> Callable[..., Array]:
     return truncated_normal(deviation, lower=-2.0, upper=2.0)
 
 
-def identity_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+def identity_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """The identity as the recurrent matrix of each gate, normal kernel with standard deviation
     0.001, zero biases (Le, Jaitly, Hinton 2015, section 4)."""
     columns = sum(blocks) * hidden
@@ -179,8 +167,8 @@ def identity_recurrent(
 
 
 def orthogonal_recurrent(
-    key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-) -> Recurrent:
+    key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype
+) -> Drawn:
     """Glorot-uniform kernel, an orthogonal recurrent matrix for each gate, zero biases
     (Saxe, McClelland, Ganguli 2014; Arjovsky, Shah, Bengio 2016)."""
     kernel, *keys = jax.random.split(key, 1 + sum(blocks))
@@ -190,7 +178,7 @@ def orthogonal_recurrent(
     return kernel, square, jnp.zeros((2, columns), dtype)
 
 
-def chrono_bias(key: Array, hidden: int, longest: float, dtype: DTypeLike) -> Array:
+def chrono_bias(key: Array, hidden: int, longest: float, dtype: Dtype) -> Array:
     """[H], the logarithms of numbers uniform in [1, longest - 1), for the gate that keeps the
     carry: memories of all lengths up to `longest` steps (Tallec and Ollivier 2018, equations 16
     and 17).
@@ -202,7 +190,7 @@ def chrono_bias(key: Array, hidden: int, longest: float, dtype: DTypeLike) -> Ar
     return jnp.log(jax.random.uniform(key, (hidden,), dtype, 1.0, max(longest - 1.0, 1.0)))
 
 
-def uniform_gate_bias(key: Array, hidden: int, dtype: DTypeLike) -> Array:
+def uniform_gate_bias(key: Array, hidden: int, dtype: Dtype) -> Array:
     """[H], the logits of numbers uniform in [1/H, 1 - 1/H), for the gate that keeps the carry:
     anywhere between open and shut (Gu et al. 2020)."""
     edge = min(1 / hidden, 0.25)
@@ -210,7 +198,7 @@ def uniform_gate_bias(key: Array, hidden: int, dtype: DTypeLike) -> Array:
     return jnp.log(openness) - jnp.log1p(-openness)
 
 
-def nonzero_bias(key: Array, hidden: int, dtype: DTypeLike) -> Array:
+def nonzero_bias(key: Array, hidden: int, dtype: Dtype) -> Array:
     """[H], uniform within 1/sqrt(H), added to a candidate's bias where the carry is normalized.
 
     Over blank rows at the beginning of an image the carry would otherwise stay 0, where layer
@@ -228,7 +216,7 @@ def keep_and_write_bias(
     initializer: Initializer,
     key: Array,
     hidden: int,
-    dtype: DTypeLike,
+    dtype: Dtype,
     *,
     constant: float | Array,
     chrono: float | None,
@@ -250,7 +238,7 @@ def forget_and_input_bias(
     initializer: Initializer,
     key: Array,
     hidden: int,
-    dtype: DTypeLike,
+    dtype: Dtype,
     *,
     forget_bias: float | Array | None,
     chrono: float | None,
@@ -271,27 +259,27 @@ def forget_and_input_bias(
     )
 
 
-def small_uniform(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+def small_uniform(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
     """Uniform within 0.05 (keras.layers.Embedding)."""
     return symmetric(key, (vocabulary, features), 0.05, dtype)
 
 
-def unit_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+def unit_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
     """Standard normal (torch.nn.Embedding)."""
     return normal(1.0)(key, (vocabulary, features), dtype)
 
 
-def feature_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+def feature_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
     """Normal with standard deviation 1/sqrt(E) (flax.linen.Embed)."""
     return variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)(key, (vocabulary, features), dtype)
 
 
-def unit_truncated_normal(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+def unit_truncated_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
     """Standard normal, truncated at two standard deviations (hk.Embed)."""
     return truncated(1.0)(key, (vocabulary, features), dtype)
 
 
-def glorot_table(key: Array, vocabulary: int, features: int, dtype: DTypeLike) -> Array:
+def glorot_table(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
     """Glorot-uniform, the default of tf.get_variable."""
     return glorot_uniform()(key, (vocabulary, features), dtype)
 
@@ -337,9 +325,7 @@ def scaled(init: str | Initializer, scale: float | Array) -> Initializer:
     readout and embedding stay."""
     unscaled = initializer(init)
 
-    def recurrent(
-        key: Array, inputs: int, hidden: int, blocks: Blocks, dtype: DTypeLike
-    ) -> Recurrent:
+    def recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
         kernel, recurrent_kernel, biases = unscaled.recurrent(key, inputs, hidden, blocks, dtype)
         factor = jnp.asarray(scale, kernel.dtype)
         return factor * kernel, factor * recurrent_kernel, biases

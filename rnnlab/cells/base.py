@@ -17,15 +17,25 @@ import numpy as np
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
 
-from rnnlab.initializers import Initializer, Recurrent
+from rnnlab.initializers import Drawn, Initializer
 from rnnlab.precision import product
 
 Arrays = Array | np.ndarray  # what a user may pass
 Rate = float | Array  # a number, or that of a lane
 Params = Any  # a tree of arrays; of one cell a dict
 Carry = Any  # a NamedTuple of arrays; of a chain a tuple of them
-Gates = tuple[Array, ...]
+Gates = tuple[Array, ...]  # the values of a cell's gates
+Step = tuple[Carry, Array, Gates]  # the new carry, the output, the values of the gates
 Arguments = ParamSpec('Arguments')
+
+# The functions of a cell; what they take and return is said in Cell, Gated and Linear.
+Init = Callable[..., Params]
+InitialCarry = Callable[[Params, tuple[int, ...]], Carry]
+Affine = Callable[[Params, Carry, Array], Any]
+Elementwise = Callable[[Params, Carry, Any], Step]
+Prepare = Callable[[Params, int], Params]
+Drive = Callable[[Params, Array], tuple[Array, Array, Gates]]
+Read = Callable[[Params, Array, Array], Array]
 
 
 class Blocks(NamedTuple):
@@ -63,8 +73,8 @@ class Cell:
     once for them. An argument that is an array, as in the lanes of a sweep, equals only itself.
     """
 
-    init: Callable[..., Params]
-    carry: Callable[[Params, tuple[int, ...]], Carry]
+    init: Init
+    carry: InitialCarry
     step: Callable[..., tuple[Carry, Array]]
     gates: tuple[str, ...] = ()
     values: Callable[[Params, Carry, Array], Gates] | None = None
@@ -101,26 +111,13 @@ class Cell:
         return f'{self.name}({", ".join(shown)})'
 
 
-class Same:
-    """Equals another Same of the same object."""
-
-    def __init__(self, value: object):
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
 def by_value(value: Any) -> Hashable:
-    """The value, or a Same of it if it is an array or not hashable."""
+    """The value, or its identity if it is an array or not hashable."""
     try:
         hash(value)
     except TypeError:
-        return Same(value)
-    return Same(value) if isinstance(value, Array) else value
+        return object, id(value)
+    return (object, id(value)) if isinstance(value, Array) else value
 
 
 def maker(make: Callable[Arguments, Cell], name: str = '') -> Callable[Arguments, Cell]:
@@ -158,9 +155,9 @@ class Gated(NamedTuple):
         steps.
     """
 
-    affine: Callable[[Params, Carry, Array], Any]
-    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]]
-    prepare: Callable[[Params, int], Params] = lambda params, inputs: params
+    affine: Affine
+    elementwise: Elementwise
+    prepare: Prepare
 
 
 class Linear(NamedTuple):
@@ -171,8 +168,8 @@ class Linear(NamedTuple):
     read: (params, h, x) -> y, for the new h.
     """
 
-    drive: Callable[[Params, Array], tuple[Array, Array, Gates]]
-    read: Callable[[Params, Array, Array], Array]
+    drive: Drive
+    read: Read
 
 
 class Chain(NamedTuple):
@@ -189,18 +186,16 @@ class Hidden(NamedTuple):
 
 
 def plain(
-    init: Callable[..., Params],
-    carry: Callable[[Params, tuple[int, ...]], Carry],
-    whole: Callable[..., tuple[Carry, Array, Gates]],
+    init: Init,
+    carry: InitialCarry,
+    whole: Callable[..., Step],
     gates: tuple[str, ...],
     *,
-    form: Gated | None = None,
     takes_mask: bool = True,
-    zoneout: tuple[str, ...] = ('h',),
-    layout: Layout | None = None,
+    **more: Any,
 ) -> Cell:
     """The cell of one function `whole`: (params, carry, x, mask=None) -> (carry, y, values of the
-    gates); without takes_mask (params, carry, x)."""
+    gates); without takes_mask (params, carry, x). more are further fields of Cell."""
 
     def masked(
         params: Params, carry: Carry, x: Array, mask: Array | None = None
@@ -213,66 +208,39 @@ def plain(
     def values(params: Params, carry: Carry, x: Array) -> Gates:
         return whole(params, carry, x)[2]
 
-    return Cell(
-        init,
-        carry,
-        masked if takes_mask else unmasked,
-        gates,
-        values,
-        form,
-        takes_mask=takes_mask,
-        zoneout=zoneout,
-        layout=layout,
-    )
+    step = masked if takes_mask else unmasked
+    return Cell(init, carry, step, gates, values, takes_mask=takes_mask, **more)
 
 
 def gated(
-    init: Callable[..., Params],
-    carry: Callable[[Params, tuple[int, ...]], Carry],
-    affine: Callable[[Params, Carry, Array], Any],
-    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]],
+    init: Init,
+    carry: InitialCarry,
+    affine: Affine,
+    elementwise: Elementwise,
     gates: tuple[str, ...],
     *,
-    prepare: Callable[[Params, int], Params] = lambda params, inputs: params,
-    takes_mask: bool = True,
-    zoneout: tuple[str, ...] = ('h',),
-    layout: Layout | None = None,
+    prepare: Prepare = lambda params, inputs: params,
+    **more: Any,
 ) -> Cell:
     """The cell of one affine map and elementwise work (see Gated), from which its step follows.
 
-    gates names the last result of elementwise. takes_mask=False for a cell without recurrent
-    products.
+    gates names the last result of elementwise. more are further fields of Cell: takes_mask=False
+    for a cell without recurrent products.
     """
 
-    def whole(
-        params: Params, carry: Carry, x: Array, mask: Array | None = None
-    ) -> tuple[Carry, Array, Gates]:
+    def whole(params: Params, carry: Carry, x: Array, mask: Array | None = None) -> Step:
         return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
 
-    return plain(
-        init,
-        carry,
-        whole,
-        gates,
-        form=Gated(affine, elementwise, prepare),
-        takes_mask=takes_mask,
-        zoneout=zoneout,
-        layout=layout,
-    )
+    return plain(init, carry, whole, gates, form=Gated(affine, elementwise, prepare), **more)
 
 
 def linear(
-    init: Callable[..., Params],
-    carry: Callable[[Params, tuple[int, ...]], Hidden],
-    drive: Callable[[Params, Array], tuple[Array, Array, Gates]],
-    read: Callable[[Params, Array, Array], Array],
-    gates: tuple[str, ...],
-    *,
-    layout: Layout | None = None,
+    init: Init, carry: InitialCarry, drive: Drive, read: Read, gates: tuple[str, ...], **more: Any
 ) -> Cell:
     """The cell with h' = a h + b (see Linear), from which its step follows.
 
-    gates names the last result of drive. It has no recurrent product, so it takes no mask.
+    gates names the last result of drive. more are further fields of Cell. It has no recurrent
+    product, so it takes no mask.
     """
 
     def step(params: Params, carry: Hidden, x: Array) -> tuple[Hidden, Array]:
@@ -283,24 +251,21 @@ def linear(
     def values(params: Params, carry: Hidden, x: Array) -> Gates:
         return drive(params, x)[2]
 
-    return Cell(init, carry, step, gates, values, Linear(drive, read), layout=layout)
+    return Cell(init, carry, step, gates, values, Linear(drive, read), **more)
 
 
 # The parts that families share. A joint cell has one kernel for [x, h].
 
 
 def joint(
-    init: Callable[..., Params],
-    carry: Callable[[Params, tuple[int, ...]], Carry],
-    elementwise: Callable[[Params, Carry, Any], tuple[Carry, Array, Gates]],
+    init: Init,
+    carry: InitialCarry,
+    elementwise: Elementwise,
     gates: tuple[str, ...],
-    *,
     zoneout: tuple[str, ...] = ('h',),
-    layout: Layout = MappingProxyType({}),
 ) -> Cell:
-    """The gated cell whose affine map is [x, h] W + b. layout is that of further params."""
+    """The gated cell whose affine map is [x, h] W + b."""
     columns = Blocks(columns=gates)
-    own = {'kernel': Blocks(('x', 'h'), gates), 'bias': columns, 'recurrent_bias': columns}
     return gated(
         init,
         carry,
@@ -309,11 +274,11 @@ def joint(
         gates,
         prepare=split_weights,
         zoneout=zoneout,
-        layout=own | dict(layout),
+        layout={'kernel': Blocks(('x', 'h'), gates), 'bias': columns, 'recurrent_bias': columns},
     )
 
 
-def joint_params(initializer: Initializer, weights: Recurrent) -> dict[str, Array]:
+def joint_params(initializer: Initializer, weights: Drawn) -> dict[str, Array]:
     """The params of `joint` from a kernel for x, one for h, and biases [2, N]."""
     kernel, recurrent, biases = weights
     return {'kernel': jnp.concatenate([kernel, recurrent])} | initializer.biases(biases)
@@ -355,15 +320,13 @@ def split_layout(gates: tuple[str, ...]) -> dict[str, Blocks]:
     }
 
 
-def zero_carry(
-    kind: Callable[..., Carry], size: int, like: str = 'bias'
-) -> Callable[[Params, tuple[int, ...]], Carry]:
+def zero_carry(kind: Any, size: int, like: str = 'bias') -> InitialCarry:
     """The carry function with zeros [*batch, size] in each field of the NamedTuple `kind`, of the
     dtype of params[like]."""
 
     def carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         zeros = jnp.zeros((*batch_shape, size), params[like].dtype)
-        return kind(*(zeros for _ in kind._fields))  # type: ignore[attr-defined]
+        return kind(*(zeros for _ in kind._fields))
 
     return carry
 

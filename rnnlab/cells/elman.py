@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Gates, Hidden, Params, joint, joint_params, maker, zero_carry
+from rnnlab.cells.base import Cell, Hidden, Params, Step, joint, joint_params, maker, zero_carry
 from rnnlab.errors import known, positive
 from rnnlab.initializers import Initializer, initializer
 
@@ -28,7 +28,7 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Initializer
     def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
         return joint_params(drawn, drawn.recurrent(key, inputs, hidden_size, (1,), dtype))
 
-    def elementwise(params: Params, carry: Hidden, z: Array) -> tuple[Hidden, Array, Gates]:
+    def elementwise(params: Params, carry: Hidden, z: Array) -> Step:
         h = act(z)
         return Hidden(h), h, (h,)
 

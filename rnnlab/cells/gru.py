@@ -8,9 +8,9 @@ from jax.typing import DTypeLike
 from rnnlab.cells.base import (
     Blocks,
     Cell,
-    Gates,
     Hidden,
     Params,
+    Step,
     biased,
     dropped,
     gated,
@@ -64,9 +64,7 @@ def gru(
         params, keep = initial(drawn, key, inputs, hidden_size, chrono, dtype)
         return params | {'bias': with_gates(params['bias'], drawn.gate_bias, keep)}
 
-    def elementwise(
-        params: Params, carry: Hidden, sums: tuple[Array, Array, Array]
-    ) -> tuple[Hidden, Array, Gates]:
+    def elementwise(params: Params, carry: Hidden, sums: tuple[Array, Array, Array]) -> Step:
         rz, x_n, h_n = sums
         r, z = jnp.split(sigmoid(rz), 2, axis=-1)
         n = jnp.tanh(x_n + r * h_n)
@@ -101,21 +99,7 @@ def gru_reset_before(
 
     W is params['kernel'], U recurrent_kernel and b bias. chrono as in gru.
     """
-    positive('hidden_size', hidden_size)
-    drawn = initializer(init)
-
-    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
-        params, keep = initial(drawn, key, inputs, hidden_size, chrono, dtype)
-        return one_bias(params, with_gates(params['bias'], drawn.gate_bias, keep))
-
-    def whole(
-        params: Params, carry: Hidden, x: Array, mask: Array | None = None
-    ) -> tuple[Hidden, Array, Gates]:
-        r, z, n = gates_reset_before(params, dropped(carry, mask).h, x)
-        h = (1 - z) * n + z * carry.h
-        return Hidden(h), h, (r, z, n)
-
-    return plain(init_params, zero_carry(Hidden, hidden_size), whole, GATES, layout=LAYOUT)
+    return reset_before(hidden_size, chrono, init, z_writes=False)
 
 
 @maker
@@ -135,21 +119,7 @@ def gru_chung(
 
     W is params['kernel'], U recurrent_kernel and b bias. chrono as in gru.
     """
-    positive('hidden_size', hidden_size)
-    drawn = initializer(init)
-
-    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
-        params, keep = initial(drawn, key, inputs, hidden_size, chrono, dtype)
-        return one_bias(params, with_gates(params['bias'], drawn.gate_bias, -keep))
-
-    def whole(
-        params: Params, carry: Hidden, x: Array, mask: Array | None = None
-    ) -> tuple[Hidden, Array, Gates]:
-        r, z, n = gates_reset_before(params, dropped(carry, mask).h, x)
-        h = z * n + (1 - z) * carry.h
-        return Hidden(h), h, (r, z, n)
-
-    return plain(init_params, zero_carry(Hidden, hidden_size), whole, GATES, layout=LAYOUT)
+    return reset_before(hidden_size, chrono, init, z_writes=True)
 
 
 @maker
@@ -180,7 +150,9 @@ def gru_layer_norm(
         (_, bias_n), (_, recurrent_bias_n) = parts(params['bias']), parts(params['recurrent_bias'])
         bias = with_gates(params['bias'] + params['recurrent_bias'], drawn.gate_bias, -keep)
         bias_n = bias_n + nonzero_bias(key, hidden_size, dtype)
-        return params | {
+        return {
+            'kernel': params['kernel'],
+            'recurrent_kernel': params['recurrent_kernel'],
             'scale': jnp.ones_like(bias),
             'recurrent_scale': jnp.ones_like(bias),
             'bias': jnp.concatenate([parts(bias)[0], bias_n]),
@@ -190,9 +162,7 @@ def gru_layer_norm(
     def affine(params: Params, carry: Hidden, x: Array) -> tuple[Array, Array]:
         return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
 
-    def elementwise(
-        params: Params, carry: Hidden, sums: tuple[Array, Array]
-    ) -> tuple[Hidden, Array, Gates]:
+    def elementwise(params: Params, carry: Hidden, sums: tuple[Array, Array]) -> Step:
         (x_rz, x_n), (h_rz, h_n) = map(parts, sums)
         (s_rz, s_n), (t_rz, t_n), (b_rz, b_n) = (
             parts(params[name]) for name in ('scale', 'recurrent_scale', 'bias')
@@ -221,33 +191,18 @@ def initial(
     dtype: DTypeLike,
 ) -> tuple[dict[str, Array], Array]:
     """The initial kernels and both biases, and what to add to an update gate [H] that keeps h."""
-    kernel, recurrent, (bias, recurrent_bias) = drawn.recurrent(
-        key, inputs, hidden_size, (2, 1), dtype
-    )
-    keep, _ = keep_and_write_bias(
-        drawn, key, hidden_size, dtype, constant=drawn.gate_bias, chrono=chrono
-    )
-    return {
-        'kernel': kernel,
-        'recurrent_kernel': recurrent,
-        'bias': bias,
-        'recurrent_bias': recurrent_bias,
-    }, keep
+    kernel, recurrent, biases = drawn.recurrent(key, inputs, hidden_size, (2, 1), dtype)
+    params = {'kernel': kernel, 'recurrent_kernel': recurrent}
+    params |= {'bias': biases[0], 'recurrent_bias': biases[1]}
+    constant = drawn.gate_bias
+    keep, _ = keep_and_write_bias(drawn, key, hidden_size, dtype, constant=constant, chrono=chrono)
+    return params, keep
 
 
 def with_gates(bias: Array, reset: float, update: Array) -> Array:
     """bias [3H] with these added for the reset gate and the update gate."""
     size = len(update)
     return bias.at[:size].add(reset).at[size : 2 * size].add(update)
-
-
-def one_bias(params: dict[str, Array], bias: Array) -> dict[str, Array]:
-    """The params with the sum of both biases, for `bias` in the place of the input's."""
-    return {
-        'kernel': params['kernel'],
-        'recurrent_kernel': params['recurrent_kernel'],
-        'bias': bias + params['recurrent_bias'],
-    }
 
 
 def parts(array: Array) -> list[Array]:
@@ -288,10 +243,26 @@ def fuse_weights(params: Params, inputs: int) -> Params:
     }
 
 
-def gates_reset_before(params: Params, h: Array, x: Array) -> tuple[Array, Array, Array]:
-    """r, z and n [..., H] where a second product needs r."""
-    recurrent_rz, recurrent_n = parts(params['recurrent_kernel'])
-    x_rz, x_n = parts(biased(product(x, params['kernel']), params['bias']))
-    r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
-    n = jnp.tanh(named(x_n + product(r * h, recurrent_n)))
-    return r, z, n
+def reset_before(
+    hidden_size: int, chrono: float | None, init: str | Initializer, z_writes: bool
+) -> Cell:
+    """The GRU whose second product needs r; z weights the candidate with z_writes, else h."""
+    positive('hidden_size', hidden_size)
+    drawn = initializer(init)
+
+    def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
+        params, keep = initial(drawn, key, inputs, hidden_size, chrono, dtype)
+        bias = with_gates(params['bias'], drawn.gate_bias, -keep if z_writes else keep)
+        recurrent_bias = params.pop('recurrent_bias')
+        return params | {'bias': bias + recurrent_bias}
+
+    def whole(params: Params, carry: Hidden, x: Array, mask: Array | None = None) -> Step:
+        recurrent_rz, recurrent_n = parts(params['recurrent_kernel'])
+        x_rz, x_n = parts(biased(product(x, params['kernel']), params['bias']))
+        h = dropped(carry, mask).h
+        r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
+        n = jnp.tanh(named(x_n + product(r * h, recurrent_n)))
+        h = z * n + (1 - z) * carry.h if z_writes else (1 - z) * n + z * carry.h
+        return Hidden(h), h, (r, z, n)
+
+    return plain(init_params, zero_carry(Hidden, hidden_size), whole, GATES, layout=LAYOUT)

@@ -7,9 +7,9 @@ from jax.typing import DTypeLike
 from rnnlab.cells.base import (
     Blocks,
     Cell,
-    Gates,
     Hidden,
     Params,
+    Step,
     biased,
     gated,
     maker,
@@ -55,6 +55,6 @@ def affine(params: Params, carry: Hidden, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias']) + of_h
 
 
-def elementwise(params: Params, carry: Hidden, z: Array) -> tuple[Hidden, Array, Gates]:
+def elementwise(params: Params, carry: Hidden, z: Array) -> Step:
     h = jax.nn.relu(z)
     return Hidden(h), h, (h,)

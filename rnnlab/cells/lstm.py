@@ -14,6 +14,7 @@ from rnnlab.cells.base import (
     Cell,
     Gates,
     Params,
+    Step,
     biased,
     gated,
     joint,
@@ -26,8 +27,8 @@ from rnnlab.cells.base import (
 )
 from rnnlab.errors import positive
 from rnnlab.initializers import (
+    Drawn,
     Initializer,
-    Recurrent,
     another,
     forget_and_input_bias,
     initializer,
@@ -75,7 +76,7 @@ def lstm(
     def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
         return joint_params(initializer(init), weights(key, inputs, dtype))
 
-    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> Step:
         c, gates = remembered(carry.c, z)
         h = gates[-1] * jnp.tanh(c)
         return LSTMCarry(c, h), h, gates
@@ -111,7 +112,7 @@ def lstm_peephole(
         params = joint_params(initializer(init), weights(key, inputs, dtype))
         return params | {'peephole': jnp.zeros((3, hidden_size), dtype)}
 
-    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> Step:
         return through_peepholes(params, carry, tuple(jnp.split(z, 4, axis=-1)))
 
     carry = zero_carry(LSTMCarry, hidden_size)
@@ -143,7 +144,7 @@ def lstm_coupled(
     def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
         return joint_params(initializer(init), weights(key, inputs, dtype))
 
-    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> Step:
         f, g, o = jnp.split(z, 3, axis=-1)
         f, g, o = sigmoid(f), jnp.tanh(g), sigmoid(o)
         c = f * carry.c + (1 - f) * g
@@ -191,7 +192,7 @@ def lstm_projected(
         )
         return LSTMCarry(c, h)
 
-    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> tuple[LSTMCarry, Array, Gates]:
+    def elementwise(params: Params, carry: LSTMCarry, z: Array) -> Step:
         c, gates = remembered(carry.c, z)
         h = product(gates[-1] * jnp.tanh(c), params['projection'])
         return LSTMCarry(c, h), h, gates
@@ -241,9 +242,7 @@ def lstm_layer_norm(
     def affine(params: Params, carry: LSTMCarry, x: Array) -> tuple[Array, Array]:
         return product(x, params['kernel']), product(carry.h, params['recurrent_kernel'])
 
-    def elementwise(
-        params: Params, carry: LSTMCarry, z: tuple[Array, Array]
-    ) -> tuple[LSTMCarry, Array, Gates]:
+    def elementwise(params: Params, carry: LSTMCarry, z: tuple[Array, Array]) -> Step:
         of_x, of_h = z
         scaled = times(norm(of_x), params['scale']) + times(norm(of_h), params['recurrent_scale'])
         c, gates = remembered(carry.c, biased(scaled, params['bias']))
@@ -269,12 +268,12 @@ def initial_weights(
     chrono: float | None,
     init: str | Initializer,
     gates: str = 'ifgo',
-) -> Callable[[Array, int, DTypeLike], Recurrent]:
+) -> Callable[[Array, int, DTypeLike], Drawn]:
     """(key, D, dtype) -> initial kernels [D, N] and [H, N] and biases [2, N] of these gates."""
     positive('hidden_size', hidden_size)
     drawn = initializer(init)
 
-    def draw(key: Array, inputs: int, dtype: DTypeLike) -> Recurrent:
+    def draw(key: Array, inputs: int, dtype: DTypeLike) -> Drawn:
         kernel, recurrent, bias = drawn.recurrent(key, inputs, hidden_size, (len(gates),), dtype)
         added = forget_and_input_bias(
             drawn, key, hidden_size, dtype, forget_bias=forget_bias, chrono=chrono
@@ -295,9 +294,7 @@ def remembered(c: Array, z: Array) -> tuple[Array, Gates]:
     return f * c + i * g, (i, f, g, o)
 
 
-def through_peepholes(
-    params: Params, carry: LSTMCarry, sums: Gates
-) -> tuple[LSTMCarry, Array, Gates]:
+def through_peepholes(params: Params, carry: LSTMCarry, sums: Gates) -> Step:
     """The elementwise work of an LSTM with peepholes, from the sums of its four gates."""
     i, f, g, o = sums
     p_i, p_f, p_o = params['peephole']

@@ -7,9 +7,9 @@ from jax.typing import DTypeLike
 
 from rnnlab.cells.base import (
     Cell,
-    Gates,
     Hidden,
     Params,
+    Step,
     biased,
     dropped,
     maker,
@@ -50,9 +50,7 @@ def mgu(hidden_size: int, *, init: str | Initializer = 'keras') -> Cell:
     return plain(init_params, carry, whole, GATES, layout=split_layout(GATES))
 
 
-def whole(
-    params: Params, carry: Hidden, x: Array, mask: Array | None = None
-) -> tuple[Hidden, Array, Gates]:
+def whole(params: Params, carry: Hidden, x: Array, mask: Array | None = None) -> Step:
     u_f, u_n = jnp.split(params['recurrent_kernel'], 2, axis=-1)
     x_f, x_n = jnp.split(biased(product(x, params['kernel']), params['bias']), 2, axis=-1)
     h = dropped(carry, mask).h

@@ -13,6 +13,7 @@ from rnnlab.cells.base import (
     Gates,
     Hidden,
     Params,
+    Step,
     biased,
     gated,
     linear,
@@ -97,9 +98,7 @@ def affine(params: Params, carry: QRNNCarry, x: Array) -> tuple[Array, Array]:
     return biased(product(both, params['kernel']), params['bias']), x
 
 
-def elementwise(
-    params: Params, carry: QRNNCarry, sums: tuple[Array, Array]
-) -> tuple[QRNNCarry, Array, Gates]:
+def elementwise(params: Params, carry: QRNNCarry, sums: tuple[Array, Array]) -> Step:
     z, x = sums
     n, f, o = activated(z)
     h = f * carry.h + (1 - f) * n

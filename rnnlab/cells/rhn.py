@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 from rnnlab.cells.base import (
     Blocks,
     Cell,
-    Gates,
     Hidden,
     Params,
+    Step,
     biased,
     dropped,
     maker,
@@ -63,9 +63,7 @@ def rhn(
             params |= {f'recurrent_kernel_{layer}': recurrent, f'bias_{layer}': bias}
         return params
 
-    def whole(
-        params: Params, carry: Hidden, x: Array, mask: Array | None = None
-    ) -> tuple[Hidden, Array, Gates]:
+    def whole(params: Params, carry: Hidden, x: Array, mask: Array | None = None) -> Step:
         state, values = carry, list[Array]()
         for layer in layers:
             of_h = product(dropped(state, mask).h, params[f'recurrent_kernel_{layer}'])

@@ -7,7 +7,7 @@ from jax import Array
 from jax.nn import log_sigmoid, sigmoid
 from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Gates, Params, joint, joint_params, maker
+from rnnlab.cells.base import Cell, Params, Step, joint, joint_params, maker
 from rnnlab.cells.lstm import GATES, initial_weights
 from rnnlab.initializers import Initializer, initializer
 
@@ -55,7 +55,7 @@ def slstm(
     return joint(init_params, carry, elementwise, GATES)  # c, n, m move together: no zoneout of c
 
 
-def elementwise(params: Params, carry: SLSTMCarry, z: Array) -> tuple[SLSTMCarry, Array, Gates]:
+def elementwise(params: Params, carry: SLSTMCarry, z: Array) -> Step:
     i, f, g, o = jnp.split(z, 4, axis=-1)
     log_f = log_sigmoid(f) + carry.m
     m = jnp.maximum(log_f, i)

@@ -8,9 +8,9 @@ from jax.typing import DTypeLike
 from rnnlab.cells.base import (
     Blocks,
     Cell,
-    Gates,
     Hidden,
     Params,
+    Step,
     biased,
     gated,
     maker,
@@ -73,9 +73,7 @@ def affine(params: Params, carry: Hidden, x: Array) -> tuple[Array, Array, Array
     return n, biased(gates, params['bias']), skip if skip.shape[-1] else x
 
 
-def elementwise(
-    params: Params, carry: Hidden, z: tuple[Array, Array, Array]
-) -> tuple[Hidden, Array, Gates]:
+def elementwise(params: Params, carry: Hidden, z: tuple[Array, Array, Array]) -> Step:
     n, gates, skip = z
     of_h = times(jnp.concatenate([carry.h, carry.h], axis=-1), params['recurrent_scale'])
     f, r = jnp.split(sigmoid(gates + of_h), 2, axis=-1)

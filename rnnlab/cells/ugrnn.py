@@ -5,7 +5,7 @@ from jax import Array
 from jax.nn import sigmoid
 from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Cell, Gates, Hidden, Params, joint, joint_params, maker, zero_carry
+from rnnlab.cells.base import Cell, Hidden, Params, Step, joint, joint_params, maker, zero_carry
 from rnnlab.errors import positive
 from rnnlab.initializers import Initializer, forget_and_input_bias, initializer
 
@@ -41,7 +41,7 @@ def ugrnn(
     return joint(init_params, zero_carry(Hidden, hidden_size), elementwise, ('g', 'n'))
 
 
-def elementwise(params: Params, carry: Hidden, z: Array) -> tuple[Hidden, Array, Gates]:
+def elementwise(params: Params, carry: Hidden, z: Array) -> Step:
     g, n = jnp.split(z, 2, axis=-1)
     g, n = sigmoid(g), jnp.tanh(n)
     h = g * carry.h + (1 - g) * n
