@@ -1,4 +1,4 @@
-"""Laws of every cell by itself, and of what is made of cells."""
+"""What a cell is, single cells, and cells made of cells."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnlab.analysis.describe import describe, parameters
 from rnnlab.cells import (
     CELLS,
+    Blocks,
     Cell,
     find,
     gru,
@@ -21,14 +23,15 @@ from rnnlab.cells import (
     trainable_carry,
 )
 from rnnlab.errors import InputError
-from rnnlab.recurrence import unroll
+from rnnlab.models import network
+from rnnlab.recurrence import recurrent, unroll
 from tests.conftest import close, noisy
 
 D, H, T, B = 3, 5, 7, 2
 
 
 def case(cell, seed=0):
-    """(params, xs [T, D], carry) with nothing zero; the carry is one that the cell came to."""
+    """(params, xs [T, D], carry) without zeros; the carry is that after two steps."""
     params = noisy(cell.init(jax.random.key(seed), D))
     xs = noisy(jnp.zeros((T + 2, D)), 1)
     carry = cell.carry(params, ())
@@ -43,7 +46,7 @@ def test_every_cell_has_a_reference():
 
 @pytest.mark.parametrize('name', CELLS)
 def test_blank_inputs_at_the_beginning_do_not_make_the_gradient_explode(name):
-    """As the first rows of a digit are."""
+    """The first rows of a digit are blank."""
     cell = CELLS[name](H)
     params = cell.init(jax.random.key(0), D)
     xs = noisy(jnp.zeros((5 * T, B, D)))
@@ -66,7 +69,7 @@ def test_an_rg_lru_that_keeps_all_has_a_gradient():
     assert all(np.isfinite(leaf).all() for leaf in grads.values())
 
 
-def test_an_lru_starts_on_the_ring():
+def test_an_lru_is_initialized_on_the_ring():
     params = CELLS['lru'](2000, r_min=0.5, r_max=0.9, max_phase=1.0).init(jax.random.key(0), D)
     modulus, phase = np.exp(-np.exp(params['nu_log'])), np.exp(params['theta_log'])
     for uniform, low, high in ((modulus**2, 0.25, 0.81), (phase, 0.0, 1.0)):
@@ -203,3 +206,27 @@ def test_equal_cells_compile_once():
     for cell in (lstm(4), lstm(4), stack(gru(4)), stack(gru(4)), lstm(4), gru(4)):
         run(cell, cell.init(jax.random.key(0), D), jnp.ones((T, B, D)))
     assert traced == [lstm(4), stack(gru(4)), gru(4)]
+
+
+@pytest.mark.parametrize('name', CELLS)
+def test_a_layout_names_params_and_gates(name):
+    cell = CELLS[name](H)
+    params = jax.eval_shape(lambda key: cell.init(key, D), jax.random.key(0))
+    assert cell.layout.keys() <= params.keys() | {'recurrent_bias'}
+    blocks = [*parameters(cell, params, D)]
+    assert [parameter for parameter, _, _, _ in blocks] == sorted(
+        params, key=lambda parameter: (-params[parameter].ndim, [*params].index(parameter))
+    )
+    for parameter, leaf, rows, columns in blocks:
+        assert {*cell.layout.get(parameter, Blocks()).columns} <= {*cell.gates}
+        assert sum(rows.values()) in (0, leaf.shape[0])
+        assert sum(columns.values()) in (0, leaf.shape[-1])
+        assert min(rows.values(), default=1) > 0
+
+
+def test_a_cell_without_a_layout_is_described_by_shapes_alone():
+    cell = mycell(4)
+    params = cell.init(jax.random.key(0), D)
+    for _, _, rows, columns in parameters(cell, params, D):
+        assert (rows, columns) == ({}, {})
+    assert 'kernel' in describe(network([recurrent(cell)], inputs=D, outputs=2))

@@ -13,7 +13,7 @@ from tests.conftest import close
 D, H = 30, 40
 
 
-def start(cell):
+def drawn(cell):
     return jax.tree.map(np.asarray, cell.init(jax.random.key(0), D))
 
 
@@ -25,7 +25,7 @@ def is_uniform(values, limit):
 
 
 def test_keras():
-    params = start(lstm(H))
+    params = drawn(lstm(H))
     is_uniform(params['kernel'][:D], np.sqrt(6 / (D + 4 * H)))
     recurrent = params['kernel'][D:]
     close(
@@ -36,10 +36,10 @@ def test_keras():
 
 
 def test_torch():
-    params = start(lstm(H, init='torch'))
+    params = drawn(lstm(H, init='torch'))
     is_uniform(params['kernel'], 1 / np.sqrt(H))
     is_uniform(np.concatenate([params['bias'], params['recurrent_bias']]), 1 / np.sqrt(H))
-    params = start(gru(H, init='torch'))
+    params = drawn(gru(H, init='torch'))
     is_uniform(params['recurrent_kernel'], 1 / np.sqrt(H))
     kernel, bias = INITIALIZERS['torch'].dense(jax.random.key(0), 50, 200, float)
     is_uniform(np.asarray(kernel), 1 / np.sqrt(50))
@@ -47,10 +47,10 @@ def test_torch():
 
 
 def test_tf1():
-    params = start(lstm(H, init='tf1'))
+    params = drawn(lstm(H, init='tf1'))
     is_uniform(params['kernel'], np.sqrt(6 / (D + 5 * H)))
     close(params['bias'][H : 2 * H], np.ones(H))
-    params = start(gru_reset_before(H, init='tf1'))
+    params = drawn(gru_reset_before(H, init='tf1'))
     is_uniform(params['kernel'][:, : 2 * H], np.sqrt(6 / (D + 3 * H)))
     is_uniform(params['kernel'][:, 2 * H :], np.sqrt(6 / (D + 2 * H)))
     close(params['bias'], np.concatenate([np.ones(2 * H), np.zeros(H)]))
@@ -63,7 +63,7 @@ def test_no_two_parameters_are_drawn_alike(name, init):
     """Keys used twice would show: equal ranks of the draws, whatever the distribution."""
     options = {'init': init} if 'init' in CELLS[name](64).hyperparameters else {}
     params = CELLS[name](64, **options).init(jax.random.key(0), 64)
-    params.pop('gamma_log', None)  # an LRU's hangs on its nu_log
+    params.pop('gamma_log', None)  # a function of nu_log, in an LRU
     drawn = [np.asarray(leaf).ravel()[:64] for leaf in params.values()]
     firsts = [np.argsort(np.argsort(leaf)) for leaf in drawn if len(np.unique(leaf)) > 32]
     matrix = np.corrcoef(firsts) if len(firsts) > 1 else np.eye(1)
@@ -77,12 +77,12 @@ def test_haiku():
             assert rows.std() == pytest.approx(0.88 / np.sqrt(fan_in), rel=0.03)
 
 
-def test_uniform_gates_start_anywhere():
+def test_uniform_gates_are_anywhere():
     i, f, *_ = np.split(
         np.asarray(lstm(400, init='uniform_gate').init(jax.random.key(0), 1)['bias']), 4
     )
-    share = 1 / (1 + np.exp(-f))
-    assert (share.mean(), share.std()) == (
+    openness = 1 / (1 + np.exp(-f))
+    assert (openness.mean(), openness.std()) == (
         pytest.approx(0.5, abs=0.03),
         pytest.approx(1 / np.sqrt(12), rel=0.05),
     )
@@ -90,14 +90,14 @@ def test_uniform_gates_start_anywhere():
 
 
 def test_identity():
-    params = start(irnn(H))
+    params = drawn(irnn(H))
     close(params['kernel'][D:], np.eye(H))
     assert params['kernel'][:D].std() == pytest.approx(1e-3, rel=0.1)
-    close(start(elman(H, init='identity')), params)
+    close(drawn(elman(H, init='identity')), params)
 
 
 def test_forget_bias():
-    close(start(lstm(H, forget_bias=2.5))['bias'][H : 2 * H], np.full(H, 2.5))
+    close(drawn(lstm(H, forget_bias=2.5))['bias'][H : 2 * H], np.full(H, 2.5))
     biases = jax.vmap(lambda b: lstm(H, forget_bias=b).init(jax.random.key(0), D)['bias'][H])(
         jnp.array([0.5, 3.0])
     )
@@ -106,9 +106,9 @@ def test_forget_bias():
     )  # an array will do, so that a sweep can vmap over it
 
 
-def test_a_scaled_start_multiplies_the_matrices_alone():
+def test_scaled_multiplies_the_matrices_alone():
     for init in INITIALIZERS:
-        plain, twice = start(lstm(H, init=init)), start(lstm(H, init=scaled(init, 2.0)))
+        plain, twice = drawn(lstm(H, init=init)), drawn(lstm(H, init=scaled(init, 2.0)))
         close(twice.pop('kernel'), 2 * plain.pop('kernel'))
         close(twice, plain)
     kernels = jax.vmap(
@@ -120,8 +120,8 @@ def test_a_scaled_start_multiplies_the_matrices_alone():
 @pytest.mark.parametrize(
     ('cell', 'gates'), [(elman, 1), (lstm, 4), (gru, 3), (gru_reset_before, 3)]
 )
-def test_orthogonal_is_so_for_each_gate(cell, gates):
-    params = start(cell(H, init='orthogonal'))
+def test_orthogonal_is_orthogonal_for_each_gate(cell, gates):
+    params = drawn(cell(H, init='orthogonal'))
     recurrent = params['recurrent_kernel'] if 'recurrent_kernel' in params else params['kernel'][D:]
     blocks = np.split(recurrent, gates, axis=1)
     for block in blocks:
@@ -161,7 +161,7 @@ def test_chrono_keeps_for_as_long_as_it_says():
             )[1],
             f,
         )
-    plain, chrono = (start(lstm(H, **options))['kernel'] for options in ({}, {'chrono': 50.0}))
+    plain, chrono = (drawn(lstm(H, **options))['kernel'] for options in ({}, {'chrono': 50.0}))
     close(plain, chrono)
 
 
@@ -169,6 +169,6 @@ def test_chrono_keeps_for_as_long_as_it_says():
     ('options', 'words'),
     [({'chrono': 1.5}, '2 time steps'), ({'chrono': 9.0, 'forget_bias': 1.0}, 'give one of them')],
 )
-def test_a_chrono_start_that_cannot_be_is_refused(options, words):
+def test_impossible_chrono_biases_are_refused(options, words):
     with pytest.raises(InputError, match=words):
-        start(lstm(H, **options))
+        drawn(lstm(H, **options))

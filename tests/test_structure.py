@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+import rnnlab
 from rnnlab.cells import CELLS
 from rnnlab.recurrence import engines
 
@@ -99,6 +100,15 @@ def test_import_is_light():
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.split()
     assert not heavy & set(loaded)
+
+
+def test_submodules_are_imported_at_their_first_use():
+    code = 'import rnnlab; rnnlab.models.network; print(rnnlab.__version__, rnnlab.typo)'
+    result = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT)
+    assert "module rnnlab has no attribute 'typo'" in result.stderr
+    packages = {path.stem for path in ROOT.glob('rnnlab/*') if path.stem[0] not in '_R.'}
+    assert packages - {*rnnlab.SUBMODULES} == {'cells', 'errors', 'precision', 'recurrence', 'py'}
+    assert 'rnnlab.__version__' in (ROOT / 'pyproject.toml').read_text()
 
 
 def test_flags_are_read_in_one_file():
