@@ -1,4 +1,4 @@
-"""What a cell does, seen: the values of its gates, and how far gradients reach."""
+"""The values of gates, how far gradients reach, and spectral radii."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def test_gates_and_carries_are_those_of_the_reference(name):
 
 @pytest.mark.parametrize('name', ['lstm', 'gru_reset_before', 'lru', 'qrnn'])
 def test_reach_is_the_norm_of_the_whole_jacobian(name):
-    """Against one differentiation through all steps between."""
+    """Compared with one differentiation through all steps between."""
     cell, params, xs = case(name)
     norms = jax.jit(lambda params, xs: gradient_reach(cell, params, xs))(params, xs)
     carries = trace(cell, params, xs)[0]

@@ -1,4 +1,4 @@
-"""Every cell of the registry keeps every law; a cell that breaks one is told which."""
+"""Every cell of CELLS keeps every law; a broken law is named."""
 
 from dataclasses import replace
 
@@ -29,11 +29,11 @@ def test_every_cell_keeps_every_law(name):
     assert {law for law, value in differences.items() if value is None} == {
         law for law, names in NOT_CHECKED.items() if name in names
     }
-    jax.clear_caches()  # some twenty programs a cell would stay in memory
+    jax.clear_caches()  # about twenty programs a cell
 
 
 def leaky(*, step=None, **other):
-    """h' = tanh(x W + u h), made by hand, with a step or a form of another kind."""
+    """The maker of a cell h' = tanh(x W + u h), with another step or other fields."""
 
     def make(hidden_size):
         def init(key, inputs, dtype=float):
@@ -74,13 +74,13 @@ def mixed(params, carry, x):
 
 
 def counting(params, carry, x):
-    """Sees the padding: its gradient is not that of its value."""
+    """Its gradient is not that of its value."""
     h = jnp.tanh(x @ params['kernel'] + jax.lax.stop_gradient(carry.h))
     return Hidden(h), h
 
 
 def wrong_form(hidden_size):
-    """Its step is one thing, what the fast engine gets another."""
+    """Its form for the fast engine computes something else than its step."""
     good = leaky()(hidden_size)
     other = gated(
         good.init,
@@ -136,7 +136,7 @@ def wrong_form(hidden_size):
         (
             leaky(gates=('a',), values=lambda params, carry, x: (1 / (0 * carry.h),)),
             ['gates are finite'],
-        ),  # it keeps all laws before
+        ),  # which keeps all other laws
     ],
 )
 def test_a_broken_law_is_named_with_the_shapes_and_the_difference(make, words):
