@@ -16,7 +16,7 @@ from rnnlab.errors import InputError
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
 from rnnlab.training.batches import in_order, streams
-from rnnlab.training.lanes import lane_mesh, one_lane, over_lanes, stacked
+from rnnlab.training.lanes import lane, lane_mesh, over_lanes, stacked
 from rnnlab.training.losses import cross_entropy
 from rnnlab.training.optim import Hyper, optimizer
 from rnnlab.training.train import batch_mesh, everywhere, make_evaluate, make_run
@@ -147,7 +147,7 @@ def test_a_lane_on_streams_is_the_run_alone():
     state = lanes.advance(
         hypers, keys, jax.device_put(DATA.train, everywhere(mesh)), lanes.start(hypers, keys), 9
     )
-    close(one_lane(state, 0), jax.tree.map(np.asarray, after([9])), 1e-9)
+    close(lane(state, 0), jax.tree.map(np.asarray, after([9])), 1e-9)
 
 
 @pytest.mark.parametrize('devices', [1, 2])

@@ -241,7 +241,7 @@ def test_the_baselines_are_what_they_say():
     assert baselines.last_value(values, origins, 2)[..., 0].tolist() == [[81, 81], [196, 196]]
     seasons = baselines.last_season(values, origins, 3, 2)[..., 0]
     assert seasons.tolist() == [[64, 81, 64], [169, 196, 169]]
-    with pytest.raises(InputError, match='--season=11 is more than the 10 rows'):
+    with pytest.raises(InputError, match='season=11 is more than the 10 rows'):
         baselines.last_season(values, origins, 1, 11)
 
 
