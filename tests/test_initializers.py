@@ -131,7 +131,7 @@ def test_orthogonal_is_orthogonal_for_each_gate(cell, gates):
 
 
 def test_chrono_keeps_for_as_long_as_it_says():
-    """The forgetting time 1 + exp(b) is uniform from 2 to the longest (Tallec and Ollivier 2018)."""
+    """1 + exp(b), the time to forget, is uniform up to the longest (Tallec and Ollivier 2018)."""
     longest = 101.0
     bias = np.asarray(lstm(400, chrono=longest).init(jax.random.key(0), 1)['bias'])
     i, f, g, o = np.split(bias, 4)

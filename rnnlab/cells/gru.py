@@ -210,7 +210,7 @@ def parts(array: Array) -> list[Array]:
     return jnp.split(array, [array.shape[-1] // 3 * 2], axis=-1)
 
 
-# Reset after: affine maps, in which the candidate keeps the input and the recurrent side apart.
+# Reset after: affine maps, with separate input and recurrent sums for the candidate.
 
 
 def affine(params: Params, carry: Hidden, x: Array) -> tuple[Array, Array, Array]:

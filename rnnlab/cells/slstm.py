@@ -52,7 +52,7 @@ def slstm(
         zeros = jnp.zeros((*batch_shape, hidden_size), params['bias'].dtype)
         return SLSTMCarry(zeros, zeros, zeros - 1e30, zeros)
 
-    return joint(init_params, carry, elementwise, GATES)  # c, n, m move together: no zoneout of c
+    return joint(init_params, carry, elementwise, GATES)  # no zoneout of c alone
 
 
 def elementwise(params: Params, carry: SLSTMCarry, z: Array) -> Step:

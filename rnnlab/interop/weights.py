@@ -111,7 +111,7 @@ def assembled(parts: Sequence[Part]) -> Weights:
                 'in this order, each of them optional'
             )
         params[name] = own
-    return Weights(layers, jax.tree.map(jnp.array, params))  # a copy, as training may go on there
+    return Weights(layers, jax.tree.map(jnp.array, params))  # a copy: training may continue
 
 
 def taken_apart(
