@@ -18,7 +18,7 @@ import numpy as np
 from jax import Array
 
 from rnnlab.analysis.describe import parameters
-from rnnlab.cells.base import Carry, Cell, Chain, Params, take_step
+from rnnlab.cells.base import Carry, Cell, Chain, Mask, Params, Tree, take_step
 from rnnlab.errors import InputError, first_line
 from rnnlab.recurrence import engines, unroll
 from rnnlab.recurrence.dropout import recurrent_masks
@@ -29,7 +29,7 @@ DIFFERENCES_TOLERANCE = 1e-6  # of finite differences
 EPSILON = 1e-6
 TRUNCATION = 3  # steps, of bptt and remat; T is no multiple of it
 
-Claim = tuple[str, Any, Any]  # what is compared, the library's result, the expected one
+Claim = tuple[str, Tree, Tree]  # what is compared, the library's result, the expected one
 Results = tuple[tuple[Array, tuple[Carry, Array]], tuple[Params, Array, Carry]]
 Run = Callable[..., tuple[Carry, Array]]  # (params, xs, carry, lengths, reset, mask)
 
@@ -100,7 +100,7 @@ def structure(
 
 def traced_step(
     name: str, make: Callable[[int], Cell], inputs: int, hidden_size: int
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[Params, Carry, Carry, jax.ShapeDtypeStruct]:
     """Shapes and types of the params, the carry before and after a step, and the output.
 
     Raises LawBroken for other things than a cell and its functions should return.
@@ -141,7 +141,7 @@ def require(holds: bool, message: str) -> None:
         raise LawBroken(message)
 
 
-def shapes(tree: Any) -> dict[str, str]:
+def shapes(tree: Tree) -> dict[str, str]:
     """Type and shape of each leaf, by its path."""
     return {
         jax.tree_util.keystr(path): f'{leaf.dtype} {list(leaf.shape)}'
@@ -158,16 +158,16 @@ class Case:
     params: Params
     xs: Array  # [T, B, D]
     carry: Carry
-    mask: Any  # of recurrent dropout; None if the cell takes none
+    mask: Mask  # of recurrent dropout; None if the cell takes none
     paddings: list[tuple[np.ndarray, np.ndarray]]  # lengths [B] and reset [T, B]; without first
-    weights: tuple[Any, np.ndarray]  # of the sum over the last carry and ys that is differentiated
+    weights: tuple[Tree, np.ndarray]  # of the sum over the last carry and ys that is differentiated
     compiled: dict[tuple[Any, ...], Callable[..., Results]] = field(default_factory=dict)
 
     @property
     def engine(self) -> str:
         return engines(self.cell)[0]
 
-    def arrays(self, padding: int = 1) -> tuple[Any, ...]:
+    def arrays(self, padding: int = 1) -> tuple[Tree, ...]:
         """The arguments of gradient and loop."""
         return self.params, self.xs, self.carry, *self.paddings[padding], self.mask
 
@@ -191,7 +191,7 @@ class Case:
             )
         return self.compiled[key]
 
-    def sum(self, run: Run, *arrays: Any) -> tuple[Array, tuple[Carry, Array]]:
+    def sum(self, run: Run, *arrays: Tree) -> tuple[Array, tuple[Carry, Array]]:
         """A weighted sum of the carry and ys, and these."""
         carry, ys = run(*arrays)
         of_carry, of_ys = self.weights
@@ -239,7 +239,7 @@ def unrolled(
     carry: Carry,
     lengths: Array,
     reset: Array,
-    mask: Any,
+    mask: Mask,
     **options: Any,
 ) -> tuple[Carry, Array]:
     """unroll with the arguments of a Run."""
@@ -264,11 +264,13 @@ def looped(
     carry: Carry,
     lengths: Array,
     reset: Array,
-    mask: Any,
+    mask: Mask,
 ) -> tuple[Carry, Array]:
     """The loop of unroll's docstring, for each sequence on its own, without a batch axis."""
 
-    def one(xs: Array, carry: Carry, length: Array, reset: Array, mask: Any) -> tuple[Carry, Array]:
+    def one(
+        xs: Array, carry: Carry, length: Array, reset: Array, mask: Mask
+    ) -> tuple[Carry, Array]:
         first, ys = cell.carry(params, ()), [jnp.zeros(())] * T
         for t in reversed(range(T)) if reverse else range(T):
             inside, boundary = t < length, t + 1 if reverse else t
@@ -288,7 +290,7 @@ def choose(condition: Array, yes: Carry, no: Carry) -> Carry:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
 
 
-def compare(tolerance: float, what: str, actual: Any, expected: Any) -> float:
+def compare(tolerance: float, what: str, actual: Tree, expected: Tree) -> float:
     """The largest difference, relative to each array's largest entry; beyond the tolerance an
     AssertionError with its place."""
     largest = 0.0
@@ -311,7 +313,7 @@ def compare(tolerance: float, what: str, actual: Any, expected: Any) -> float:
     return largest
 
 
-def named(results: Results) -> dict[str, Any]:
+def named(results: Results) -> dict[str, Tree]:
     """What Case.gradient returns, by names for messages, without the sum."""
     (_, (carry, ys)), (params, xs, first) = results
     return {'carry': carry, 'ys': ys, 'd params': params, 'd xs': xs, 'd carry': first}
@@ -367,7 +369,7 @@ def one_step_at_a_time(case: Case) -> Iterator[Claim]:
     yield 'streamed: ', (carry, jnp.stack(ys)), whole
 
 
-def unmasked(case: Case) -> tuple[Any, ...]:
+def unmasked(case: Case) -> tuple[Tree, ...]:
     """The case's arrays without padding, and with ones for the mask, which is as none."""
     *arrays, mask = case.arrays(padding=0)
     return *arrays, jax.tree.map(jnp.ones_like, mask)
@@ -403,7 +405,7 @@ def a_lane_is_a_run_alone(case: Case) -> Iterator[Claim]:
         yield f'lane {lane}: ', named(own), named(f(alone, *others))
 
 
-def directions(case: Case) -> tuple[Any, Callable[[Any], np.float64]]:
+def directions(case: Case) -> tuple[Tree, Callable[[Tree], np.float64]]:
     """Tangents of (params, xs, carry), and the derivative along them as a function of the
     gradients."""
     rng = np.random.default_rng(1)
@@ -411,7 +413,7 @@ def directions(case: Case) -> tuple[Any, Callable[[Any], np.float64]]:
         lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), case.arrays()[:3]
     )
 
-    def along(gradients: Any) -> np.float64:
+    def along(gradients: Tree) -> np.float64:
         pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(tangents), strict=True)
         return np.float64(sum(float(jnp.sum(g * t).real) for g, t in pairs))
 
@@ -423,7 +425,7 @@ def forward_mode(case: Case) -> Iterator[Claim]:
     run = partial(unrolled, case.cell, engine='scan')
 
     @jax.jit
-    def derivative(*at: Any) -> Array:
+    def derivative(*at: Tree) -> Array:
         return jax.jvp(lambda *at: case.sum(run, *at, *arrays[3:])[0], at, tangents)[1]
 
     yield 'jvp', np.float64(derivative(*arrays[:3])), along(case.gradient('scan')(*arrays)[1])

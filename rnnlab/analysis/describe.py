@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
-from rnnlab.cells.base import Blocks, Cell, Chain, Params, output
+from rnnlab.cells.base import Blocks, Cell, Chain, Params, Tree, output
 from rnnlab.models import Model, output_size
 from rnnlab.results.tables import new_table, render
 
@@ -16,7 +16,7 @@ class Parameter(NamedTuple):
     """A parameter of a cell. Its blocks of rows and columns are given as name and size."""
 
     name: str
-    leaf: Any  # an array or its shape and dtype
+    leaf: Tree  # one array, or its shape and dtype
     rows: dict[str, int]
     columns: dict[str, int]
 
@@ -86,7 +86,7 @@ def parameters(cell: Cell, params: Params, inputs: int) -> Iterator[Parameter]:
         yield Parameter(name, leaf, {row: sizes[row] for row in blocks.rows}, columns)
 
 
-def by_rank(params: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def by_rank(params: Mapping[str, Tree]) -> list[tuple[str, Tree]]:
     """The items of params, kernels before biases."""
     return sorted(params.items(), key=lambda item: -len(item[1].shape))
 

@@ -22,8 +22,10 @@ from rnnlab.precision import product
 
 Arrays = Array | np.ndarray  # what a user may pass
 Rate = float | Array  # a number, or that of a lane
-Params = Any  # a tree of arrays; of one cell a dict
-Carry = Any  # a NamedTuple of arrays; of a chain a tuple of them
+Tree = Any  # of arrays
+Params = Tree  # of one cell a dict
+Carry = Tree  # a NamedTuple of arrays; of a chain a tuple of them
+Mask = Array | tuple | None  # of recurrent dropout; of a chain a tuple
 Gates = tuple[Array, ...]  # the values of a cell's gates
 Step = tuple[Carry, Array, Gates]  # the new carry, the output, the values of the gates
 Arguments = ParamSpec('Arguments')
@@ -31,8 +33,8 @@ Arguments = ParamSpec('Arguments')
 # The functions of a cell; what they take and return is said in Cell, Gated and Linear.
 Init = Callable[..., Params]
 InitialCarry = Callable[[Params, tuple[int, ...]], Carry]
-Affine = Callable[[Params, Carry, Array], Any]
-Elementwise = Callable[[Params, Carry, Any], Step]
+Affine = Callable[[Params, Carry, Array], Tree]
+Elementwise = Callable[[Params, Carry, Tree], Step]
 Prepare = Callable[[Params, int], Params]
 Drive = Callable[[Params, Array], tuple[Array, Array, Gates]]
 Read = Callable[[Params, Array, Array], Array]
@@ -111,7 +113,7 @@ class Cell:
         return f'{self.name}({", ".join(shown)})'
 
 
-def by_value(value: Any) -> Hashable:
+def by_value(value: object) -> Hashable:
     """The value, or its identity if it is an array or not hashable."""
     try:
         hash(value)
@@ -348,7 +350,7 @@ def norm(z: Array) -> Array:
     return z * lax.rsqrt(jnp.mean(z * z, axis=-1, keepdims=True) + 1e-5)
 
 
-def named(z: Any) -> Any:
+def named(z: Tree) -> Tree:
     """z, marked as what the scan engine keeps for the gradient; it recomputes everything else."""
     return jax.tree.map(lambda leaf: checkpoint_name(leaf, 'z'), z)
 
@@ -360,7 +362,9 @@ def dropped(carry: Carry, mask: Array | None) -> Carry:
     return carry._replace(h=carry.h * jnp.broadcast_to(mask, carry.h.shape))
 
 
-def take_step(cell: Cell, params: Params, carry: Carry, x: Array, mask: Any) -> tuple[Carry, Array]:
+def take_step(
+    cell: Cell, params: Params, carry: Carry, x: Array, mask: Mask
+) -> tuple[Carry, Array]:
     """The cell's step; without a mask it gets three arguments, which suits any cell."""
     return cell.step(params, carry, x) if mask is None else cell.step(params, carry, x, mask)
 

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from rnnlab.cells.base import Blocks, Carry, Cell, Chain, Params, maker, output, take_step
+from rnnlab.cells.base import Blocks, Carry, Cell, Chain, Mask, Params, maker, output, take_step
 from rnnlab.errors import InputError
 
 
@@ -90,7 +89,7 @@ def chain(cells: tuple[Cell, ...], join: Callable[[Array, Array], Array]) -> Cel
     def carry(params: Params, batch_shape: tuple[int, ...]) -> Carry:
         return tuple(cell.carry(p, batch_shape) for cell, p in zip(cells, params, strict=True))
 
-    def step(params: Params, carries: Carry, x: Array, mask: Any = None) -> tuple[Carry, Array]:
+    def step(params: Params, carries: Carry, x: Array, mask: Mask = None) -> tuple[Carry, Array]:
         after: list[Carry] = []
         masks = mask or [None] * len(cells)
         for cell, p, before, cell_mask in zip(cells, params, carries, masks, strict=True):
