@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,21 +26,73 @@ Lengths = Int[Arrays, ' B'] | None
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Model:
-    """init: (key, dtype=float) -> params, a dict by layer.
+    """A network as made by `network` or `classifier`, with their arguments as fields."""
 
-    run: (params, inputs, lengths=None, keys=None, carry=None) -> (carry, outputs [B, K] or [B, T,
-        K]), for inputs [B, T, D], or ids [B, T] with an embedding. With keys [B], one per sequence,
-        dropout is on. A returned carry continues the sequences in the next call.
-    carry: (params, B) -> the initial carry.
-    layers: the recurrent layers, by the name of their params.
-    inputs: D of the first recurrent layer.
-    """
+    layers: dict[str, Layer]  # by the name of their params
+    features: int  # D of the inputs, with a vocabulary that of the embedding
+    outputs: int
+    vocabulary: int | None
+    dense: int | None
+    scale: float
+    pool: str | None
+    dropout: Rate | None
+    initializer: Initializer
+    two_classes: bool = False  # the readout has the logit of the second, that of the first is 0
 
-    init: Callable[..., Params]
-    run: Callable[..., tuple[Carry, Array]]
-    carry: Callable[[Params, int], Carry]
-    layers: dict[str, Layer]
-    inputs: int
+    @property
+    def inputs(self) -> int:
+        """D of the first recurrent layer."""
+        return self.dense or self.features
+
+    def init(self, key: Array, dtype: DTypeLike = float) -> dict[str, Params]:
+        """params, a dict by layer."""
+        embedding_key, readout_key, *keys = jax.random.split(key, len(self.layers) + 2)
+        dense, width = partial(init_dense, self.initializer, dtype), self.features
+        params: dict[str, Params] = {}
+        if self.vocabulary is not None:
+            table = self.initializer.embedding(embedding_key, self.vocabulary, width, dtype)
+            params['embedding'] = {'table': table}
+        if self.dense is not None:
+            params['dense'] = dense(jax.random.fold_in(embedding_key, 0), width, self.dense)
+            width = self.dense
+        for layer_key, (name, layer) in zip(keys, self.layers.items(), strict=True):
+            params[name] = layer.init(layer_key, width, dtype)
+            width = output_size(layer, params[name], width)
+        if self.pool == 'attention':
+            attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
+            params['attention'] = dense(attention_key, width, width)
+            params['attention']['query'] = dense(query_key, width, 1)['kernel'][:, 0]
+        params['readout'] = dense(readout_key, width, self.outputs)
+        return params
+
+    def carry(self, params: Params, batch: int) -> Carry:
+        """The initial carry."""
+        return {name: layer.carry(params[name], (batch,)) for name, layer in self.layers.items()}
+
+    def run(
+        self,
+        params: Params,
+        inputs: Shaped[Arrays, 'B T *D'],
+        lengths: Lengths = None,
+        keys: Key[Array, ' B'] | None = None,
+        carry: Carry | None = None,
+    ) -> tuple[Carry, Float[Array, 'B *T K']]:
+        """(carry, outputs [B, K] or [B, T, K]) for inputs [B, T, D], or ids [B, T].
+
+        With keys, one per sequence, dropout is on. A returned carry continues the sequences in the
+        next call.
+        """
+        check_params(self, params)
+        after, ys = run_layers(self, params, embed(self, params, inputs), lengths, keys, carry)
+        y = ys if self.pool is None else POOLS[self.pool](params.get(self.pool), ys, lengths)
+        check_readout(self, params, y)
+        if keys is not None and self.dropout is not None:
+            mask = dropout_mask(fold(keys, 0), self.dropout, y.shape[-1], y.dtype)
+            y = y * (jnp.expand_dims(mask, 0) if self.pool is None else mask)
+        outputs = affine(params['readout'], y)
+        if self.two_classes:
+            return after, jnp.pad(outputs, ((0, 0), (1, 0)))
+        return after, jnp.moveaxis(outputs, 0, 1) if self.pool is None else outputs
 
     def apply(
         self,
@@ -50,7 +101,7 @@ class Model:
         lengths: Lengths = None,
         keys: Key[Array, ' B'] | None = None,
     ) -> Float[Array, 'B *T K']:
-        """The outputs for whole sequences."""
+        """The outputs for whole sequences, as `run` returns them."""
         return self.run(params, inputs, lengths, keys)[1]
 
 
@@ -86,12 +137,7 @@ def classifier(
         dropout=dropout,
         init=init,
     )
-
-    def run_two(params: Params, inputs: Arrays, *rest: Any, **options: Any) -> tuple[Carry, Array]:
-        carry, logits = net.run(params, inputs, *rest, **options)
-        return carry, jnp.pad(logits, ((0, 0), (1, 0)))
-
-    return replace(net, run=run_two) if classes == 2 else net
+    return replace(net, two_classes=classes == 2)
 
 
 def network(
@@ -122,7 +168,7 @@ def network(
         init: the initializer of embedding and dense maps; cells have their own.
 
     Raises:
-        InputError: arguments out of range; of its functions, params and inputs of other shapes.
+        InputError: arguments out of range; its methods: params and inputs of other shapes.
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
@@ -135,9 +181,9 @@ def network(
                 'layers must be made by recurrent(cell) or bidirectional(cell, cell), '
                 f'not {type(layer).__name__}'
             )
-    net = Network(
+    return Model(
         layers={f'layer_{number}': layer for number, layer in enumerate(layers, 1)},
-        inputs=inputs,
+        features=inputs,
         outputs=outputs,
         vocabulary=vocabulary,
         dense=dense,
@@ -146,96 +192,28 @@ def network(
         dropout=dropout,
         initializer=initializer(init),
     )
-    return Model(
-        init=partial(init_network, net),
-        run=partial(run_network, net),
-        carry=partial(initial_carry, net),
-        layers=net.layers,
-        inputs=dense or inputs,
-    )
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Network:
-    """The arguments of `network`."""
-
-    layers: dict[str, Layer]
-    inputs: int
-    outputs: int
-    vocabulary: int | None
-    dense: int | None
-    scale: float
-    pool: str | None
-    dropout: Rate | None
-    initializer: Initializer
-
-
-def init_network(net: Network, key: Array, dtype: DTypeLike = float) -> dict[str, Params]:
-    embedding_key, readout_key, *layer_keys = jax.random.split(key, len(net.layers) + 2)
-    params: dict[str, Params] = {}
-    width = net.inputs
-    if net.vocabulary is not None:
-        table = net.initializer.embedding(embedding_key, net.vocabulary, width, dtype)
-        params['embedding'] = {'table': table}
-    if net.dense is not None:
-        dense_key = jax.random.fold_in(embedding_key, 0)
-        params['dense'] = init_dense(net, dense_key, width, net.dense, dtype)
-        width = net.dense
-    for layer_key, (name, layer) in zip(layer_keys, net.layers.items(), strict=True):
-        params[name] = layer.init(layer_key, width, dtype)
-        width = output_size(layer, params[name], width)
-    if net.pool == 'attention':
-        attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
-        query = net.initializer.dense(query_key, width, 1, dtype)[0][:, 0]
-        params['attention'] = init_dense(net, attention_key, width, width, dtype) | {'query': query}
-    params['readout'] = init_dense(net, readout_key, width, net.outputs, dtype)
-    return params
 
 
 def init_dense(
-    net: Network, key: Array, inputs: int, outputs: int, dtype: DTypeLike
+    initializer: Initializer, dtype: DTypeLike, key: Array, inputs: int, outputs: int
 ) -> dict[str, Array]:
-    kernel, bias = net.initializer.dense(key, inputs, outputs, dtype)
+    kernel, bias = initializer.dense(key, inputs, outputs, dtype)
     return {'kernel': kernel, 'bias': bias}
 
 
-def run_network(
-    net: Network,
-    params: Params,
-    inputs: Shaped[Arrays, 'B T *D'],
-    lengths: Lengths = None,
-    keys: Key[Array, ' B'] | None = None,
-    carry: Carry | None = None,
-) -> tuple[Carry, Float[Array, 'B *T K']]:
-    check_params(net, params)
-    after, ys = run_layers(net, params, embed(net, params, inputs), lengths, keys, carry)
-    y = ys if net.pool is None else POOLS[net.pool](params.get(net.pool), ys, lengths)
-    check_readout(net, params, y)
-    if keys is not None and net.dropout is not None:
-        mask = dropout_mask(fold(keys, 0), net.dropout, y.shape[-1], y.dtype)
-        y = y * (jnp.expand_dims(mask, 0) if net.pool is None else mask)
-    outputs = dense(params['readout'], y)
-    return after, jnp.moveaxis(outputs, 0, 1) if net.pool is None else outputs
-
-
-def embed(net: Network, params: Params, inputs: Arrays) -> Array:
+def embed(net: Model, params: Params, inputs: Arrays) -> Array:
     """The inputs of the first layer [T, B, D], from ids [B, T] or inputs [B, T, D]."""
     if net.vocabulary is not None:
         xs = params['embedding']['table'][jnp.moveaxis(inputs, 0, 1)]
-    elif inputs.ndim != 3 or inputs.shape[-1] != net.inputs:
-        raise InputError(f'inputs must be [B, T, {net.inputs}], not {list(inputs.shape)}')
+    elif inputs.ndim != 3 or inputs.shape[-1] != net.features:
+        raise InputError(f'inputs must be [B, T, {net.features}], not {list(inputs.shape)}')
     else:
         xs = jnp.moveaxis(inputs, 0, 1).astype(dtype_of(params)) * net.scale
-    return xs if net.dense is None else dense(params['dense'], xs)
+    return xs if net.dense is None else affine(params['dense'], xs)
 
 
 def run_layers(
-    net: Network,
-    params: Params,
-    ys: Array,
-    lengths: Lengths,
-    keys: Array | None,
-    carry: Carry | None,
+    net: Model, params: Params, ys: Array, lengths: Lengths, keys: Array | None, carry: Carry | None
 ) -> tuple[Carry, Array]:
     """(carry by layer, outputs of the highest layer [T, B, H]), with pool 'last' [B, H]."""
     after = {}
@@ -251,11 +229,7 @@ def run_layers(
     return after, ys
 
 
-def initial_carry(net: Network, params: Params, batch: int) -> Carry:
-    return {name: layer.carry(params[name], (batch,)) for name, layer in net.layers.items()}
-
-
-def check_params(net: Network, params: Params) -> None:
+def check_params(net: Model, params: Params) -> None:
     names = [*params] if isinstance(params, Mapping) else type(params).__name__
     for name in (*net.layers, 'readout'):
         if name not in names:
@@ -264,7 +238,7 @@ def check_params(net: Network, params: Params) -> None:
             )
 
 
-def check_readout(net: Network, params: Params, y: Array) -> None:
+def check_readout(net: Model, params: Params, y: Array) -> None:
     shape, expected = params['readout']['kernel'].shape, (y.shape[-1], net.outputs)
     if shape != expected:
         two = ''
@@ -273,7 +247,7 @@ def check_readout(net: Network, params: Params, y: Array) -> None:
         raise InputError(f'the kernel of the readout must be {[*expected]}, not {[*shape]}{two}')
 
 
-def dense(params: Params, x: Array) -> Array:
+def affine(params: Params, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias'])
 
 
@@ -300,7 +274,7 @@ def attention(params: Params, ys: Steps, lengths: Lengths) -> Pooled:
     The weights are softmax(tanh(ys W + b) q) over the valid steps (Yang et al. 2016, equations 5 to
     7), with params kernel W [H, H], bias b and query q [H].
     """
-    scores = jnp.tanh(dense(params, ys)) @ params['query']
+    scores = jnp.tanh(affine(params, ys)) @ params['query']
     valid = jnp.ones(scores.shape, bool) if lengths is None else within(len(ys), lengths)
     finite = choose(valid, scores, jnp.full_like(scores, -1e30))
     weights = zeroed(valid, jax.nn.softmax(finite, axis=0))

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Shaped
 
@@ -16,12 +17,14 @@ BFLOAT16 = 'BF16_BF16_F32'  # JAX's name
 Tree = TypeVar('Tree')
 
 
-def product(x: Shaped[Array, '... D'], w: Shaped[Array, 'D N']) -> Shaped[Array, '... N']:
+def product(
+    x: Shaped[Array | np.ndarray, '... D'], w: Shaped[Array | np.ndarray, 'D N']
+) -> Shaped[Array, '... N']:
     """x [..., D] times w [D, N], in the precision that is set."""
     if not reduced():
-        return x @ w
+        return jnp.asarray(x) @ w
     dtype = jnp.result_type(x, w)
-    return rounded_product(x.astype(dtype), w.astype(dtype))
+    return rounded_product(jnp.asarray(x, dtype), jnp.asarray(w, dtype))
 
 
 def reduced() -> bool:

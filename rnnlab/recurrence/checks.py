@@ -14,7 +14,7 @@ from rnnlab.errors import InputError, first_line
 Zoneout = Mapping[str, float | Arrays] | tuple | None  # a tuple of them for a stack
 
 
-def check_xs(xs: Arrays, time_major: bool) -> Array:
+def xs(xs: Arrays, time_major: bool) -> Array:
     """xs [T, *batch, D]."""
     xs = jnp.asarray(xs)
     if xs.ndim < 2:
@@ -23,7 +23,7 @@ def check_xs(xs: Arrays, time_major: bool) -> Array:
     return xs if time_major else jnp.moveaxis(xs, -2, 0)
 
 
-def check_lengths(lengths: Arrays | Sequence[int] | None, xs: Array) -> Array | None:
+def lengths(lengths: Arrays | Sequence[int] | None, xs: Array) -> Array | None:
     """lengths int [*batch]."""
     if lengths is None:
         return None
@@ -40,7 +40,7 @@ def check_lengths(lengths: Arrays | Sequence[int] | None, xs: Array) -> Array | 
     return lengths
 
 
-def check_reset(reset: Arrays | None, xs: Array, time_major: bool) -> Array | None:
+def reset(reset: Arrays | None, xs: Array, time_major: bool) -> Array | None:
     """reset bool [T, *batch]."""
     if reset is None:
         return None
@@ -51,7 +51,7 @@ def check_reset(reset: Arrays | None, xs: Array, time_major: bool) -> Array | No
     return reset if time_major else jnp.moveaxis(reset, -1, 0)
 
 
-def check_carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> Carry:
+def carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> Carry:
     """The carry to begin with: the given one, or the initial one of the cell."""
     try:
         initial = cell.carry(params, xs.shape[1:-1])
@@ -67,9 +67,7 @@ def check_carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> C
     return carry
 
 
-def check_step(
-    cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any
-) -> jax.ShapeDtypeStruct:
+def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> jax.ShapeDtypeStruct:
     """Shape and type of the output [*batch, H] of a step."""
     if mask is not None and not cell.takes_mask:
         raise InputError(
@@ -87,7 +85,7 @@ def check_step(
         raise wrong_params(cell, params, xs, error) from error
 
 
-def check_zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict[str, Array] | None:
+def zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict[str, Array] | None:
     """Per field of the carry the rates [T, *batch, H]; those of a number are [T, 1, ...]."""
     if isinstance(zoneout, tuple):
         raise InputError('zoneout is a tuple for a stack alone')
@@ -110,7 +108,7 @@ def check_zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict
     return rates or None
 
 
-def check_per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Any]:
+def per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Any]:
     """An option of a stack, one entry per cell; None is None for each."""
     if value is None:
         return [None] * len(cells)

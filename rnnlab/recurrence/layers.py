@@ -18,7 +18,7 @@ class Layer(NamedTuple):
     """init: (key, D, dtype=float) -> params, a dict with the params of each of the cells.
 
     carry: (params, batch_shape) -> the initial carry of a sequence.
-    apply: (params, xs [T, *batch, D], carry=None, *, lengths=None, last=False, keys=None) ->
+    apply: (params, xs [T, *batch, D], carry=None, *, keys=None, lengths=None, last=False) ->
         (carry, ys [T, *batch, H], [*batch, H] with last). With keys [*batch], one per sequence,
         dropout and zoneout are on.
     cells: the cells inside, by the name of their params.
@@ -62,15 +62,9 @@ def recurrent(
         return cell.carry(params['cell'], batch_shape)
 
     def apply(
-        params: Params,
-        xs: Array,
-        carry: Carry | None = None,
-        *,
-        lengths: Array | None = None,
-        last: bool = False,
-        keys: Array | None = None,
+        params: Params, xs: Array, carry: Carry = None, *, keys: Array | None = None, **options: Any
     ) -> tuple[Carry, Array]:
-        return run(cell, params['cell'], xs, carry, keys, lengths=lengths, last=last)
+        return run(cell, params['cell'], xs, carry, keys, **options)
 
     return Layer(init, carry, apply, {'cell': cell})
 
@@ -92,8 +86,9 @@ def bidirectional(
     and at its beginning.
 
     Args:
-        merge: 'concat', or 'sum' for the sum of both outputs. dropout, recurrent_dropout, zoneout,
-        bptt, remat: as in `recurrent`, with other masks for each direction.
+        merge: 'concat', or 'sum' for the sum of both outputs.
+        dropout, recurrent_dropout, zoneout, bptt, remat: as in `recurrent`, with other masks for
+            each direction.
 
     Raises:
         InputError: when applied with a carry, since the backward cell begins at the end of the
@@ -114,20 +109,13 @@ def bidirectional(
         return tuple(cell.carry(params[name], batch_shape) for name, cell in cells.items())
 
     def apply(
-        params: Params,
-        xs: Array,
-        carry: Carry | None = None,
-        *,
-        lengths: Array | None = None,
-        last: bool = False,
-        keys: Array | None = None,
+        params: Params, xs: Array, carry: Carry = None, *, keys: Array | None = None, **options: Any
     ) -> tuple[Carry, Array]:
         if carry is not None:
             raise InputError(
                 'a bidirectional layer takes no carry: its backward cell begins at the end'
             )
         own_keys = (None, None) if keys is None else (fold(keys, 0), fold(keys, 1))
-        options = {'lengths': lengths, 'last': last}
         outcomes = [
             run(cell, params[name], xs, None, k, reverse=name == 'backward', **options)
             for (name, cell), k in zip(cells.items(), own_keys, strict=True)

@@ -10,31 +10,12 @@ from jaxtyping import Bool, Float, Inexact, Int, Shaped
 
 from rnnlab.cells.base import Arrays, Carry, Cell, Chain, Gated, Linear, Params
 from rnnlab.errors import InputError, known, positive
-from rnnlab.recurrence.checks import (
-    Zoneout,
-    check_carry,
-    check_lengths,
-    check_per_cell,
-    check_reset,
-    check_step,
-    check_xs,
-    check_zoneout,
-)
+from rnnlab.recurrence import checks, masking
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
 from rnnlab.recurrence.engines.parts import in_parts
 from rnnlab.recurrence.engines.scan import scan
-from rnnlab.recurrence.masking import (
-    Constants,
-    Inputs,
-    LastOutput,
-    Masked,
-    Output,
-    boundaries,
-    masks,
-    within,
-    zeroed,
-)
+from rnnlab.recurrence.masking import Constants, Inputs, LastOutput, Masked, Output, zeroed
 
 Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Output]]
 ENGINES: dict[str, Engine] = {
@@ -70,7 +51,7 @@ def unroll(
     reverse: bool = False,
     last: bool = False,
     recurrent_dropout_mask: Float[Arrays, '*batch H'] | tuple | None = None,
-    zoneout: Zoneout = None,
+    zoneout: checks.Zoneout = None,
     bptt: int | None = None,
     remat: int | None = None,
     engine: str | None = None,
@@ -121,17 +102,17 @@ def unroll(
     for name, number in (('bptt', bptt), ('remat', remat)):
         if number is not None:
             positive(name, number)
-    xs = check_xs(xs, time_major)
+    xs = checks.xs(xs, time_major)
     options = Options(
-        lengths=check_lengths(lengths, xs),
-        reset=check_reset(reset, xs, time_major),
+        lengths=checks.lengths(lengths, xs),
+        reset=checks.reset(reset, xs, time_major),
         reverse=reverse,
         last=last,
         bptt=bptt,
         remat=remat,
         engine=engine,
     )
-    carry = check_carry(cell, params, xs, initial_carry)
+    carry = checks.carry(cell, params, xs, initial_carry)
     if not time_major:
         zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
     run = over_cells if isinstance(cell.form, Chain) else over_time
@@ -152,22 +133,16 @@ class Options(NamedTuple):
 
 
 def over_time(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    mask: Any,
-    zoneout: Zoneout,
-    options: Options,
+    cell: Cell, params: Params, xs: Array, carry: Carry, mask: Any, zoneout: Any, options: Options
 ) -> tuple[Carry, Array]:
     """unroll of a cell that is no stack."""
     lengths, reset, reverse, last, bptt, remat, name = options
-    y = check_step(cell, params, carry, xs, mask)
-    rates = check_zoneout(cell, zoneout, carry, xs)
+    y = checks.step(cell, params, carry, xs, mask)
+    rates = checks.zoneout(cell, zoneout, carry, xs)
     engine = choose(cell, name, len(xs))
     prepared = cell.form.prepare(params, xs.shape[-1]) if engine is gated else params
-    valid, begins = masks(len(xs), lengths, reset, reverse)
-    boundary = boundaries(len(xs), bptt, reverse)
+    valid, begins = masking.masks(len(xs), lengths, reset, reverse)
+    boundary = masking.boundaries(len(xs), bptt, reverse)
     inputs = Inputs(x=xs, valid=valid, reset=begins, boundary=boundary, zoneout=rates)
 
     def run(masked: Masked, carry: Carry) -> tuple[Carry, Any]:
@@ -189,18 +164,12 @@ def over_time(
 
 
 def over_cells(
-    stack: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    mask: Any,
-    zoneout: Zoneout,
-    options: Options,
+    stack: Cell, params: Params, xs: Array, carry: Carry, mask: Any, zoneout: Any, options: Options
 ) -> tuple[Carry, Array]:
     """unroll of a stack, cell by cell: faster than step by step."""
     cells, join = stack.form
-    masks = check_per_cell('recurrent_dropout_mask', mask, cells)
-    rates = check_per_cell('zoneout', zoneout, cells)
+    masks = checks.per_cell('recurrent_dropout_mask', mask, cells)
+    rates = checks.per_cell('zoneout', zoneout, cells)
     shared: dict[str, Any] = options._replace(last=False)._asdict()
     carries = []
     for cell, p, before, mask, rate in zip(cells, params, carry, masks, rates, strict=True):
@@ -209,7 +178,7 @@ def over_cells(
         carries.append(after)
         xs = join(xs, ys)
     if options.lengths is not None:  # a join may have let the padding of xs through
-        xs = zeroed(within(len(xs), options.lengths), xs)
+        xs = zeroed(masking.within(len(xs), options.lengths), xs)
     return tuple(carries), at_last(xs, options.lengths, options.reverse) if options.last else xs
 
 

@@ -55,11 +55,10 @@ def backward(
     size = steps_at_once(constants, zs)
     if size == 1:
         back = partial(step_back, cell, constants)
-        running, d_xs = lax.scan(back, running, steps, reverse=not reverse)
+        (d_carry, d_constants), d_xs = lax.scan(back, running, steps, reverse=not reverse)
     else:
         back = partial(steps_back, cell, constants, reverse)
-        running, d_xs = in_parts(back, size, running, steps, not reverse)
-    d_carry, d_constants = running
+        (d_carry, d_constants), d_xs = in_parts(back, size, running, steps, not reverse)
     return d_constants, d_carry, Inputs(d_xs)
 
 
@@ -70,10 +69,8 @@ def step_back(
     cell: Masked, constants: Constants, running: Running, step: Step
 ) -> tuple[Running, Array]:
     """((d_carry, d_constants) before the step, d_x), for those after it."""
-    inputs, z, carry, d_y = step
-    z, carry = unpacked((z, carry), constants)
-    (direct, d_constants), d_z = vjp_elementwise(cell, constants, running, inputs, z, carry, d_y)
-    of_affine, through_z, d_x = vjp_affine(cell, constants, inputs, carry, d_z)
+    (direct, d_constants), d_z = vjp_elementwise(cell, constants, running, step)
+    of_affine, through_z, d_x = vjp_affine(cell, constants, step, d_z)
     return (added(direct, through_z), added(d_constants, of_affine)), d_x
 
 
@@ -83,40 +80,33 @@ def steps_back(
     """The same for several steps, the gradients of the affine map for all of them at once."""
 
     def back(running: Running, step: Step) -> tuple[Running, Z]:
-        inputs, z, carry, d_y = step
-        z, carry = unpacked((z, carry), constants)
-        (direct, d_constants), d_z = vjp_elementwise(
-            cell, constants, running, inputs, z, carry, d_y
-        )
-        _, through_z, _ = vjp_affine(cell, constants, inputs, carry, d_z)
+        (direct, d_constants), d_z = vjp_elementwise(cell, constants, running, step)
+        _, through_z, _ = vjp_affine(cell, constants, step, d_z)
         return (added(direct, through_z), d_constants), d_z
 
     (d_carry, d_constants), d_zs = lax.scan(back, running, steps, reverse=not reverse)
-    inputs, _, carries, _ = steps
-    of_affine, _, d_xs = vjp_affine(cell, constants, inputs, unpacked(carries, constants), d_zs)
+    of_affine, _, d_xs = vjp_affine(cell, constants, steps, d_zs)
     return (d_carry, added(d_constants, of_affine)), d_xs
 
 
 def vjp_elementwise(
-    cell: Masked,
-    constants: Constants,
-    running: Running,
-    inputs: Inputs,
-    z: Z,
-    carry: Carry,
-    d_y: Output,
+    cell: Masked, constants: Constants, running: Running, step: Step
 ) -> tuple[Running, Z]:
     """((d_carry, d_constants), d_z) of elementwise, d_constants summed with later steps'."""
+    inputs, z, carry, d_y = step
     d_after, d_constants = running
+    z, carry = unpacked((z, carry), constants)
     _, pull = jax.vjp(lambda p, c, z: cell.elementwise(p, c, z, inputs), constants, carry, z)
     more, d_carry, d_z = pull((d_after, d_y))
     return (d_carry, added(d_constants, more)), d_z
 
 
 def vjp_affine(
-    cell: Masked, constants: Constants, inputs: Inputs, carry: Carry, d_z: Z
+    cell: Masked, constants: Constants, step: Step, d_z: Z
 ) -> tuple[Constants, Carry, Array]:
     """(d_constants, d_carry, d_x) of affine, for one step or several."""
+    inputs, _, carry, _ = step
+    carry = unpacked(carry, constants)
     _, pull = jax.vjp(
         lambda p, c, x: cell.affine(p, c, inputs._replace(x=x)), constants, carry, inputs.x
     )

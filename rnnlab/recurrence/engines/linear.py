@@ -31,7 +31,7 @@ def linear(
     """(carry, ys [T, *batch, H]) of a Masked cell over Inputs."""
 
     def part(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
-        return solve(one_by_one, cell, constants, carry, inputs, reverse)
+        return solve(cell, constants, carry, inputs, reverse, one_by_one)
 
     steps = max(1, min(STEPS, ENTRIES // max(1, carry.h.size)))
     if len(inputs.x) <= steps:
@@ -39,15 +39,8 @@ def linear(
     return in_parts(jax.checkpoint(part, prevent_cse=False), steps, carry, inputs, reverse)
 
 
-def associative(
-    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
-) -> tuple[Carry, Output]:
-    """(carry, ys [T, *batch, H]) of a Masked cell over Inputs, all steps at once."""
-    return solve(all_at_once, cell, constants, carry, inputs, reverse)
-
-
 def solve(
-    method: Method, cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool
+    cell: Masked, constants: Constants, carry: Carry, inputs: Inputs, reverse: bool, method: Method
 ) -> tuple[Carry, Output]:
     a, b = cell.drive(constants, inputs)
     hs = recurrence(method, reverse, a, b, carry.h, inputs.boundary)
@@ -78,6 +71,9 @@ def all_at_once(a: Array, b: Array, h: Array, reverse: bool) -> Array:
 
     a, first = jnp.broadcast_to(a, b.shape), -1 if reverse else 0
     return lax.associative_scan(compose, (a, b.at[first].add(a[first] * h)), reverse=reverse)[1]
+
+
+associative = partial(solve, method=all_at_once)  # an engine as `linear`, all steps at once
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
