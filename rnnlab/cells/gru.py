@@ -262,7 +262,8 @@ def reset_before(
         h = dropped(carry, mask).h
         r, z = jnp.split(sigmoid(named(x_rz + product(h, recurrent_rz))), 2, axis=-1)
         n = jnp.tanh(named(x_n + product(r * h, recurrent_n)))
-        h = z * n + (1 - z) * carry.h if z_writes else (1 - z) * n + z * carry.h
+        keep, write = (1 - z, z) if z_writes else (z, 1 - z)
+        h = write * n + keep * carry.h
         return Hidden(h), h, (r, z, n)
 
     return plain(init_params, zero_carry(Hidden, hidden_size), whole, GATES, layout=LAYOUT)
