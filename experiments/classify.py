@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import experiments.runner.config as groups
-from experiments.runner import cli, model
+from experiments.runner import cli, machine, model
 from experiments.runner.console import console, number
 from experiments.runner.fields import operational, static
 from experiments.runner.restore import probabilities, recall, restore_params
@@ -78,7 +78,7 @@ def resolve(config: Config) -> Config:
 
 
 def source(config: Config) -> dict[str, Any]:
-    return {'file_crc32': checksum(config.npz or config.csv)}
+    return {'file_crc32': checksum(config.npz or config.csv or '')}
 
 
 def load(config: Config) -> Labelled:
@@ -173,7 +173,9 @@ def predict(config: Config) -> None:
     if len(sequences.columns) != len(standard):
         words = f'{path} has {len(sequences.columns)} numbers a step'
         raise InputError(f'{words}, and the run in {folder} reads {", ".join(standard)}')
-    for own in probabilities(net, params, *standardised(sequences, standard)):
+    with machine.precision(config):
+        rows = probabilities(net, params, *standardised(sequences, standard))
+    for own in rows:
         print(f'{own.max():.4f} {names[own.argmax()]}')
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import experiments.runner.config as groups
-from experiments.runner import cli, model
+from experiments.runner import cli, machine, model
 from experiments.runner.fields import INF, operational, static
 from experiments.runner.restore import probabilities, recall, restore_params
 from experiments.runner.run import train
@@ -110,7 +110,9 @@ def predict(config: Config) -> None:
         if not np.any(row >= text.FIRST):
             print(f'note: {where} has no word of the vocabulary', file=sys.stderr)
     masked = lengths if config.pad == 'post' else None
-    for row in probabilities(net, params, ids, masked):
+    with machine.precision(config):
+        rows = probabilities(net, params, ids, masked)
+    for row in rows:
         label = int(np.argmax(row))
         print(f'{row[label]:.4f} {imdb.CLASSES[label]}')
 

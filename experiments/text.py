@@ -7,7 +7,7 @@ python -m experiments.text --sample=500 --temperature=0.8 --prompt='It was' --ou
 import math
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import experiments.runner.config as groups
-from experiments.runner import cli, model
+from experiments.runner import cli, machine, model
 from experiments.runner.console import console
 from experiments.runner.fields import operational, static
 from experiments.runner.restore import recall, restore_params
@@ -88,12 +88,7 @@ def resolve(config: Config) -> Config:
 
 
 def source(config: Config) -> dict[str, Any]:
-    return {'text_crc32': checksum(config.text)}
-
-
-@lru_cache(maxsize=1)
-def checksum(path: str | None) -> int:
-    return zlib.crc32(read_text(path).encode())
+    return {'text_crc32': zlib.crc32(read_text(config.text).encode())}
 
 
 def load(config: Config) -> Dataset:
@@ -158,7 +153,8 @@ def sample(config: Config) -> None:
     vocabulary = tuple(runs.read_json(folder / runs.VOCABULARY, list))
     net = make_network(config, len(vocabulary), config.hyper)
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
-    write_sample(net, params, vocabulary, config)
+    with machine.precision(config):
+        write_sample(net, params, vocabulary, config)
 
 
 def write_sample(net: Model, params: Any, vocabulary: tuple[str, ...], config: Config) -> None:

@@ -102,8 +102,7 @@ def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
         result = launch(*argv, cwd=cwd, stdin=stdin)
         return Result(result.returncode, result.stdout, result.stderr)
     module = importlib.import_module(f'experiments.{experiment}')
-    for cached in (task.load_once, task.budgeted, task.checksum):  # a process begins with none
-        cached.cache_clear()
+    task.forget()  # as a process begins
     out, err, given = (io.TextIOWrapper(io.BytesIO(), 'utf-8', 'surrogateescape') for _ in range(3))
     given.write(stdin)
     given.seek(0)

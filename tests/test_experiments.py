@@ -18,12 +18,13 @@ from experiments import classify, imdb, memory, mnist, series, text
 from experiments.runner.cli import parse
 from experiments.runner.fields import shown, specs, types_of
 from experiments.runner.model import largest
+from experiments.runner.run import train
 from rnnlab.analysis.describe import count
 from rnnlab.cells import CELLS
 from rnnlab.errors import InputError
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
-from tests.conftest import ROOT, call, command, launch, refused, same
+from tests.conftest import ROOT, call, command, launch, plain_jax, refused, same
 
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
 
@@ -428,3 +429,15 @@ def test_launch_lists_what_there_is():
     result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], **options)
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert "no experiment 'mnsit'" in result.stderr
+
+
+def test_a_file_that_changed_is_read_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = text.Config(text='text', steps=1, hidden_size=4, batch_size=2, window=8)
+    checksums = set()
+    with plain_jax(x64=False):
+        for number, words in enumerate(('the quick brown fox ', 'jumps over the lazy dog ')):
+            (tmp_path / 'text').write_text(words * 40)
+            folder = train(text.TASK, config.replace(out=f'run{number}'))
+            checksums.add(json.loads((folder / 'config.json').read_text())['text_crc32'])
+    assert len(checksums) == 2

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import text
 from rnnlab.cells import CELLS
-from rnnlab.precision import BFLOAT16, product
+from rnnlab.precision import BFLOAT16, reduced, product
 from rnnlab.recurrence import engines, unroll
-from tests.conftest import close, noisy
+from tests.conftest import call, close, noisy
 
 D, H, T, B = 8, 16, 12, 4
 
@@ -72,3 +73,14 @@ def test_every_engine_is_near_the_full_precision(name):
         for leaf, other in zip(jax.tree.leaves(near), jax.tree.leaves(exact), strict=True):
             assert leaf.dtype == jnp.float32
             assert 1e-5 < np.linalg.norm(leaf - other) / np.linalg.norm(other) < 2e-2
+
+
+def test_a_trained_run_is_used_in_the_precision_that_it_was_trained_in(tmp_path, monkeypatch):
+    (tmp_path / 'text').write_text('the quick brown fox ' * 40)
+    steps = ['--text=text', '--steps=1', '--hidden_size=4', '--batch_size=2', '--window=8']
+    trained = call('text', *steps, '--precision=bfloat16', '--out=run', cwd=tmp_path)
+    assert trained.code == 0, trained.err
+    seen = []
+    monkeypatch.setattr(text, 'write_sample', lambda *_: seen.append(reduced()))
+    assert call('text', '--sample=1', '--out=run', cwd=tmp_path).code == 0
+    assert (seen, reduced()) == ([True], False)

@@ -51,7 +51,7 @@ def compare_memory(peers: Sequence[str]) -> None:
 
 
 def measure(library: str, time_steps: int, remat: int = 0) -> tuple[float, float]:
-    """Megabytes and seconds of a gradient in a process of its own; remat 0 keeps everything."""
+    """Megabytes and seconds of a gradient in a fresh process; remat 0 keeps everything."""
     command = child('memory', library, time_steps, remat)
     result = subprocess.run(command, env=worker_environment(), stdout=subprocess.PIPE, text=True)
     if result.returncode:

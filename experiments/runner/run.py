@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from experiments.runner import console, loop, machine
 from experiments.runner.interrupts import undisturbed, watched_signals
-from experiments.runner.task import Plan, Task, make_plan, resolve, settings
+from experiments.runner.task import Plan, Task, forget, make_plan, resolve, settings
 from rnnlab.analysis.describe import describe
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
@@ -24,6 +24,7 @@ def train(task: Task, config: Any) -> Path:
     """
     if config.force and not (config.resume and config.devices != 'auto'):
         raise InputError('--force goes with --resume and --devices=N')
+    forget()
     config = resolve(task, config)
     with machine.precision(config):
         folder, record = Path(config.out or new_folder(task, config)), settings(task, config)

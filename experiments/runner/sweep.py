@@ -14,7 +14,7 @@ from experiments.runner.interrupts import watched_signals
 from experiments.runner.lanes import POINTS, Group, Planned, Sweep, plan_trial, train_group
 from experiments.runner.report import sweep_report
 from experiments.runner.run import new_folder
-from experiments.runner.task import Plan, Task, make_plan, settings
+from experiments.runner.task import Plan, Task, forget, make_plan, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.results.records import Metrics, Outcome
@@ -39,6 +39,7 @@ def sweep(task: Task, config: Any) -> Path | None:
         raise InputError(f'{words}: a sweep is resumed on as many devices as it began with')
     if config.shard and config.out is None:
         raise InputError('--shard goes with --out, the folder that all parts share')
+    forget()
     axes, (part, parts) = read_axes(config), read_shard(config)
     planned = [plan_trial(task, config, n, s) for n, s in enumerate(settings_of(config, axes))]
     everything = [settings(task, trial.config) for trial in planned]

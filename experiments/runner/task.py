@@ -59,7 +59,7 @@ class Task:
     batches: (C, training split) -> Batches.
     evaluation_batches: (C, split, size, whole) -> Batches; whole: all examples of the split.
     finish: (Plan, params, folder): what the end of a run shows beside its summary.
-    source: (C) -> what identifies the user's data, for config.json.
+    source: (C) -> what identifies the user's data, for config.json; it reads fields as load does.
     """
 
     name: str
@@ -182,10 +182,22 @@ def load_once(load: Callable[[Any], Any], config: Any) -> Any:
     return load(config)
 
 
+@cache
+def source_once(source: Callable[[Any], dict[str, Any]], config: Any) -> dict[str, Any]:
+    return source(config)
+
+
+def forget() -> None:
+    """Empties what an earlier command of this process loaded: its files may have changed."""
+    for cached in (budgeted, load_once, source_once):
+        cached.cache_clear()
+
+
 def settings(task: Task, config: Any) -> dict[str, Any]:
     """All that decides what a run computes: the content of its config.json."""
     metrics = Metrics.of(task.loss(config)(Hyper()), task.selection).to_json()
-    recorded = config.to_json() | machine.recorded(config) | task.source(config)
+    source = source_once(task.source, config.reduced(lambda spec: spec.data))
+    recorded = config.to_json() | machine.recorded(config) | source
     return {'experiment': task.name} | metrics | recorded
 
 
@@ -234,7 +246,6 @@ def evaluation_batch(examples: int, mesh: Mesh | None) -> int:
     return -(-min(EVAL_BATCH, examples) // devices) * devices
 
 
-@lru_cache
 def checksum(path: str) -> int:
     """A checksum of a file; InputError where there is none."""
     try:
