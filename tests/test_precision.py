@@ -7,7 +7,7 @@ import pytest
 
 from experiments import text
 from rnnlab.cells import CELLS
-from rnnlab.precision import BFLOAT16, reduced, product
+from rnnlab.precision import BFLOAT16, product, reduced
 from rnnlab.recurrence import engines, unroll
 from tests.conftest import call, close, noisy
 
