@@ -3,11 +3,10 @@
 python -m experiments.compare runs/elman runs/lstm runs/gru
 """
 
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean as mean
 
 from experiments.runner import cli, fields
 from experiments.runner.console import console, number
@@ -170,12 +169,16 @@ def differences(groups: dict[str, list[Result]]) -> str:
     if others or any(getattr(result, kind) is None for result in results):
         return ''
     outcome = Outcome(kind, metric)
-    values: list[tuple[list[str], dict[Any, float]]] = [
-        ([label], {result.config.get('seed'): getattr(result, kind) for result in group})
-        for label, group in groups.items()
+    means = {label: mean(getattr(r, kind) for r in group) for label, group in groups.items()}
+    ranked = sorted(groups, key=lambda label: -outcome.score(means[label]))
+    rows = [
+        (
+            [label],
+            outcome.sample({r.config.get('seed'): r.summary for r in groups[label] if r.summary}),
+        )
+        for label in ranked
     ]
-    values.sort(key=lambda group: -outcome.score(statistics.fmean(group[1].values())))
-    return intervals_table(['settings'], values, outcome)
+    return intervals_table(['settings'], rows, outcome)
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ from rnnlab.results.records import Metrics, Row, Summary, Trial
 from rnnlab.training.losses import cross_entropy, squared_error
 
 ACCURATE = Metrics.of(cross_entropy(), 'accuracy')
+EXAMPLES = {'validation': 1000, 'test': 1000}
 SQUARED = Metrics.of(squared_error(), 'loss')
 
 
@@ -23,7 +24,14 @@ def summary(best, test, metrics=ACCURATE, **others):
         return {} if value is None else {metric.name: value for metric in metrics.every}
 
     last = {'train': values(0.9)} | ({} if best is None else {'validation': values(best - 0.1)})
-    sizes = {'kept_step': 20, 'steps': 20, 'parameters': 1234, 'seconds': 9.5, 'baseline': None}
+    sizes = {
+        'examples': EXAMPLES,
+        'kept_step': 20,
+        'steps': 20,
+        'parameters': 1234,
+        'seconds': 9.5,
+        'baseline': None,
+    }
     return Summary(best=best, last=last, test=values(test), **sizes | others)
 
 
@@ -36,7 +44,7 @@ def trials(metrics=ACCURATE):
         value, diverged = 0.5 + 0.04 * number, number == 3
         names = [metric.name for metric in metrics.every]
         lost = Summary(
-            best=None, last={}, test=dict.fromkeys(names), baseline=None,
+            best=None, last={}, test=dict.fromkeys(names), examples=EXAMPLES, baseline=None,
             kept_step=0, steps=20, parameters=1234, seconds=9.5,
         )  # fmt: skip
         settings = {'cell': cell, 'lr': lr, 'seed': seed}

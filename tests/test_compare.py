@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import compare
-from rnnlab.analysis.statistics import interval
+from rnnlab.analysis.statistics import interval, sampling_error
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from tests.records import ACCURATE, SQUARED, row, summary
@@ -34,7 +34,7 @@ def test_compare_lays_runs_side_by_side(tmp_path, capsys):
     assert f'{tmp_path}/0 gru 0 0.8700 0.7700 - - 2.5' in lines
     assert f'{tmp_path}/3 lstm 0 0.8800 0.7800 0.8700 1,234 2.5' in lines
     assert 'cell=gru 2 0.8100 ± 0.0141 0.7100 ± 0.0141 0.8000 ± 0.0141 1,234 2.5' in lines
-    low, high = interval([0.87, 0.85, 0.86])
+    low, high = interval([0.87, 0.85, 0.86], sampling_error(0.86, 1000))
     at = lines.index(f'cell=lstm 3 0.8600 ± 0.0100 {low:.4f} to {high:.4f}')  # the best test first
     assert lines[at + 1] == 'cell=gru 2 0.8000 ± 0.0141 - -0.0550 - too few seeds to tell'
     assert (tmp_path / compare.PICTURE).exists()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnlab.analysis.statistics import Interval, interval, paired
+from rnnlab.analysis.statistics import Interval, interval, paired, sampling_error
 
 
 @pytest.mark.parametrize('n', [3, 5, 12])
@@ -30,6 +30,24 @@ def test_coverage_is_that_of_the_docstring(draw, expected):
     sets = getattr(np.random.default_rng(0), draw)((1000, 5)) - (draw == 'standard_exponential')
     held = np.mean([interval(values).holds_zero for values in sets.tolist()])
     assert held == pytest.approx(expected, abs=0.02)
+
+
+def test_a_shared_error_widens_the_interval_to_its_coverage():
+    """The mean of three nets' accuracies, with one spread over nets and 200 examples for all."""
+    random, held, error = np.random.default_rng(2), 0, sampling_error(0.9, 200)
+    for _ in range(1000):
+        shared = random.binomial(200, 0.9) / 200 - 0.9
+        held += interval((shared + random.normal(0, 0.01, 3)).tolist(), error).holds_zero
+    assert held / 1000 >= 0.95
+    ends = 0.1 - 1.96 * error, 0.1 + 1.96 * error
+    assert interval([0.1] * 3, error) == pytest.approx(ends, rel=1e-4)
+
+
+@pytest.mark.parametrize('accuracy', [0.0, 0.5, 1.0])
+def test_the_sampling_error_is_never_zero(accuracy):
+    right = round(40 * accuracy)
+    expected = np.std([1.0] * (right + 2) + [0.0] * (42 - right)) / math.sqrt(44)
+    assert sampling_error(accuracy, 40) == pytest.approx(expected)
 
 
 def test_order_changes_no_bit_and_equal_values_have_no_width():

@@ -5,21 +5,21 @@ import re
 import pytest
 
 from experiments.runner import report
-from rnnlab.analysis.statistics import interval
+from rnnlab.analysis.statistics import Sample, interval
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results import trials as folders
 from rnnlab.results.records import Outcome
 from rnnlab.results.trials import SweepRecord
-from tests.records import ACCURATE, SQUARED, trials
+from tests.records import ACCURATE, SQUARED, summary, trials
 
 TEST = Outcome('test', ACCURATE.selection)
 
 
-def interval_lines(*values, outcome=TEST):
+def interval_lines(*values, outcome=TEST, error=0.0):
     """The lines on settings a, b, ... with these values by seed, with single spaces."""
-    groups = [([name], own) for name, own in zip('abcd', values, strict=False)]
-    text = report.intervals_table(['settings'], groups, outcome)
+    samples = [([name], Sample(own, error)) for name, own in zip('abcd', values, strict=False)]
+    text = report.intervals_table(['settings'], samples, outcome)
     head, *lines = [' '.join(line.split()) for line in text.splitlines()]
     words = '95 % intervals, and each setting minus the best, paired by seed'
     assert head == f'{outcome.words}: {words}'
@@ -40,6 +40,14 @@ def test_differences_within_the_noise_are_called_so():
     assert lines[3] == 'd 2 0.7500 ± 0.0707 - -0.1800 - too few seeds to tell'
 
 
+def test_a_difference_is_no_surer_than_the_test_examples():
+    best = {0: 0.98, 1: 0.981, 2: 0.979}
+    second = {seed: value - 2 / 10_000 for seed, value in best.items()}  # two images, every time
+    error = TEST.sample({seed: summary(value, value) for seed, value in best.items()}).error
+    assert interval_lines(best, second, error=error)[1].endswith('within the noise')
+    assert interval_lines(best, second)[1].endswith('worse')  # if the seeds were all the noise
+
+
 def test_of_losses_less_is_better_and_diverged_settings_have_no_interval():
     lines = interval_lines(
         {},
@@ -55,7 +63,7 @@ def test_of_losses_less_is_better_and_diverged_settings_have_no_interval():
 
 
 def test_one_seed_has_no_interval_and_two_say_so():
-    one, two = [(['0.1'], {0: 0.5})], [(['0.1'], {0: 0.5, 1: 0.6})]
+    one, two = ([(['0.1'], Sample(own, 0.0))] for own in ({0: 0.5}, {0: 0.5, 1: 0.6}))
     assert report.intervals_table(['lr'], one, TEST) == ''
     assert report.intervals_table(['lr'], two, TEST).startswith('test accuracy: two seeds are too')
 

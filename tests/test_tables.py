@@ -9,6 +9,7 @@ import rnnlab
 from experiments import classify
 from experiments.runner import console, report
 from rnnlab.analysis.describe import describe
+from rnnlab.analysis.statistics import Sample
 from rnnlab.models import classifier
 from rnnlab.results.records import Outcome
 from rnnlab.results.tables import lines, new_table, render
@@ -52,7 +53,7 @@ def best():
 def intervals():
     values = {0: 0.91234, 1: 0.92345, 2: 0.90123}
     others = {seed: value - 0.05 * (seed + 1) for seed, value in values.items()}
-    rows = [(['0.0123', 'lstm'], values), (['0.00123', 'gru'], others)]
+    rows = [(['0.0123', 'lstm'], Sample(values, 0.01)), (['0.00123', 'gru'], Sample(others, 0.01))]
     return report.intervals_table(['learning_rate', 'cell'], rows, RANKED_BY)
 
 

@@ -65,7 +65,8 @@ def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_0(
     assert first.deviation(BEST) == pytest.approx(0.1 / 2**0.5)
     assert second.deviation(BEST) is None
     assert (first.score(BEST), second.score(BEST)) == (pytest.approx(0.55), 0.45)
-    assert (first.by_seed(BEST), second.by_seed(BEST)) == ({0: 0.6, 1: 0.5}, {0: 0.9})
+    assert first.sample(BEST).values == {0: 0.6, 1: 0.5}
+    assert second.sample(BEST).values == {0: 0.9}
 
 
 def test_of_losses_the_lowest_is_the_best_and_a_diverged_seed_counts_as_infinite():

@@ -288,10 +288,13 @@ def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> S
     validated = [row.splits.get('validation', {}).get(metric.name) for row in rows]
     values = [value for value in validated if value is not None]
     last = rows[-1].splits if rows else {}
+    examples = {'validation': plan.window} if validated else {}
+    examples |= {'test': len(plan.data.test.labels)} if plan.data.test else {}
     return Summary(
         best=max(values, key=metric.score, default=None),
         last={name: last[name] for name in ('train', 'validation') if name in last},
         test=test,
+        examples=examples,
         kept_step=int((best.step if best else progress.state.taken)[lane]),
         baseline=plan.data.baseline,
         parameters=count(progress.state.params) // progress.program.lanes,

@@ -5,11 +5,10 @@ import re
 import statistics
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 from experiments.runner.console import console, number, say
 from experiments.runner.fields import shown
-from rnnlab.analysis.statistics import FEWEST, Interval, interval, paired
+from rnnlab.analysis.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
@@ -34,8 +33,8 @@ def sweep_report(folder: Path) -> None:
     if len(settings) > BEST_SETTINGS:
         say(f'the best {BEST_SETTINGS} of {len(settings)} settings')
     diverged, chance = (count(results, status) for status in (DIVERGED, CHANCE))
-    by_seed = [([shown(s.settings[name]) for name in names], s.by_seed(ranked_by)) for s in best]
-    if intervals := intervals_table(names, by_seed, ranked_by):
+    samples = [([shown(s.settings[name]) for name in names], s.sample(ranked_by)) for s in best]
+    if intervals := intervals_table(names, samples, ranked_by):
         console.print(f'{intervals}\n' + 'diverged seeds are in no interval\n' * (diverged > 0))
     ended = f'{len(results)} of {record.trials} trials, {diverged} diverged'
     say(f'{ended}, {chance} no better than chance')
@@ -86,14 +85,14 @@ def mean_and_std(values: Collection[float], show: Callable[..., str] = number) -
 
 
 def intervals_table(
-    names: list[str], groups: list[tuple[list[str], dict[Any, float]]], outcome: Outcome
+    names: list[str], samples: list[tuple[list[str], Sample]], outcome: Outcome
 ) -> str:
     """Intervals of the means of settings, and their differences to the best, paired by seed.
 
-    groups: (cells of the columns `names`, values by seed) for each setting, the best first.
+    samples: (cells of the columns `names`, values by seed) for each setting, the best first.
     Returns '' for one seed each, and a line without a table for two.
     """
-    seeds = max(len(values) for _, values in groups)
+    seeds = max(len(sample.values) for _, sample in samples)
     if seeds < 2:
         return ''
     if seeds < FEWEST:
@@ -101,33 +100,37 @@ def intervals_table(
         return lines(f'{outcome.words}: {words}')
     columns = 'seeds', 'mean ± sd', '95 % interval', 'minus the best', 'interval'
     table = new_table(*names, *columns, '', right=columns)
-    best = next(values for _, values in groups if values)
-    for cells, values in groups:
-        mean = str(len(values)), mean_and_std(values.values())
-        difference = () if values is best or not values else difference_cells(values, best, outcome)
-        table.add_row(*cells, *mean, ends(mean_interval(values, outcome), number), *difference)
+    best = next(sample for _, sample in samples if sample.values)
+    for cells, sample in samples:
+        mean = str(len(sample.values)), mean_and_std(sample.values.values())
+        compared = sample is not best and sample.values
+        difference = difference_cells(sample, best, outcome) if compared else ()
+        table.add_row(*cells, *mean, ends(mean_interval(sample, outcome), number), *difference)
     words = '95 % intervals, and each setting minus the best, paired by seed'
     return f'{lines(f"{outcome.words}: {words}")}\n\n{render(table)}'
 
 
-def mean_interval(values: dict[Any, float], outcome: Outcome) -> Interval | None:
+def mean_interval(sample: Sample, outcome: Outcome) -> Interval | None:
     """The interval of the mean, within the range of the metric."""
-    if (of_mean := interval([*values.values()])) is None:
+    if (of_mean := interval([*sample.values.values()], sample.error)) is None:
         return None
     most = 1.0 if outcome.metric.is_fraction else math.inf
     return Interval(max(of_mean.low, 0.0), min(of_mean.high, most))
 
 
-def difference_cells(
-    values: dict[Any, float], best: dict[Any, float], outcome: Outcome
-) -> tuple[str, str, str]:
-    """The mean difference to the best setting, its interval, and what that means."""
-    differences, size = paired(values, best), statistics.fmean(best.values())
+def difference_cells(sample: Sample, best: Sample, outcome: Outcome) -> tuple[str, str, str]:
+    """The mean difference to the best setting, its interval, and what that means.
+
+    The error is that of two sets of examples. Both have the same ones, on which two nets mostly
+    fail alike, so the interval is rather too wide.
+    """
+    differences = paired(sample.values, best.values)
+    size = statistics.fmean(best.values.values())
 
     def show(value: float) -> str:
         return '+' * (value > 0) + number(value, size)
 
-    of_mean = interval(differences)
+    of_mean = interval(differences, math.hypot(sample.error, best.error))
     mean = show(statistics.fmean(differences)) if differences else '-'
     return mean, ends(of_mean, show), verdict(of_mean, outcome)
 

@@ -4,13 +4,16 @@ JSON is flat, so that a row of metrics.jsonl is a row of a data frame: the accur
 validation split is its field 'validation_accuracy'. Only this module knows such names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, NamedTuple
 
+from rnnlab.analysis.statistics import Sample, sampling_error
 from rnnlab.training.losses import Loss, Metric
 
-SPLITS = ('train', 'validation', 'test')
+EVALUATED = ('validation', 'test')
+SPLITS = ('train', *EVALUATED)
 FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'  # how a trial ended
 
 Json = dict[str, Any]
@@ -69,6 +72,7 @@ class Summary:
     best: float | None  # of the selection metric on the validation split, over all evaluations
     last: Mapping[str, Values]  # by split, at the last evaluation
     test: Values  # of the parameters that were kept
+    examples: Mapping[str, int]  # by split, of its evaluations
     kept_step: int
     baseline: float | None  # loss of the memoryless baseline
     parameters: int
@@ -77,18 +81,23 @@ class Summary:
 
     def to_json(self, metrics: Metrics) -> Json:
         record = {} if self.best is None else {best_field(metrics): self.best}
-        record |= flat(self.last) | flat({'test': self.test}) | {'kept_step': self.kept_step}
+        record |= flat(self.last) | flat({'test': self.test})
+        record |= {f'{split}_examples': number for split, number in self.examples.items()}
+        record |= {'kept_step': self.kept_step}
         record |= {} if self.baseline is None else {'baseline': self.baseline}
         return record | {name: getattr(self, name) for name in ('parameters', 'steps', 'seconds')}
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Summary':
         last = nested(record, metrics)
+        counts = {split: f'{split}_examples' for split in EVALUATED}
+        there = [s for s, field in counts.items() if s in last or field in record]
         names = ('kept_step', 'parameters', 'steps', 'seconds')
         return cls(
             best=record.get(best_field(metrics)),
             test=last.pop('test', {}),
             last=last,
+            examples={split: record[counts[split]] for split in there},
             baseline=record.get('baseline'),
             **{name: record[name] for name in names},
         )
@@ -134,6 +143,15 @@ class Outcome(NamedTuple):
             return summary.best
         values = summary.test if self.kind == 'test' else summary.last.get('validation', {})
         return values.get(self.metric.name)
+
+    def sample(self, summaries: Mapping[Hashable, Summary]) -> Sample:
+        """The values by seed; only those of accuracies have an error, from their examples."""
+        values = {seed: value for seed, s in summaries.items() if (value := self.of(s)) is not None}
+        if not values or not self.metric.is_fraction:
+            return Sample(values, 0.0)
+        split = 'test' if self.kind == 'test' else 'validation'
+        examples = min(summaries[seed].examples[split] for seed in values)
+        return Sample(values, sampling_error(fmean(values.values()), examples))
 
     def score(self, value: float) -> float:
         """The value, or its negative: greater is better."""

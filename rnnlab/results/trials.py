@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from rnnlab.analysis.statistics import Sample
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Trial
@@ -65,8 +66,10 @@ class Setting(NamedTuple):
     def values(self, outcome: Outcome) -> list[float]:
         return [value for _, value in self.by_trial(outcome)]
 
-    def by_seed(self, outcome: Outcome) -> dict[Any, float]:
-        return {trial.settings.get('seed'): value for trial, value in self.by_trial(outcome)}
+    def sample(self, outcome: Outcome) -> Sample:
+        """The values by seed."""
+        alive = (trial for trial, _ in self.by_trial(outcome))
+        return outcome.sample({trial.settings.get('seed'): trial.summary for trial in alive})
 
     def mean(self, outcome: Outcome) -> float | None:
         return statistics.fmean(values) if (values := self.values(outcome)) else None

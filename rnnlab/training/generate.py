@@ -50,7 +50,8 @@ def next_logits(model: Model, params: Params, ids: Array, carry: Carry) -> tuple
 def draw(logits: Array, key: Array, temperature: Array, never: tuple[int, ...]) -> Array:
     """An id drawn from softmax(logits / temperature)."""
     logits = logits.at[jnp.array(never, int)].set(-jnp.inf)
-    drawn = jax.random.categorical(key, logits / jnp.where(temperature > 0, temperature, 1))
+    below = logits - jnp.max(logits)  # by a tiny temperature, only these stay finite at the top
+    drawn = jax.random.categorical(key, below / jnp.where(temperature > 0, temperature, 1))
     return jnp.where(temperature > 0, drawn, jnp.argmax(logits))
 
 
