@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rnnlab.cells.base import Carry, Params, Tree
 from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.training.batches import Batch, Batches
@@ -18,8 +18,8 @@ from rnnlab.training.losses import Loss
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import Run, TrainState, everywhere, sums
 
-WHOLE: Any = PartitionSpec()
-PART: Any = PartitionSpec('lane')
+WHOLE: Tree = PartitionSpec()
+PART: Tree = PartitionSpec('lane')
 
 
 def lanes_per_batch(trials: int, most: int, devices: int) -> int:
@@ -32,7 +32,7 @@ def lanes_per_batch(trials: int, most: int, devices: int) -> int:
     return -(-trials // (batches * devices)) * devices
 
 
-def lane_mesh(lanes: int, devices: Sequence[Any]) -> Mesh:
+def lane_mesh(lanes: int, devices: Sequence[jax.Device]) -> Mesh:
     """The most of these devices that take equally many lanes."""
     number = max(n for n in range(1, len(devices) + 1) if lanes % n == 0)
     auto = (AxisType.Auto,)
@@ -52,14 +52,14 @@ def in_turn(function: Callable) -> Callable:
 def single(function: Callable) -> Callable:
     """As jax.vmap, for one lane."""
 
-    def of_one(*args: Any) -> Any:
+    def of_one(*args: Tree) -> Tree:
         result = function(*jax.tree.map(lambda leaf: leaf[0], args))
         return jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), result)
 
     return of_one
 
 
-def each_on(device: Any) -> Callable:
+def each_on(device: jax.Device) -> Callable:
     """How the lanes of one device run fastest.
 
     In turn on a core, where each stays in the cache; all at once on an accelerator.
@@ -104,7 +104,7 @@ def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
 def alone(run: Run, mesh: Mesh | None) -> Run:
     """The run as a single lane; `mesh` is that of `make_run`, whose devices share each batch."""
     start, advance = with_lanes(run, single)
-    options: dict[str, Any] = {}
+    options: dict[str, Tree] = {}
     if mesh:  # as in make_run
         options['in_shardings'] = (None, None, None, everywhere(mesh), None)
         options['out_shardings'] = everywhere(mesh)
@@ -116,7 +116,7 @@ def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
     each = each or each_on(mesh.devices.flat[0])
 
     def program(totals: Callable) -> Callable:
-        def of_lanes(params: Any, *rest: Any) -> Any:
+        def of_lanes(params: Params, *rest: Tree) -> Tree:
             return each(lambda params: totals(params, *rest))(params)
 
         return jax.jit(sharded(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
@@ -127,13 +127,13 @@ def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
 def evaluation_alone(totals: Callable) -> Callable:
     """The `program` of make_evaluate for the params of a single lane."""
 
-    def of_lane(params: Any, *rest: Any) -> Any:
+    def of_lane(params: Params, *rest: Tree) -> Tree:
         return single(lambda params: totals(params, *rest))(params)
 
     return jax.jit(of_lane)
 
 
-def sharded(function: Callable, mesh: Mesh, in_specs: Any, out_specs: Any) -> Callable:
+def sharded(function: Callable, mesh: Mesh, in_specs: Tree, out_specs: Tree) -> Callable:
     # Each device runs the lanes that it has, and none waits for another.
     return jax.shard_map(
         function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
@@ -146,13 +146,13 @@ def placed(state: TrainState, mesh: Mesh) -> TrainState:
     return part.replace(step=jax.device_put(state.step, everywhere(mesh)))
 
 
-def lane(tree: Any, number: int) -> Any:
+def lane(tree: Tree, number: int) -> Tree:
     """The entries of one lane on the host, and the step, which lanes share."""
     return jax.tree.map(lambda leaf: np.array(leaf[number] if leaf.ndim else leaf), tree)
 
 
 @jax.jit
-def better(best: Any, new: Any, improved: Array) -> Any:
+def better(best: Tree, new: Tree, improved: Array) -> Tree:
     """In each lane the entry of `new` where that is an improvement."""
 
     def choose(old: Array, leaf: Array) -> Array:
@@ -181,10 +181,10 @@ def lane_bytes(
     keys = jax.eval_shape(lambda key: jax.random.split(key, batches.size), key)
     longest = sums(model, loss, batches)[-1]
 
-    def forward(params: Any, carry: Any, data: Any, keys: Array) -> Any:
+    def forward(params: Params, carry: Carry, data: Split | None, keys: Array) -> Tree:
         batch = Batch(jnp.zeros(batches.size, jnp.int32), None, keys)
 
-        def total(params: Any) -> Array:
+        def total(params: Params) -> Array:
             return longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss']
 
         return jax.vjp(total, params)[1]
@@ -194,11 +194,11 @@ def lane_bytes(
     return (kept, working) if each is in_turn else (kept + working, 0)
 
 
-def size(tree: Any) -> int:
+def size(tree: Tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def device_memory(device: Any) -> int:
+def device_memory(device: jax.Device) -> int:
     """Bytes for programs on a device; on a CPU those of the machine or the control group."""
     if stats := device.memory_stats():
         return stats['bytes_limit']

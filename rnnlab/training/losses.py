@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Integer
 
 from rnnlab.errors import InputError
@@ -50,7 +51,7 @@ class Loss(NamedTuple):
         -> (the sum of each metric by name, the count of targets).
     """
 
-    metrics: dict[Metric, Any]
+    metrics: dict[Metric, DTypeLike]
     sums: Callable[[Array, Array, Array], tuple[dict[str, Array], Array]]
 
 
@@ -64,7 +65,7 @@ def cross_entropy(smoothing: float | Array | None = None, *, bits: bool = False)
 
     Targets with a label below 0 are masked.
     """
-    metrics: dict[Metric, Any] = {CROSS_ENTROPY: float, ACCURACY: jnp.int32} | (
+    metrics: dict[Metric, DTypeLike] = {CROSS_ENTROPY: float, ACCURACY: jnp.int32} | (
         {BITS: float} if bits else {}
     )
 

@@ -5,7 +5,7 @@ keras.optimizers (Keras 3), torch.optim, tf.train of TensorFlow 1.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def optimizer(
         raise InputError(f'TF1 has no adamw; take the constants of {" or ".join(WEIGHT_DECAY)}')
 
     def make(hyper: Hyper) -> optax.GradientTransformation:
-        lr: Any = hyper.lr
+        lr: optax.ScalarOrSchedule = hyper.lr
         if multiplier:
             lr = lambda count: hyper.lr * multiplier(jnp.asarray(count, float))  # noqa: E731
         clip, direction = optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants)
@@ -122,11 +122,13 @@ def scale_by_adam_uncorrected(
     under the root: eps has 1 / sqrt(1 - b2^t) times less effect, 31.6 times at the first step.
     """
 
-    def init(params: Any) -> optax.OptState:
+    def init(params: optax.Params) -> optax.OptState:
         zeros = jax.tree.map(jnp.zeros_like, params)
         return optax.ScaleByAdamState(count=jnp.zeros([], jnp.int32), mu=zeros, nu=zeros)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, optax.OptState]:
+    def update(
+        updates: optax.Updates, state: optax.ScaleByAdamState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.ScaleByAdamState]:
         del params
         mu = optax.tree.update_moment(updates, state.mu, b1, 1)
         nu = optax.tree.update_moment(updates, state.nu, b2, 2)

@@ -6,7 +6,7 @@ chunks changes no bit of it.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,12 @@ from flax import struct
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from rnnlab.cells.base import Carry, Params, Tree
 from rnnlab.data import Split
 from rnnlab.errors import InputError, positive
 from rnnlab.models import Model
 from rnnlab.recurrence.masking import within
-from rnnlab.training.batches import Batch, Batches
+from rnnlab.training.batches import Batch, Batches, Order
 from rnnlab.training.losses import Loss, cross_entropy
 from rnnlab.training.optim import Hyper
 
@@ -28,6 +29,8 @@ from rnnlab.training.optim import Hyper
 PARAMS, ORDER, DROPOUT, EXAMPLES = 0, 1, 2, 3
 
 NATS = cross_entropy()
+Sums = tuple[dict[str, Array], Array]  # of each metric over targets, and how many targets
+Gradient = tuple[tuple[Params, dict[str, Array], Array], Carry]  # and the sums, the next carry
 
 
 def classification(hyper: Hyper) -> Loss:
@@ -42,16 +45,16 @@ class Totals(NamedTuple):
     grad_norm: Array  # global norms before clipping, over steps
     steps: Array
 
-    def means(self) -> dict[str, Any]:
+    def means(self) -> dict[str, Tree]:
         """The mean of each metric over targets; a number each, or an array for lanes."""
         names = dict.fromkeys(['loss', *self.metrics])  # JAX sorts them
         return {name: mean(self.metrics[name], np.maximum(self.targets, 1)) for name in names}
 
-    def mean_grad_norm(self) -> Any:
+    def mean_grad_norm(self) -> Tree:
         return mean(self.grad_norm, np.maximum(self.steps, 1))
 
 
-def mean(total: Any, count: Any) -> Any:
+def mean(total: Array, count: Array | np.ndarray) -> Tree:
     """total / count on the host in double precision: a float, or an array for lanes."""
     value = np.float64(total) / count
     return value.item() if np.ndim(value) == 0 else value
@@ -66,10 +69,10 @@ class TrainState(struct.PyTreeNode):
 
     step: Array  # steps, counted through all batches
     taken: Array  # steps taken: as many, or those before the first that was not finite
-    params: Any
-    opt_state: Any
+    params: Params
+    opt_state: optax.OptState
     totals: Totals
-    carry: Any = None  # initial carry of the next batch, where batches continue
+    carry: Carry = None  # initial carry of the next batch, where batches continue
 
     @property
     def finite(self) -> Array:
@@ -124,11 +127,11 @@ def make_run(
         parts = sums(model(hyper), loss(hyper), batches)
         gradient = over_devices([differentiated(part) for part in parts], mesh)
 
-        def step(state: TrainState, order: Any, at: Array) -> TrainState:
+        def step(state: TrainState, order: Order, at: Array) -> TrainState:
             examples, which = batches.pick(order, at)
             batch = Batch(examples, *batch_keys(key, state.step, batches.size))
 
-            def of_batch(params: Any, carry: Any) -> Any:
+            def of_batch(params: Params, carry: Carry) -> Gradient:
                 return gradient(which, params, carry, data, batch, at)
 
             return train_step(state, of_batch, tx=tx, every=every)
@@ -136,7 +139,7 @@ def make_run(
         stop = state.step + jnp.asarray(steps, jnp.int32)
         return over_epochs(step, batches, jax.random.fold_in(key, ORDER), state, stop)
 
-    placed: dict[str, Any] = {}
+    placed: dict[str, Tree] = {}
     if mesh:  # replicated in and out, so that the next call compiles nothing new
         placed['in_shardings'] = (None, None, None, everywhere(mesh), None)
         placed['out_shardings'] = everywhere(mesh)
@@ -175,7 +178,7 @@ def batch_keys(key: Array, step: Array, size: int) -> Iterator[Array]:
 
 
 def over_epochs(
-    step: Callable[[TrainState, Any, Array], TrainState],
+    step: Callable[[TrainState, Order, Array], TrainState],
     batches: Batches,
     key: Array,
     state: TrainState,
@@ -214,7 +217,9 @@ def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
     """
 
     def of(take: Callable) -> Callable:
-        def batch_sums(params: Any, carry: Any, data: Any, batch: Batch, at: Array) -> Any:
+        def batch_sums(
+            params: Params, carry: Carry, data: Split | None, batch: Batch, at: Array
+        ) -> tuple[Sums, Carry]:
             inputs, labels, lengths = take(data, batch, at)
             if batches.carried:
                 fresh = model.carry(params, len(batch.examples))
@@ -236,11 +241,11 @@ def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
 def differentiated(batch_sums: Callable) -> Callable:
     """(params, ...) -> ((gradient of the summed loss, metrics, count), carry)."""
 
-    def total(params: Any, *rest: Any) -> Any:
+    def total(params: Params, *rest: Tree) -> tuple[Array, Tree]:
         (metrics, count), carry = batch_sums(params, *rest)
         return metrics['loss'], (metrics, count, carry)
 
-    def gradient(params: Any, *rest: Any) -> Any:
+    def gradient(params: Params, *rest: Tree) -> Gradient:
         grads, (metrics, count, carry) = jax.grad(total, has_aux=True)(params, *rest)
         return (grads, metrics, count), carry
 
@@ -253,13 +258,13 @@ def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
     Each device of the mesh takes its part of the batch; the sums are over all of them.
     """
 
-    def chosen(which: Array, *rest: Any) -> Any:
+    def chosen(which: Array, *rest: Tree) -> tuple[Tree, Carry]:
         return lax.switch(which, functions, *rest)
 
     if mesh is None:
         return chosen
 
-    def shared(*args: Any) -> Any:
+    def shared(*args: Tree) -> tuple[Tree, Carry]:
         totals, carry = chosen(*args)
         return lax.psum(totals, 'batch'), carry
 
@@ -279,7 +284,7 @@ SHARED = 1.5e8
 
 
 def batch_mesh(
-    batch_size: int, devices: Sequence[Any] | None = None, operations: float = SHARED
+    batch_size: int, devices: Sequence[jax.Device] | None = None, operations: float = SHARED
 ) -> Mesh | None:
     """The most of these devices (None: of all) that divide the batch, as a mesh.
 
@@ -319,11 +324,11 @@ def make_evaluate(
     """
 
     @program
-    def totals(params: Any, data: Split, start: Array, count: Array) -> Any:
+    def totals(params: Params, data: Split, start: Array, count: Array) -> Sums:
         batch_sums = over_devices(sums(model, loss, batches), mesh)
         order = batches.order((start, count))
 
-        def add(at: Array, before: Any) -> Any:
+        def add(at: Array, before: tuple[Sums, Carry]) -> tuple[Sums, Carry]:
             total, carry = before
             examples, which = batches.pick(order, at)
             more, carry = batch_sums(which, params, carry, data, Batch(examples), at)
@@ -334,7 +339,7 @@ def make_evaluate(
         carry = model.carry(params, batches.size) if batches.carried else None
         return lax.fori_loop(0, steps, add, ((zero.metrics, zero.targets), carry))[0]
 
-    def evaluate(params: Any, data: Split, start: int = 0, count: int | None = None) -> dict:
+    def evaluate(params: Params, data: Split, start: int = 0, count: int | None = None) -> dict:
         count = len(data.labels) if count is None else count
         if not 0 < count <= len(data.labels):
             raise InputError(f'cannot evaluate {count} of {len(data.labels)} examples')
