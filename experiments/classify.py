@@ -5,7 +5,6 @@ python -m experiments.classify --csv=walks.csv --id=walk --label=who --bidirecti
 python -m experiments.classify --predict=new.npz --out=runs/waves      (a line for each sequence)
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -123,11 +122,11 @@ def show_labels(plan: Plan, params: Any, folder: Path) -> None:
         table.add_row(title, number(np.trace(c) / len(labels)), number(np.nanmean(recalls(c))))
     console.print(f'\n{render(table)}\n\n{labels_table(names, counts)}')
 
-    with (folder / PREDICTIONS).open('w', newline='') as file:
-        rows = csv.writer(file, lineterminator='\n')
-        rows.writerow(['sequence', 'label', 'predicted', 'probability'])
-        for name, label, own in zip(plan.loaded.test_names, labels, likely, strict=True):
-            rows.writerow([name, names[label], names[own.argmax()], f'{own.max():.4f}'])
+    rows = [('sequence', 'label', 'predicted', 'probability')] + [
+        (name, names[label], names[own.argmax()], f'{own.max():.4f}')
+        for name, label, own in zip(plan.loaded.test_names, labels, likely, strict=True)
+    ]
+    runs.write_table(folder / PREDICTIONS, rows)
     console.print(f'\n{folder / PREDICTIONS} has every test sequence')
 
 

@@ -4,7 +4,6 @@ python -m experiments.series --flagfile=experiments/recipes/series_lstm2x8.flags
 python -m experiments.series --csv=sales.csv --column=sold --season=7 --horizon=28 --out=runs/sales
 """
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -242,10 +241,8 @@ def write_rows(path: Path, loaded: Forecasting, parts: dict[str, np.ndarray], fi
     """A table with the number of each row, counted from 0, and for each part its columns."""
     headings = [f'{name}{suffix}' for name in loaded.names for suffix in parts]
     columns = np.stack(list(parts.values()), axis=-1).reshape(-1, len(headings)).tolist()
-    with path.open('w', newline='') as file:
-        rows = csv.writer(file, lineterminator='\n')
-        rows.writerow(['row', *headings])
-        rows.writerows([first + at, *row] for at, row in enumerate(columns))
+    rows = ([first + at, *row] for at, row in enumerate(columns))
+    runs.write_table(path, [['row', *headings], *rows])
 
 
 TASK = Task(

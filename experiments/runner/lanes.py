@@ -133,8 +133,8 @@ def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Call
     with the step and the best value of each trial so far (see `loop.running_best`).
     """
     path = trials.wave_path(sweep.folder, batch[0].number)
-    identity = [program.lanes, *((trial.number, trial.settings) for trial in batch)]
-    own = zlib.crc32(str(identity).encode())  # of trials that were batched differently
+    identity = [program.lanes, *((trial.number, recorded(program.plan, trial)) for trial in batch)]
+    own = zlib.crc32(str(identity).encode())  # else of trials that were batched differently
     folder = path.with_suffix(f'.{own:08x}')
     hypers, seeds = [t.config.hyper for t in batch], [t.config.seed for t in batch]
     progress = loop.begin(program, hypers, seeds, np.uint32(own))

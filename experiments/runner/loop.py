@@ -20,6 +20,7 @@ from experiments.runner.interrupts import Interrupts
 from experiments.runner.task import Plan
 from rnnlab.analysis.describe import count
 from rnnlab.data import Split
+from rnnlab.errors import InputError
 from rnnlab.results.records import SPLITS, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
 from rnnlab.training.optim import Hyper
@@ -161,20 +162,24 @@ def begin(
     )
 
 
-def restore(progress: Progress, checkpoints: Any) -> bool:
-    """Takes up the newest checkpoint; False where there is none."""
+def restore(progress: Progress, checkpoints: checkpoint.Checkpoints) -> bool:
+    """Takes up the newest checkpoint; False where there is none, InputError for another run's."""
+    checkpoint.remove_unfinished(checkpoints)
     saved = checkpoint.restore(checkpoints, progress.tree())
     if not saved:
         return False
+    if saved['fingerprint'] != progress.fingerprint:
+        raise InputError(f'the checkpoint in {checkpoints.folder} belongs to another run')
     progress.state = progress.program.place(saved['state'])
     progress.history = saved['history']
-    progress.fingerprint = saved['fingerprint']
     progress.seconds_before = float(saved['seconds'])
     progress.best = Best(**saved['best']) if progress.best else None
     return True
 
 
-def train(progress: Progress, checkpoints: Any, interrupts: Interrupts) -> Iterator[Progress]:
+def train(
+    progress: Progress, checkpoints: checkpoint.Checkpoints, interrupts: Interrupts
+) -> Iterator[Progress]:
     """Trains to the last step, yielding the progress after each chunk of steps.
 
     Ends early when a signal asks to stop, or when all lanes have diverged.
@@ -184,6 +189,7 @@ def train(progress: Progress, checkpoints: Any, interrupts: Interrupts) -> Itera
     data, options = program.train_split, {'stop': plan.steps, 'every': plan.every}
     states = fit(program.run, progress.hypers, progress.keys, data, progress.state, **options)
     for progress.state in states:
+        checkpoints.check()
         if progress.evaluated:
             evaluate(progress)
         yield progress
@@ -194,7 +200,7 @@ def train(progress: Progress, checkpoints: Any, interrupts: Interrupts) -> Itera
             saved_at = time.perf_counter()
 
 
-def save(progress: Progress, checkpoints: Any) -> None:
+def save(progress: Progress, checkpoints: checkpoint.Checkpoints) -> None:
     checkpoint.save(checkpoints, progress.step, progress.tree())
 
 
@@ -212,11 +218,7 @@ def evaluate(progress: Progress) -> None:
         split = plan.config.eval_split
         start = at * plan.window % len(program.held_out.labels) if plan.config.eval_next else 0
         record[split] = program.evaluate(state.params, program.held_out, start, plan.window)
-
-    def put(history: np.ndarray, values: Any) -> None:
-        history[at] = values
-
-    jax.tree.map(put, progress.history, record)
+    jax.tree.map(lambda history, now: np.copyto(history[at], now), progress.history, record)
     if progress.best:
         metric = plan.metrics.selection
         scores = metric.score(np.asarray(record['validation'][metric.name]))

@@ -63,7 +63,6 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
         watched_signals() as interrupts,
     ):
         if loop.restore(progress, checkpoints):
-            runs.check_fingerprint(folder, progress.fingerprint)
             console.say(f'resumes at step {progress.step}')
         rows = loop.rows(progress, 0)
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))

@@ -71,6 +71,7 @@ def sweep(task: Task, config: Any) -> Path | None:
     everywhere |= {'devices': len(devices)}
     runs.check_folder(folder, everywhere, None if config.shard else config.resume, trials.SWEEP)
     runs.write_json(folder / trials.SWEEP, everywhere)
+    (folder / trials.WAVES).mkdir(exist_ok=True)
     number = sum(len(group.numbers) for group in groups)
     console.say(f'{folder}: {number} trials on {len(devices)} {everywhere["platform"]} device(s)')
     console.console.print(f'\n{console.groups_table(groups)}\n')

@@ -1,10 +1,13 @@
 """The folder of a run: settings, metrics, summary, checkpoint, and what encodes new data."""
 
+import contextlib
+import csv
+import io
 import json
 import os
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +85,28 @@ def write_text(path: Path, text: str) -> None:
     """Writes it whole or not at all, whatever else reads or writes the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
-    beside.write_text(text)
-    os.replace(beside, path)
+    with writing(path):
+        try:
+            beside.write_text(text)
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Inside, an OSError names the file: one of a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Writes a CSV file."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator='\n').writerows(rows)
+    write_text(path, out.getvalue())
 
 
 def write_settings(folder: Path, settings: Json, data: Dataset) -> None:
@@ -112,7 +135,8 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def append_row(folder: Path, row: Row) -> None:
-    with (folder / METRICS).open('a') as file:
+    path = folder / METRICS
+    with writing(path), path.open('a') as file:
         file.write(json.dumps(row.to_json()) + '\n')
 
 
