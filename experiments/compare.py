@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean as mean
 
 from experiments.runner import cli, fields
-from experiments.runner.console import console, number
+from experiments.runner.console import console, drawing, number
 from experiments.runner.report import intervals_table, mean_and_std
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
@@ -96,8 +96,9 @@ def main(config: Config, folders: list[str]) -> None:
             console.print(f'\n{intervals}')
     curves = {name: [run.rows for run in group if run.rows] for name, group in groups.items()}
     if curves := {name: rows for name, rows in curves.items() if rows}:
-        plots.compare(curves, results[0].metrics, path)
-        console.print(f'\ndrawn: {path}')
+        with drawing(path):
+            plots.compare(curves, results[0].metrics, path)
+            console.print(f'\ndrawn: {path}')
 
 
 def read(folder: Path) -> Result:

@@ -21,7 +21,7 @@ from jax import Array
 
 import experiments.runner.config as groups
 from experiments.runner import cli, model
-from experiments.runner.console import console, say
+from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import open_values, operational
 from rnnlab.analysis.describe import count, parameters, spans
 from rnnlab.analysis.diagnostics import gradient_reach, trace
@@ -265,7 +265,9 @@ def draw(config: Config, folder: Path, hyper: Hyper, key: Array, values: Values)
     gates = folder / f'gates_{config.cell.replace(":", "_")}.png'
     reach = folder / 'gradient_reach.png'
     title = f'{config.cell}: hidden size {config.hidden_size}, random inputs'
-    plots.gates({name: value[:, 0] for name, value in values.items()}, gates, title)
+    with drawing(gates):
+        plots.gates({name: value[:, 0] for name, value in values.items()}, gates, title)
+        console.print(f'drawn: {gates}')
 
     cells = {name: CELLS[name](config.hidden_size) for name in ('elman', 'lstm', 'gru')}
     cells |= {label(config): model.make_cell(config, hyper)}
@@ -276,8 +278,9 @@ def draw(config: Config, folder: Path, hyper: Hyper, key: Array, values: Values)
         norms[name] = jax.jit(partial(gradient_reach, cell))(params, xs)
     sizes = f'hidden size {config.hidden_size}, {config.inputs} inputs'
     words = f'{sizes}, mean of {SEQUENCES} random sequences'
-    plots.reach(norms, reach, f'How far a gradient reaches before training\n{words}')
-    console.print(f'drawn: {gates} and {reach}')
+    with drawing(reach):
+        plots.reach(norms, reach, f'How far a gradient reaches before training\n{words}')
+        console.print(f'drawn: {reach}')
 
 
 def label(config: Config) -> str:

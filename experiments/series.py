@@ -16,7 +16,7 @@ import numpy as np
 
 import experiments.runner.config as groups
 from experiments.runner import cli, model
-from experiments.runner.console import console
+from experiments.runner.console import console, drawing
 from experiments.runner.fields import operational, static
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
@@ -160,9 +160,10 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
     name = Path(config.csv).name if config.csv else 'Mackey-Glass'
     title = f'{name}: {config.cell}, {config.layers} x {config.hidden_size} units'
     path, series = folder / PICTURE, loaded.known[:end]
-    plots.forecast(loaded.names, series, ahead, free, past, loaded.ends, path, title)
-    files = f'{PREDICTIONS}, {FORECAST} and {ERRORS} in {folder} have the numbers'
-    console.print(f'\n{files}; drawn: {path}')
+    console.print(f'\n{PREDICTIONS}, {FORECAST} and {ERRORS} in {folder} have the numbers')
+    with drawing(path):
+        plots.forecast(loaded.names, series, ahead, free, past, loaded.ends, path, title)
+        console.print(f'drawn: {path}')
 
 
 def net_forecast(net: Model, params: Any, loaded: Forecasting) -> Forecast:

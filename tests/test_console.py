@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from experiments.runner import console
+from rnnlab.results import plots, runs
 from rnnlab.results.records import Outcome
+from tests.conftest import call, launch
 from tests.records import ACCURATE, SQUARED, row, summary, trials
 
 
@@ -79,3 +82,32 @@ def test_settings_that_a_search_chooses_are_open():
     rows = [(number, {'lr': 0.001, 'cell': cell}) for number, cell in enumerate(('gru', 'lstm'))]
     heads, _, *shown = lines(console.settings_table(rows, ['cell', 'lr'], ['lr']))
     assert [heads, *shown] == ['trial cell lr', '0 gru searched', '1 lstm searched']
+
+
+SMALL = '--length=5', '--validation=2', '--steps=1', '--hidden_size=2', '--batch_size=2'
+
+
+@pytest.mark.usefixtures('shell')
+def test_a_run_needs_no_backend_for_its_picture_and_no_character_beyond_ascii(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv('MPLBACKEND', 'of_a_notebook')
+    monkeypatch.setenv('PYTHONIOENCODING', 'ascii')
+    result = launch('memory', *SMALL, '--out=run', cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, '')
+    assert '-----' in result.stdout
+    assert (tmp_path / 'run' / runs.CURVES).exists()
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, monkeypatch):
+    def draw(rows, metrics, path, *rest):
+        path.write_bytes(b'half of it')
+        raise RuntimeError('no such font')
+
+    monkeypatch.setattr(plots, 'curves', draw)
+    code, out, err = call('memory', *SMALL, '--out=run', cwd=tmp_path)
+    assert (code, err) == (0, '')
+    assert 'run/curves.png is not drawn: no such font\n' in out
+    assert (tmp_path / 'run' / runs.SUMMARY).exists()
+    assert not (tmp_path / 'run' / runs.CURVES).exists()
+    assert 'test loss' in out.split('no such font')[1]

@@ -104,6 +104,28 @@ def test_a_map_of_few_values_draws_dots(tmp_path):
     assert colours(path) >= ENDS
 
 
+@pytest.mark.parametrize('name', ['price_$_per_unit_$', '_\n日\x1b\ud800$\\frac$'])
+def test_names_are_no_mathematics_and_hide_no_label(tmp_path, name, recwarn):
+    path, metrics = tmp_path / 'picture.png', ACCURATE
+    rows = [row(n, train=0.3, validation=0.1 * n) for n in (1, 2)]
+    plots.curves(rows, metrics, path, name)
+    plots.compare({name: [rows]}, metrics, path)
+    plots.gates({name: np.ones((5, 3))}, path, name)
+    plots.reach({name: {'h': np.full((9, 2), 0.5)}}, path, name)
+    known = np.sin(np.arange(60.0) / 4)[:, None]
+    plots.forecast((name,), known, known[1:], known[:5], known[:5], (40, 50, 60), path, name)
+    settings = [Setting({'csv': name, 'cell': cell}, trials()[0][:1]) for cell in ('gru', 'lstm')]
+    for setting in settings:
+        setting.trials[0].settings.update(setting.settings)
+    outcome = Outcome('best', metrics.selection)
+    kinds = ['csv', 'cell'], set()
+    plots.sweep_axes(settings, outcome, *kinds, path, name)
+    found, split = [setting.trials[0] for setting in settings], 'validation'
+    plots.sweep_curves(found, {0: rows}, split, metrics.selection, *kinds, path, name)
+    plots.sweep_map(settings, outcome, ('csv', 'cell'), set(), path, name)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_an_axis_of_drawn_values_has_dots_and_no_line(tmp_path):
     results, _ = trials()
     outcome = Outcome('best', ACCURATE.selection)

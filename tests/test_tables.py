@@ -1,6 +1,8 @@
 """Tables and lines fit the terminal, and lose no number there."""
 
+import io
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from experiments.runner import console, report
 from rnnlab.analysis.describe import describe
 from rnnlab.analysis.statistics import Sample
 from rnnlab.models import classifier
+from rnnlab.results.characters import never_fail
 from rnnlab.results.records import Outcome
 from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import by_setting
@@ -103,3 +106,48 @@ def test_a_table_that_fits_stays_as_it_is(monkeypatch):
     monkeypatch.setenv('COLUMNS', '24')
     assert '│' not in render(table)
     assert render(table).splitlines()[-2:] == ['  x 0:1     [red]:smile:', '  y 1:2']
+
+
+ODD = [
+    'plain',
+    'a,"b"\nc',
+    '\x1b[31m\x07',
+    '日本😀',
+    'e\u0301',
+    '\u2028',
+    '\ud800',
+    ':smile:',
+    '[/b]',
+    '$x_$',
+]
+
+
+def odd_table():
+    table = new_table('label', *ODD, 'recall', right=(*ODD, 'recall'))
+    for name in ODD:
+        table.add_row(name, *map(str, range(len(ODD))), '0.5000')
+    return render(table)
+
+
+def test_names_take_the_columns_of_the_terminal_that_they_fill_and_one_line():
+    from rich.cells import cell_len
+
+    heads, rule, *rows = odd_table().split('\n')
+    assert [row.split()[0] for row in rows][:3] == ['plain', r'a,"b"\nc', r'\x1b[31m\x07']
+    assert {cell_len(line) for line in (heads, *rows)} == {cell_len(rule) - 1}
+    assert all(line.isprintable() for line in (heads, *rows))
+
+
+@pytest.mark.parametrize('encoding', ['ascii', 'cp1252', 'latin-1', 'shift-jis', 'utf-8'])
+def test_a_terminal_gets_the_characters_that_it_has(encoding, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    never_fail(stream)
+    monkeypatch.setattr(sys, 'stdout', stream)
+    console.console.print(odd_table())
+    console.say('0.5 ± 0.1', *ODD)
+    stream.seek(0)
+    heads, rule, *rows, last = stream.read().splitlines()
+    if encoding in ('ascii', 'cp1252', 'latin-1'):
+        assert {len(line) for line in (heads, *rows)} == {len(rule) - 1}
+        assert set(rule.strip()) == {'-'}
+    assert last.startswith('0.5 +- 0.1' if encoding == 'ascii' else '0.5 ± 0.1')

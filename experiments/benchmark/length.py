@@ -8,7 +8,7 @@ import jax
 from jax import Array
 
 from experiments.benchmark.timing import compiled_gradient, machine, warm_seconds
-from experiments.runner.console import console
+from experiments.runner.console import console, drawing
 from rnnlab.cells import Cell, find
 from rnnlab.cells.base import Params
 from rnnlab.recurrence import engines, unroll
@@ -38,9 +38,11 @@ def time_lengths(cells: Sequence[str], repeats: int, folder: Path) -> None:
         name: {length: median(times) for length, times in by_length.items()}
         for name, by_length in seconds.items()
     }
-    plots.length(medians, folder / 'length.png', f'The gradient of a layer: {WORK}')
     print_table(medians)
-    console.print(f'written: {folder / "length.json"}; drawn: {folder / "length.png"}')
+    console.print(f'written: {folder / "length.json"}')
+    with drawing(path := folder / 'length.png'):
+        plots.length(medians, path, f'The gradient of a layer: {WORK}')
+        console.print(f'drawn: {path}')
 
 
 def all_gradients(cells: Sequence[str], time_steps: int) -> dict[str, Callable[[], object]]:

@@ -17,7 +17,7 @@ from experiments.benchmark.peers import OURS, PEERS
 from experiments.benchmark.tables import Row, page
 from experiments.benchmark.timing import child, machine, require, worker_environment
 from experiments.benchmark.work import SHAPES
-from experiments.runner.console import console
+from experiments.runner.console import console, drawing
 from experiments.runner.machine import CORES
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
@@ -107,7 +107,8 @@ def write(
         (f'{row.what}, {row.shape}, {row.cell}', {name: row.median(name) for name in row.seconds})
         for row in rows
     ]
-    plots.bench(medians, OURS, folder / 'bench.png')
+    with drawing(path := folder / 'bench.png'):
+        plots.bench(medians, OURS, path)
     return text
 
 

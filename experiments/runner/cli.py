@@ -18,6 +18,7 @@ from experiments.runner.fields import C, Config, open_values, parsed, shown, spe
 from experiments.runner.machine import CORES, devices_noted
 from rnnlab.data.cache import cache_folder
 from rnnlab.errors import InputError, first_line
+from rnnlab.results.characters import never_fail
 
 FLAGS = flags.FLAGS
 REPEATED = 'sweep'  # may be given several times
@@ -25,6 +26,7 @@ REPEATED = 'sweep'  # may be given several times
 
 def run(config: type[C], main: Callable[..., None], takes_arguments: bool = False) -> None:
     """Parses the command line and calls main(config), or main(config, arguments)."""
+    never_fail(sys.stdout)
     parsed: list[Any] = []
 
     def parse_flags(argv: list[str]) -> list[str]:

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -20,6 +21,7 @@ from rich.progress import (
 
 from experiments.runner.fields import shown
 from rnnlab.data import Split
+from rnnlab.errors import first_line
 from rnnlab.models import Model
 from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Summary, Trial, Values
 from rnnlab.results.tables import lines, new_table, render
@@ -31,6 +33,17 @@ console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
 def say(*parts: str, indent: int = 0) -> None:
     """Prints a line, broken between its parts or at blanks where the terminal is narrow."""
     console.print(lines(*parts, indent=indent))
+
+
+@contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """A picture is drawn inside; if that fails, this is said, and the run goes on without it."""
+    try:
+        yield
+    except Exception as error:  # numbers are written by now, and no fault of a picture costs them
+        with suppress(OSError):
+            path.unlink()  # half a picture, or one of other numbers
+        say(f'{path} is not drawn: {first_line(error)}')
 
 
 class Group(Protocol):

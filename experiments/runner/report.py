@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from experiments.runner.console import console, number, say
+from experiments.runner.console import console, drawing, number, say
 from experiments.runner.fields import shown
 from rnnlab.analysis.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.errors import InputError
@@ -163,8 +163,10 @@ def draw_sweep(
     if rows := [row for rows in curves.values() for row in rows]:
         split = next(split for split in ('validation', 'test', 'train') if split in rows[0].splits)
         path = folder / runs.CURVES
-        plots.sweep_curves(results, curves, split, ranked_by.metric, static, linear, path, title)
-        pictures.append(runs.CURVES)
+        metric = ranked_by.metric
+        with drawing(path):
+            plots.sweep_curves(results, curves, split, metric, static, linear, path, title)
+            pictures.append(runs.CURVES)
     sizes = {
         name: len({str(setting.settings[name]) for setting in settings})
         for name in settings[0].settings
@@ -172,13 +174,16 @@ def draw_sweep(
     others = ', the best of the other axes'
     if sizes:
         words = others * (len(sizes) > 1) + ', mean ± sd over seeds' * seeds
-        plots.sweep_axes(settings, ranked_by, static, linear, folder / AXES, title + words)
-        pictures.append(AXES)
+        path = folder / AXES
+        with drawing(path):
+            plots.sweep_axes(settings, ranked_by, static, linear, path, title + words)
+            pictures.append(AXES)
     # settings that are not swept, such as a size that --parameters chose, follow from the axes
     if len(axes := [name for name in sizes if name in swept]) > 1:
         first, second = sorted(axes, key=lambda name: -sizes[name])[:2]
         words = others * (len(axes) > 2) + ', mean over seeds' * seeds
         path = folder / MAP
-        plots.sweep_map(settings, ranked_by, (first, second), linear, path, title + words)
-        pictures.append(MAP)
+        with drawing(path):
+            plots.sweep_map(settings, ranked_by, (first, second), linear, path, title + words)
+            pictures.append(MAP)
     return pictures

@@ -95,7 +95,9 @@ def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
         raise not_finite('the test loss', plan.config, folder)
     summary = loop.summarise(progress, 0, rows, test)
     runs.write_json(folder / runs.SUMMARY, summary.to_json(plan.metrics))
-    plots.curves(rows, plan.metrics, folder / runs.CURVES, title(plan, summary), summary.baseline)
+    path, words = folder / runs.CURVES, title(plan, summary)
+    with console.drawing(path):
+        plots.curves(rows, plan.metrics, path, words, summary.baseline)
     return summary
 
 

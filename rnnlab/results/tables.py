@@ -3,7 +3,7 @@
 In a terminal that is too narrow for a table its headings fold, then its cells between their parts,
 which are two blanks apart, and the labels in the first column; what still does not fit goes into
 another block below, with the labels repeated. No number is cut. Output to a file or a pipe
-has no width, and is complete.
+has no width, and is complete. Cells are text as it is: no markup, no mathematics, one line each.
 """
 
 import io
@@ -13,6 +13,8 @@ import textwrap
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
+
+from rnnlab.results.characters import shown
 
 GAP = 3  # blanks between columns, and between the parts of a line
 
@@ -29,8 +31,9 @@ def width() -> int | None:
 
 def lines(*parts: str, indent: int = 0) -> str:
     """The parts of a line, broken between them (or at blanks) where the terminal is too narrow."""
+    parts = tuple(map(shown, parts))
     whole, most = (' ' * GAP).join(parts), width()
-    if most is None or len(whole) <= most:
+    if most is None or cell_len(whole) <= most:
         return whole
     rows = pack([part for part in parts if part], most - indent, GAP)
     margin = ' ' * indent
@@ -59,7 +62,7 @@ def new_table(
 
 def render(table: Any) -> str:
     """The text of a table without colours, in blocks that fit the terminal."""
-    columns = [[str(c.header), *map(str, c.cells), str(c.footer)] for c in table.columns]
+    columns = [[*map(shown, (c.header, *c.cells, c.footer))] for c in table.columns]
     most = width()
     if most is None or line_width(columns) <= most:
         return draw(table, columns, range(len(columns)))
@@ -90,7 +93,8 @@ def draw(table: Any, columns: list[list[str]], block: Sequence[int]) -> str:
         part.caption = lines(table.caption)
     out = io.StringIO()
     plain: dict[str, Any] = {'color_system': None, 'force_jupyter': False, 'markup': False}
-    Console(file=out, width=1000, emoji=False, **plain).print(part)
+    most = line_width([columns[at] for at in block]) + GAP
+    Console(file=out, width=most, emoji=False, **plain).print(part)
     return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')
 
 
@@ -99,20 +103,27 @@ def line_width(columns: list[list[str]]) -> int:
 
 
 def widest(cells: Sequence[str]) -> int:
-    return max(len(line) for cell in cells for line in cell.split('\n'))
+    return max(cell_len(line) for cell in cells for line in cell.split('\n'))
+
+
+def cell_len(text: str) -> int:
+    """The columns of a terminal that a text takes: two for each wide character."""
+    from rich import cells
+
+    return cells.cell_len(text)
 
 
 def fold_heading(heading: str, cells: Sequence[str]) -> str:
     """A heading in lines as long as its longest word, or its widest cell."""
-    return fold(heading, max([widest(cells), *map(len, heading.split())]))
+    return fold(heading, max([widest(cells), *map(cell_len, heading.split())]))
 
 
 def fold(text: str, most: int) -> str:
     """A text in lines of at most that width, broken after a colon or at blanks alone."""
     name, colon, rest = text.partition(': ')
-    if colon and len(text) > most:
+    if colon and cell_len(text) > most:
         return f'{fold(name, most)}:\n{fold(rest, most)}'
-    return '\n'.join(textwrap.wrap(text, most, break_long_words=False, break_on_hyphens=False))
+    return '\n'.join(pack(text.split() or [''], most, 1))
 
 
 def pack_cell(cell: str, most: int) -> str:
@@ -124,7 +135,7 @@ def pack(parts: Sequence[str], most: int, gap: int) -> list[str]:
     """The parts in lines of at most that width, a gap of blanks between them."""
     rows = [parts[0]]
     for part in parts[1:]:
-        if len(rows[-1]) + gap + len(part) > most:
+        if cell_len(rows[-1]) + gap + cell_len(part) > most:
             rows.append(part)
         else:
             rows[-1] += ' ' * gap + part

@@ -4,7 +4,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnlab.results.plots.style import CYCLE
+from rnnlab.results.plots.style import CYCLE, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
 
+@picture
 def bench(rows: list[tuple[str, dict[str, float]]], ours: str, path: Path) -> None:
     """Draws a line for each piece of work: the time of each library relative to ours."""
     from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ def bench(rows: list[tuple[str, dict[str, float]]], ours: str, path: Path) -> No
     figure.savefig(path, dpi=150)
 
 
+@picture
 def length(seconds: dict[str, dict[int, float]], path: Path, title: str) -> None:
     """Draws the seconds of each cell/engine over the time steps, both logarithmic.
 

@@ -6,23 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE
+from rnnlab.results.plots.style import CYCLE, picture, plain
 
 
+@picture
 def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
     """Draws every gate and carry [T, H] as units against time, on one colour scale around 0."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
     figure = Figure(figsize=(9, 0.9 + 1.25 * len(values)), layout='constrained')
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     panels = figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0]
     limit = max(float(np.max(np.abs(value))) for value in values.values()) or 1.0
     for axes, (name, value) in zip(panels, values.items(), strict=True):
         image = axes.imshow(
             value.T, aspect='auto', cmap='RdBu_r', vmin=-limit, vmax=limit, interpolation='nearest'
         )
-        axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=12)
+        axes.set_ylabel(plain(name), rotation=0, ha='right', va='center', fontsize=12)
         for axis, size in ((axes.xaxis, len(value)), (axes.yaxis, value.shape[1])):
             axis.set_major_locator(
                 FixedLocator(range(size)) if size <= 8 else MaxNLocator(8, integer=True)
@@ -32,6 +33,7 @@ def gates(values: dict[str, np.ndarray], path: Path, title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+@picture
 def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> None:
     """Draws how far gradients reach: the geometric mean over sequences, by lag.
 
@@ -48,13 +50,13 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
             lags = np.arange(len(mean))
             shown = mean > 1e-12
             style: dict[str, Any] = {'color': colour, 'linestyle': '-' if field == 'h' else '--'}
-            axes.plot(lags[shown], mean[shown], label=f'{cell}, {field}', **style)
+            axes.plot(lags[shown], mean[shown], label=plain(f'{cell}, {field}'), **style)
     axes.set(
         xlabel=r'lag  $T - t$  (time steps)',
         ylabel=r'spectral norm of  $\partial h_T\,/\,\partial s_t$,  s = h or c',
         yscale='log',
         ylim=(1e-12, None),
-        title=title,
+        title='\n'.join(map(plain, title.split('\n'))),
     )
     axes.title.set_fontsize(11)
     axes.grid(alpha=0.3)

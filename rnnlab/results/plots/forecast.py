@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE
+from rnnlab.results.plots.style import CYCLE, picture, plain
 
 COLUMNS, NEAR = 4, 150  # that are drawn: columns of the series, and rows near its end
 
 
+@picture
 def forecast(
     names: tuple[str, ...],
     known: np.ndarray,
@@ -34,7 +35,7 @@ def forecast(
     _, begin, end = ends
     names = names[:COLUMNS]
     figure = Figure(figsize=(12, 0.8 + 2.9 * len(names)), layout='constrained')
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     near = max(0, begin - 10, end - NEAR)
     if free is not None:
         near = min(near, max(0, begin - 10))
@@ -76,7 +77,7 @@ def draw_free(axes: Any, values: np.ndarray, begin: int, **style: Any) -> None:
 def finish(axes: Any, name: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set(xlabel='row', ylabel=name)
+    axes.set(xlabel='row', ylabel=plain(name))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(x=0.01)
     axes.spines[['top', 'right']].set_visible(False)

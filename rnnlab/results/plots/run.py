@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
-from rnnlab.results.plots.style import CYCLE, wide
+from rnnlab.results.plots.style import CYCLE, picture, plain, wide
 from rnnlab.results.records import SPLITS, Metrics, Row
 from rnnlab.training.losses import SQUARED, Metric
 
@@ -16,6 +16,7 @@ FEW_POINTS = 40  # that are drawn with markers
 Panels = list[tuple[Any, Metric]]  # the axes of each metric
 
 
+@picture
 def curves(
     rows: list[Row], metrics: Metrics, path: Path, title: str, baseline: float | None = None
 ) -> None:
@@ -24,7 +25,7 @@ def curves(
     baseline: the loss of the memoryless baseline, a dotted line.
     """
     figure, panels = metric_panels('step', metrics)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     for axes, metric in panels:
         if baseline is not None and metric.name == 'loss':
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1, label='memoryless')
@@ -35,6 +36,7 @@ def curves(
     save(figure, panels, path)
 
 
+@picture
 def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path) -> None:
     """Draws the curves of runs over the epochs, a colour for each group of runs.
 
@@ -50,10 +52,10 @@ def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path) ->
                 train = points(rows, 'epoch', 'train', metric)
                 line(axes, train, color=colour, linestyle='--', alpha=0.4)
                 line(axes, held_out, color=colour)
-            axes.plot([], [], color=colour, label=name)
+            label = '\n'.join(map(plain, wrap(name, 120)))
+            axes.plot([], [], color=colour, label=label)
         axes.plot([], [], color='grey', linestyle='--', label='training')
     handles, labels = panels[0][0].get_legend_handles_labels()
-    labels = [fill(label, 120) for label in labels]
     figure.set_size_inches(10, 4 + 0.22 * sum(1 + label.count('\n') for label in labels))
     figure.legend(handles, labels, loc='outside lower center', frameon=False)
     save(figure, panels, path)

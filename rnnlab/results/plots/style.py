@@ -1,7 +1,53 @@
-"""Colours and the choice of scale that all pictures share."""
+"""What all pictures share: how matplotlib is used, names in pictures, colours, scales."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import ParamSpec
+
+from rnnlab.results.characters import printable
 
 CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbbbbb')
 SHADES = 'viridis'
+
+P = ParamSpec('P')
+
+
+def picture(draw: Callable[P, None]) -> Callable[P, None]:
+    """A function that draws a picture into a file, which needs no backend and no LaTeX."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        if 'matplotlib' not in sys.modules:
+            import_matplotlib()
+        from matplotlib import rc_context
+
+        options = rc_context({'text.usetex': False, 'text.parse_math': True})
+        with options, warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Glyph')  # which the font lacks: a box is drawn
+            draw(*args, **kwargs)
+
+    return drawn
+
+
+def import_matplotlib() -> None:
+    """Imports matplotlib where MPLBACKEND, as Jupyter sets it, names what is not installed too."""
+    backend = os.environ.pop('MPLBACKEND', None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ['MPLBACKEND'] = backend
+        with suppress(ValueError):
+            matplotlib.rcParams['backend'] = backend
+
+
+def plain(name: str) -> str:
+    """A name as text of a picture, on one line: `$` begins no mathematics, `_` hides no label."""
+    text = printable(name).replace('$', r'\$')
+    return f' {text}' if text.startswith('_') else text
 
 
 def wide(values: list[float]) -> bool:

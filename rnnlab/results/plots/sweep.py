@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab.results.plots.run import line, points
-from rnnlab.results.plots.style import CYCLE, SHADES, wide
+from rnnlab.results.plots.style import CYCLE, SHADES, picture, plain, wide
 from rnnlab.results.records import Outcome, Row, Trial
 from rnnlab.results.trials import Curves, Setting, label
 from rnnlab.training.losses import Metric
@@ -21,6 +21,7 @@ Styles = dict[str, Style]  # of each static configuration
 Placed = list[tuple[float, Setting]]  # settings and their positions on an axis
 
 
+@picture
 def sweep_axes(
     settings: list[Setting],
     outcome: Outcome,
@@ -89,6 +90,7 @@ def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None
     axes.errorbar(x, mean, std if std.any() else None, color=colour, linestyle=dashes, **marks)
 
 
+@picture
 def sweep_curves(
     trials: list[Trial],
     curves: Curves,
@@ -124,7 +126,7 @@ def sweep_curves(
             line(axes, own, color=colour, **style)
         if (baseline := members[0].summary.baseline) is not None:
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1)
-        axes.set_title(kind, fontsize=10)
+        axes.set_title(plain(kind), fontsize=10)
         axes.set_xlabel('epoch')
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panels[0].set_ylabel(f'{split} {metric.name}')
@@ -157,6 +159,7 @@ def colour_axis(trials: list[Trial], static: list[str]) -> str:
     return next(numeric, 'seed')
 
 
+@picture
 def sweep_map(
     settings: list[Setting],
     outcome: Outcome,
@@ -181,7 +184,7 @@ def sweep_map(
     metric = outcome.metric
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
-    axes.set_title(title, fontsize=11)
+    axes.set_title(plain(title), fontsize=11)
     image: Any
     if 2 * len(best) >= len(across) * len(up):
         cells = np.array([[best.get((x, y), np.nan) for x in across] for y in up])
@@ -227,7 +230,7 @@ def styles_of(kinds: Iterable[str]) -> Styles:
 
 def styles_legend(figure: Any, axes: Any, styles: Styles) -> None:
     handles = [
-        axes.plot([], [], 'o', linestyle=dashes, color=colour, label=kind)[0]
+        axes.plot([], [], 'o', linestyle=dashes, color=colour, label=plain(kind))[0]
         for kind, (colour, dashes) in styles.items()
     ]
     columns = int(13 * figure.get_figwidth()) // (10 + max(map(len, styles)))  # that fit
@@ -243,7 +246,7 @@ def panels_for(number: int, title: str, metric: Metric, **options: Any) -> tuple
     columns = min(number, 3)
     lines = -(-number // columns)
     figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     panels = figure.subplots(lines, columns, squeeze=False, **options).ravel().tolist()
     for axes in panels:
         axes.grid(alpha=0.3)
@@ -298,4 +301,4 @@ def norm_of(values: list[float], linear: bool) -> Any:
 
 
 def shown(value: Any) -> str:
-    return f'{value:.3g}' if isinstance(value, float) else str(value)
+    return f'{value:.3g}' if isinstance(value, float) else plain(str(value))
