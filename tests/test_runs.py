@@ -65,3 +65,19 @@ def test_a_summary_is_read_as_it_was_written(tmp_path, best):
     runs.write_json(tmp_path / runs.SUMMARY, {'steps': 3})
     with pytest.raises(InputError, match=r'summary\.json is not the summary of a run'):
         runs.read_summary(tmp_path, ACCURATE)
+
+
+@pytest.mark.parametrize('name', [runs.CONFIG, runs.METRICS, runs.SUMMARY])
+def test_files_that_do_not_belong_together_are_named(tmp_path, name):
+    """One of another run's, or of another content; but other times are no other run."""
+    for folder, accuracy in ((tmp_path / 'a', 0.5), (tmp_path / 'b', 0.4)):
+        runs.write_json(folder / runs.CONFIG, CONFIG | {'lr': accuracy})
+        for epoch in (1, 2):
+            runs.append_row(folder, row(epoch, train=0.5, validation=accuracy))
+        runs.write_summary(folder, summary(accuracy, 0.4).to_json(ACCURATE))
+    path = tmp_path / 'a' / runs.METRICS
+    path.write_text(path.read_text().replace('"seconds": ', '"seconds": 1'))
+    assert runs.read_summary(tmp_path / 'a', ACCURATE) == summary(0.5, 0.4)
+    (tmp_path / 'b' / name).replace(tmp_path / 'a' / name)
+    with pytest.raises(InputError, match='do not belong together'):
+        runs.read_summary(tmp_path / 'a', ACCURATE)

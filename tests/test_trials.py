@@ -1,6 +1,7 @@
 """The trials of a sweep: their files, the best of them, and settings ranked over seeds."""
 
 import json
+import shutil
 
 import pytest
 
@@ -108,4 +109,24 @@ def test_a_damaged_batch_is_named(tmp_path, text):
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(InputError, match=r'00000\.json'):
+        trials.read_waves(tmp_path, ACCURATE)
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        lambda path, other: shutil.copy(other, path),
+        lambda path, other: path.write_text(path.read_text().replace('0.5', '0.7')),
+        lambda path, other: (path.parent.parent / trials.SWEEP).write_text('{"trials": 5}'),
+    ],
+    ids=['another batch', 'another number', 'another sweep'],
+)
+def test_a_batch_belongs_where_it_is(tmp_path, spoil):
+    runs.write_json(tmp_path / trials.SWEEP, {'trials': 4})
+    for number in (0, 2):
+        trials.write_wave(tmp_path, [trial(number, 0.5)], {}, ACCURATE)
+    assert len(trials.read_waves(tmp_path, ACCURATE)[0]) == 2
+    path, other = (trials.wave_path(tmp_path, number) for number in (0, 2))
+    spoil(path, other)
+    with pytest.raises(InputError, match=r'00000\.json is damaged'):
         trials.read_waves(tmp_path, ACCURATE)

@@ -223,4 +223,4 @@ def write_run(
     with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:
         checkpoint.save(checkpoints, progress.step, tree)
     summary = {'trial': trial.number} | result.summary.to_json(plan.metrics)
-    runs.write_json(folder / runs.SUMMARY, summary)
+    runs.write_summary(folder, summary)

@@ -94,7 +94,7 @@ def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     if not all(map(math.isfinite, test.values())):
         raise not_finite('the test loss', plan.config, folder)
     summary = loop.summarise(progress, 0, rows, test)
-    runs.write_json(folder / runs.SUMMARY, summary.to_json(plan.metrics))
+    runs.write_summary(folder, summary.to_json(plan.metrics))
     path, words = folder / runs.CURVES, title(plan, summary)
     with console.drawing(path):
         plots.curves(rows, plan.metrics, path, words, summary.baseline)

@@ -20,6 +20,7 @@ from rnnlab.results.records import Json, Metrics, Row, Summary
 CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
 CURVES, CHECKPOINT = 'curves.png', 'checkpoint'
 VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
+CHECKSUM = 'checksum'  # a field of files that are checked
 
 
 def check_folder(folder: Path, settings: Json, resume: bool | None, name: str = CONFIG) -> None:
@@ -151,10 +152,38 @@ def read_rows(folder: Path, metrics: Metrics) -> list[Row]:
     return rows
 
 
+def write_summary(folder: Path, record: Json) -> None:
+    """Writes summary.json, with a checksum of it and of the files that are there already."""
+    write_json(folder / SUMMARY, record | {CHECKSUM: run_checksum(folder, json.dumps(record))})
+
+
 def read_summary(folder: Path, metrics: Metrics) -> Summary:
-    """The content of summary.json; InputError where it cannot be read."""
+    """The content of summary.json; InputError where it or a file beside it is damaged."""
     path = folder / SUMMARY
+    record = read_json(path)
+    if CHECKSUM in record and record[CHECKSUM] != run_checksum(folder, path.read_text()):
+        words = f'{CONFIG}, {METRICS} and {SUMMARY} in {folder} do not belong together'
+        raise InputError(f'{words}, or one is damaged; resume the run to write them again')
     try:
-        return Summary.from_json(read_json(path), metrics)
+        return Summary.from_json(record, metrics)
     except (KeyError, TypeError) as error:
         raise InputError(f'{path} is not the summary of a run') from error
+
+
+def run_checksum(folder: Path, summary: str) -> str | None:
+    path = folder / METRICS
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+        return checksum(str(fingerprint(folder)), summary, *lines)
+    except ValueError:  # damaged so that it cannot be read
+        return None
+
+
+def checksum(*texts: str) -> str:
+    """Of JSON texts, but for the times in them, which differ between equal runs."""
+
+    def timeless(part: Json) -> Json:
+        return {name: part[name] for name in part if name not in ('seconds', CHECKSUM)}
+
+    values = [json.loads(text, object_hook=timeless) for text in texts]
+    return f'{zlib.crc32(json.dumps(values).encode()):08x}'

@@ -107,7 +107,15 @@ def write_wave(folder: Path, trials: Sequence[Trial], curves: Curves, metrics: M
         'trials': [trial.to_json(metrics) for trial in trials],
         'rows': list(json_rows(curves)),
     }
-    runs.write_json(wave_path(folder, trials[0].number), record)
+    first = trials[0].number
+    own = wave_checksum(folder, first, json.dumps(record))
+    runs.write_json(wave_path(folder, first), record | {runs.CHECKSUM: own})
+
+
+def wave_checksum(folder: Path, first: int, wave: str) -> str:
+    """Of a batch's file, of the place where it belongs, and of the sweep that it belongs to."""
+    path = folder / SWEEP
+    return runs.checksum(str(first), path.read_text() if path.exists() else '{}', wave)
 
 
 def json_rows(curves: Curves) -> Iterable[Json]:
@@ -121,13 +129,16 @@ def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
     for path in sorted((folder / WAVES).glob('*.json')):
         wave = runs.read_json(path)
         try:
+            own = wave_checksum(folder, int(path.stem), path.read_text())
+            if wave.get(runs.CHECKSUM, own) != own:  # none in those of earlier versions
+                raise ValueError(f'another checksum: {own}')
             for record in wave['trials']:
                 trial = Trial.from_json(record, metrics)
                 trials[trial.number], curves[trial.number] = trial, []
             for record in wave['rows']:
                 curves[record['trial']].append(Row.from_json(record, metrics))
-        except (KeyError, TypeError, AttributeError) as error:
-            words = f'{path} is not a batch of trials of a sweep'
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            words = f'{path} is damaged, or no batch of trials of this sweep'
             raise InputError(f'{words}; remove it, and resume the sweep') from error
     return [trials[number] for number in sorted(trials)], dict(sorted(curves.items()))
 
