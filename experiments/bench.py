@@ -7,6 +7,7 @@ python -m experiments.bench --what=length --cells=elman,lstm --repeats=3 --out=r
 """
 
 import itertools
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ def main(config: Config) -> None:
         known('peer', peer, PEERS)
     for shape in config.shapes:
         known('shape', shape, SHAPES)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ends child processes, too
     alone = [what for what in config.what if what in MEASUREMENTS]
     if alone and len(config.what) > 1:
         raise InputError(f'--what={alone[0]} is measured alone')
