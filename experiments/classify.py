@@ -23,7 +23,7 @@ from experiments.runner.task import Plan, Task, checksum, fractions
 from rnnlab.data import Dataset
 from rnnlab.data.labelled import Labelled, labelled_sequences, standardised
 from rnnlab.data.sequences import read_npz, read_rows
-from rnnlab.errors import InputError
+from rnnlab.errors import InputError, listed
 from rnnlab.models import Model, classifier
 from rnnlab.results import runs
 from rnnlab.results.tables import new_table, render
@@ -171,7 +171,7 @@ def predict(config: Config) -> None:
         sequences = read_rows(path, config.id, None, tuple(standard))
     if len(sequences.columns) != len(standard):
         words = f'{path} has {len(sequences.columns)} numbers a step'
-        raise InputError(f'{words}, and the run in {folder} reads {", ".join(standard)}')
+        raise InputError(f'{words}, and the run in {folder} reads {listed(standard)}')
     with machine.precision(config):
         rows = probabilities(net, params, *standardised(sequences, standard))
     for own in rows:

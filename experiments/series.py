@@ -119,6 +119,11 @@ def dataset(config: Config, loaded: Forecasting) -> Dataset:
     if config.season > loaded.ends[1]:
         words = f'--season={config.season} is more than the {loaded.ends[1]} rows'
         raise InputError(f'{words} before the test split')
+    windows = len(loaded.dataset.train.inputs)
+    if windows < config.batch_size and config.stride > 1:
+        words = f'--stride={config.stride} with --window={config.window} leaves {windows}'
+        advice = f'fewer than --batch_size={config.batch_size}'
+        raise InputError(f'{words} training example(s), {advice}: lower one of them')
     return loaded.dataset
 
 

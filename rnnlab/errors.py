@@ -35,3 +35,10 @@ def first_line(error: BaseException) -> str:
         '',
     ]
     return f'{first} {second}' if first.endswith(':') else first
+
+
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """The names in one line; of more than `most` the first ones, and how many there are."""
+    shown = [' '.join(name.split()) for name in names]
+    more = f' and {len(shown) - most:,} more' if len(shown) > most else ''
+    return ', '.join(shown[:most]) + more

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import zipfile
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -126,6 +129,47 @@ def test_sequences_of_one_length_and_of_single_numbers(tmp_path):
     assert whole.values.shape == (12, 5)
 
 
+AS_WRITTEN = [
+    ['01', '1', '001'],
+    ['1.1', '1.10'],
+    ['1e5', '100000', '10e4'],
+    ['true', 'TRUE', 'True', '1'],
+    ['18446744073709551616', '18446744073709551617', '18446744073709551616.0'],
+    ['2020-01-01T12:00+00:00', '2020-01-01T13:00+01:00', '2020-01-01 12:00:00'],
+    ['NA', 'nan', 'null', '-0', '+1', ' 1', 'a\nb', '$x$', ':smile:', '[red]', '日本😀'],
+]
+
+
+@pytest.mark.parametrize('written', AS_WRITTEN)
+def test_names_in_a_csv_are_text_as_it_is_written(tmp_path, written):
+    rows = [(name, row, name) for row in range(2) for name in written]
+    named = dict(zip(('id', 'x', 'label'), zip(*rows, strict=True), strict=True))
+    own = read_rows(write_csv(tmp_path / 'x.csv', named), 'id', 'label')
+    assert (own.names, own.labels, own.lengths.tolist()) == (written, written, [2] * len(written))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'ids'),
+    [
+        ('xlsx', ['01', '1', 1, True, '1e5', 2**53, 0.5]),
+        ('parquet', ['01', '1', '1.0', 'true', 'TRUE']),
+        ('parquet', [2**53, 2**53 + 1, 1]),
+        ('parquet', [Decimal('1.10'), Decimal('1.11')]),
+        ('parquet', [date(2020, 1, 1), date(2020, 1, 2)]),
+    ],
+)
+def test_names_in_other_tables_have_the_types_of_the_file(tmp_path, kind, ids):
+    own = read_rows(table(tmp_path, kind, {'id': ids * 2, 'x': [*range(2 * len(ids))]}), 'id', None)
+    assert ([*map(str, own.names)], set(own.lengths)) == ([*map(str, ids)], {2})
+
+
+@pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
+def test_whole_numbers_are_labels_in_their_order(tmp_path, kind):
+    labels = np.repeat([10, 9, -1, 0], 6).tolist()
+    rows = {'id': [*range(24)], 'x': RNG.normal(size=24).tolist(), 'label': labels}
+    assert dataset(table(tmp_path, kind, rows))[0].classes == (-1, 0, 9, 10)
+
+
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(
     st.lists(st.integers(3, 30), min_size=1, max_size=4),
@@ -195,6 +239,12 @@ MISSES = [
         ragged(x=padded(filler=0), lengths=np.where(np.arange(40) == 4, 99, LENGTHS)),
         ['sequence 4', 'length 99'],
     ),
+    (
+        ragged(lengths=np.full(40, 2**64 - 1, np.uint64)),
+        ['sequence 0', 'length 18446744073709551615'],
+    ),
+    ({'x': np.array(1.0), 'y': LABELS, 'lengths': LENGTHS}, ['x should hold numbers']),
+    (ragged(y=np.where(np.arange(40) < 9, '\ud800', LABELS)), ["'\\ud800'", 'not Unicode']),
     (ragged(y=np.full(40, 'x')), ["every sequence has the label 'x'"]),
     (
         ragged(y=np.where(np.arange(40) < 2, 'rare', LABELS)),
@@ -220,7 +270,6 @@ MISSES_OF_TABLES = [
     (ROWS | {'x': [1.5, None, 3.5]}, [], ["no value in column 'x', line 3"]),
     (ROWS | {'id': ['a', None, 'b']}, [], ["no value in column 'id', line 3"]),
     (ROWS | {'label': ['run', None, 'walk']}, [], ["no value in column 'label', line 3"]),
-    (ROWS | {'label': [0.5, 0.5, 1.5]}, [], ['the label 0.5']),
     ({'x': [1]}, [], ["no column 'id'", '`id`']),
     ({'id': [1], 'x': [1]}, [], ["no column 'label'", '`label`']),
     ({'id': [1], 'label': [1]}, [], ['columns of numbers too']),
@@ -246,6 +295,24 @@ def refuses(path, words, inputs=()):
         dataset(path, inputs)
     assert [word for word in words if word not in str(error.value)] == [], error.value
     assert '\n' not in str(error.value)
+    assert str(error.value).count(str(path)) <= 1
+
+
+@pytest.mark.parametrize(
+    ('changes', 'words'),
+    [
+        ({'label': [0.5, 0.5, 1.5]}, ['the label 0.5']),
+        ({'label': [7, 7, '7']}, ['the label 7', 'as a number and as text']),
+        ({'label': [1, True, 2]}, ["sequence 'a'", "1 in line 2 and 'True' in line 3"]),
+    ],
+)
+def test_labels_of_a_workbook_have_types(tmp_path, changes, words):
+    refuses(table(tmp_path, 'xlsx', ROWS | changes), words)
+
+
+def test_lists_are_no_names(tmp_path):
+    path = table(tmp_path, 'parquet', ROWS | {'id': [[1], [1], [2]]})
+    refuses(path, ["[1] in column 'id', line 2"])
 
 
 def test_a_column_has_one_use(tmp_path):
@@ -265,6 +332,14 @@ def test_files_that_are_no_npz_are_refused(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=words):
             read_npz(tmp_path / name)
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_an_array_given_twice_is_refused(tmp_path):
+    path = write(tmp_path / 'x.npz', ragged())
+    with zipfile.ZipFile(path, 'a') as file:
+        file.writestr('y.npy', file.read('y.npy'))
+    refuses(path, ['two arrays of one name'])
 
 
 TINY = [
@@ -296,6 +371,24 @@ def runs(tmp_path_factory):
     for result in (arrays, rows):
         assert result.code == 0, result.err
     return folder, arrays.out
+
+
+def test_a_run_writes_names_as_they_are(tmp_path):
+    names = ['007', '7', ':smile:', '[red]x', '$x_$', 'a,"b"\nc', '日本😀', '[/b]']
+    labels = names * 3
+    ids = [*'0123456789', *(f'0{number}' for number in range(14))]
+    rows = {'id': ids, 'x': RNG.normal(size=24).tolist(), 'label': labels}
+    path, out = write_csv(tmp_path / 'x.csv', rows), tmp_path / 'run'
+    small = ['--epochs=1', '--batch_size=4', '--hidden_size=2', '--cell=elman']
+    ran = call('classify', f'--csv={path}', *small, f'--out={out}')
+    assert ran.code == 0, ran.err
+    assert json.loads((out / 'labels.json').read_text()) == sorted(names)
+    with (out / 'predictions.csv').open(encoding='utf-8', newline='') as file:
+        tested = list(csv.DictReader(file))
+    assert len(tested) == len(names)
+    of = dict(zip(ids, labels, strict=True))
+    assert [row['label'] for row in tested] == [of[row['sequence']] for row in tested]
+    assert {row['predicted'] for row in tested} <= {*names}
 
 
 @pytest.mark.slow

@@ -292,6 +292,10 @@ def test_bad_series_are_one_line(tables, tmp_path):
         (['--bidirectional'], ['bidirectional']),
         (['--parameters=13'], ['--parameters=13', 'a hidden size of 1 has 14']),
         ([path['single'], '--window=9', '--batch_size=88'], ['--batch_size=88', '87']),
+        (
+            [path['single'], '--window=9', '--stride=100000'],
+            ['--stride=100000', '1 training example', '--batch_size=32'],
+        ),
     ]
     refused('series', cases, tmp_path)
 

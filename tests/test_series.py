@@ -1,5 +1,7 @@
 """Series: tables, windows and their labels, the baselines, and forecasts from own outputs."""
 
+import io
+import zipfile
 from functools import partial
 from itertools import islice
 
@@ -81,17 +83,39 @@ def test_a_word_among_numbers_is_named(tmp_path):
         read_series(path, ['x'])
 
 
+def sheet(*rows, replacing=(b'1e+300', b'9' * 400)):
+    """A workbook of these rows, whose XML is changed afterwards."""
+    book, file, changed = Workbook(), io.BytesIO(), io.BytesIO()
+    for row in rows:
+        book.active.append(row)
+    book.save(file)
+    with zipfile.ZipFile(file) as parts, zipfile.ZipFile(changed, 'w') as copy:
+        for name in parts.namelist():
+            copy.writestr(name, parts.read(name).replace(*replacing))
+    return changed.getvalue()
+
+
 @pytest.mark.parametrize(
     ('name', 'content', 'words'),
     [
-        ('t.csv', b'', 'cannot be read'),
+        ('t.csv', b'', 'cannot be read: it is empty'),
+        ('t.xlsx', sheet(), 'cannot be read: it is empty'),
+        ('t.xlsx', sheet(['x'], [10**300]), 'no column of numbers'),
         ('t.csv', b'a,b\n1\n', 'cannot be read'),
         ('t.csv', b'a\n', 'no column of numbers: 0 rows of a'),
         (
             't.csv',
             b'day;sold\nmon;1\n',
-            'no column of numbers: 1 rows of day;sold; values should be separated by commas',
+            'values are separated by semicolons; separate them by commas',
         ),
+        ('t.csv', b'"day";"sold, kg"\nmon;1,5\n', 'separated by semicolons.*decimal point'),
+        ('t.csv', b'day\tsold\nmon\t1\n', 'separated by tabs'),
+        ('t.csv', b'day,x\nmon,"1,5"\n', "'1,5' in column 'x', line 2.*a decimal point"),
+        ('t.csv', b'x\n1,5\n2,5\n', 'line 2 has 2 value.*line 1 names 1 .*a decimal point'),
+        ('t.csv', b'x\n1_100\n', 'no column of numbers'),
+        ('t.csv', b'x\n1\n1_100\n', "'1_100' in column 'x', line 3, where a number"),
+        ('t.csv', b'x\n1\n"2\n3', 'the row of line 3 has quotes that are not closed'),
+        ('t.csv', b'x\n1\n\xff', 'line 3 is not UTF-8'),
         ('t.csv', b'day,x,x\nmon,1,2\n', "two columns 'x'"),
         ('t.csv', b'1,2\n3,4\n', 'numbers in place of column names: 1, 2'),
         ('t.xlsx', b'no zip', 'cannot be read'),
@@ -105,6 +129,39 @@ def test_files_that_are_no_table_are_refused(tmp_path, name, content, words):
         read_series(tmp_path / name)
     with pytest.raises(InputError, match='no file'):
         read_series(tmp_path / 'nowhere.csv')
+
+
+@pytest.mark.parametrize('noted', [b'A1:B3', b'A3:B7', b'B2:B9', b'A1:A6', b'A1:Z99', b'A1'])
+def test_a_workbook_is_read_whole_whatever_size_its_writer_noted(tmp_path, noted):
+    rows = [['day', 'sold'], *([f'd{row}', row] for row in range(5))]
+    path = tmp_path / 'table.xlsx'
+    path.write_bytes(sheet(*rows, replacing=(b'ref="A1:B6"', b'ref="%s"' % noted)))
+    assert noted in zipfile.ZipFile(path).read('xl/worksheets/sheet1.xml')
+    close(read_series(path)[0].values, np.arange(5.0)[:, None])
+
+
+@pytest.mark.parametrize('size', [1, 1_500_000])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\r'])
+def test_lines_are_those_of_the_file_and_may_end_inside_quotes(tmp_path, size, end):
+    note = '"' + f'a ""quote"", {end}'.ljust(size) + '"'
+    lines = ['note,x', f'{note},1', 'plain,2', f'{note},3', 'plain,4', '']
+    path = tmp_path / 'table.csv'
+    path.write_bytes(end.join(lines).encode())
+    close(read_series(path)[0].values, np.arange(1.0, 5.0)[:, None])
+    for wrong, words in (('many', "'many' in column 'x', line 7"), ('4,5', 'line 7 has 3 value')):
+        path.write_bytes(end.join([*lines[:-2], f'plain,{wrong}', '']).encode())
+        with pytest.raises(InputError, match=words):
+            read_series(path)
+
+
+def test_of_many_columns_the_first_are_listed(tmp_path):
+    names = [f'column{number}' for number in range(10_000)]
+    path = tmp_path / 'table.csv'
+    for name, cell, column in (('day', 'd', ['x']), (names[0], '1', []), (names[0], 'd', [])):
+        path.write_text('\n'.join([','.join([name, *names[1:]]), ','.join([cell] * 10_000)]))
+        with pytest.raises(InputError, match=', column9 and 9,990 more') as error:
+            read_series(path, column)
+        assert len(str(error.value)) < 500
 
 
 def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
@@ -241,7 +298,7 @@ def test_the_baselines_are_what_they_say():
     assert baselines.last_value(values, origins, 2)[..., 0].tolist() == [[81, 81], [196, 196]]
     seasons = baselines.last_season(values, origins, 3, 2)[..., 0]
     assert seasons.tolist() == [[64, 81, 64], [169, 196, 169]]
-    with pytest.raises(InputError, match='season=11 is more than the 10 rows'):
+    with pytest.raises(InputError, match='`season=11` is more than the 10 rows'):
         baselines.last_season(values, origins, 1, 11)
 
 

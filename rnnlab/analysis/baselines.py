@@ -26,7 +26,7 @@ def last_season(values: np.ndarray, origins: np.ndarray, horizon: int, season: i
     """
     if season > min(origins):
         raise InputError(
-            f'season={season} is more than the {min(origins)} rows before the test split'
+            f'`season={season}` is more than the {min(origins)} rows before the test split'
         )
     return values[origins[:, None] - season + np.arange(horizon) % season]
 

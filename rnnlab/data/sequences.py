@@ -3,16 +3,16 @@
 Letters in shapes: N sequences, T time steps, D inputs, S time steps of all sequences together.
 """
 
+import re
 import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rnnlab.data.table import FIRST, Column, complete, get_column, numbers, read_table
-from rnnlab.errors import InputError, first_line
+from rnnlab.data.table import Table, read_table
+from rnnlab.errors import InputError, first_line, listed
 
 TEST = '_test'  # suffix of the arrays of a test part
 HINTS = {  # array -> what to do with one of Python objects
@@ -20,7 +20,6 @@ HINTS = {  # array -> what to do with one of Python objects
     'y': 'y.astype(str) makes strings of them',
     'lengths': 'lengths.astype(int) makes numbers of them',
 }
-DAMAGE = zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError
 Labels = list[int | str]
 
 
@@ -68,17 +67,20 @@ def load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError(f'{path} is no .npz file as np.savez writes it')
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            unknown = {*file.files} - {name + part for name in HINTS for part in ('', TEST)}
-            for name in (name for name in names if name in file.files):
-                arrays[name] = np.asarray(file[name])
-    except (ValueError, *DAMAGE) as error:
+        with path.open('rb') as file, np.load(file, allow_pickle=False) as found:
+            unknown = {*found.files} - {name + part for name in HINTS for part in ('', TEST)}
+            for name in (name for name in names if name in found.files):
+                arrays[name] = np.asarray(found[name])
+            twice = len({*found.files}) < len(found.files)
+    except Exception as error:  # NumPy and zipfile raise many kinds on files they cannot read
         if 'Object arrays' in str(error):
             hint = HINTS[name.removesuffix(TEST)]
             message = f'{path}: {name} holds Python objects, which are not read; {hint}'
         else:
             message = f'{path} is damaged: {first_line(error)}'
         raise InputError(message) from error
+    if twice:
+        raise InputError(f'{path} has two arrays of one name: leave one out')
     if unknown:
         raise InputError(
             f'{path} has an unknown array {min(unknown)!r}: rename it or leave it out; known are '
@@ -98,10 +100,11 @@ def from_arrays(
                 f'and lengths{part} if the sequences differ in length'
             )
     x, where = arrays[f'x{part}'], f'{path}: x{part}'
-    if x.dtype.kind not in 'biuf' or not x.size:
+    if x.dtype.kind not in 'biuf' or not x.size or not x.ndim:
         raise InputError(f'{where} should hold numbers, and holds {x.size} of {x.dtype}')
     values, lengths = concatenated(where, x, arrays.get(f'lengths{part}'))
-    values = values.astype(np.float64)
+    with np.errstate(over='ignore'):
+        values = values.astype(np.float64)
     check_finite(where, values, lengths)
     labels = None
     if labelled:
@@ -143,6 +146,8 @@ def concatenated(
             f'{shape}: sequence {lengths.argmin()} (counted from 0) has length {lengths.min()}; '
             f'leave it out'
         )
+    if lengths.max() > max(x.shape[:2]):  # before a sum or a signed type could overflow
+        raise too_long(shape, lengths)
     lengths, steps = lengths.astype(np.int64), int(lengths.sum())
     if x.ndim <= 2 and len(x) == steps:
         return x.reshape(steps, -1), lengths
@@ -152,11 +157,15 @@ def concatenated(
             f'sequences, [N, T, D] or [N, T], or concatenated ones, [S, D]'
         )
     if lengths.max() > x.shape[1]:
-        raise InputError(
-            f'{shape}: sequence {lengths.argmax()} (counted from 0) has length {lengths.max()}, '
-            f'more than there are steps'
-        )
+        raise too_long(shape, lengths)
     return x.reshape(*x.shape[:2], -1)[valid(lengths, x.shape[1])], lengths
+
+
+def too_long(shape: str, lengths: np.ndarray) -> InputError:
+    return InputError(
+        f'{shape}: sequence {lengths.argmax()} (counted from 0) has length {lengths.max()}, '
+        f'more than there are steps'
+    )
 
 
 def valid(lengths: np.ndarray, time_steps: int) -> np.ndarray:
@@ -186,20 +195,17 @@ def read_rows(
     label: the column with the sequence's label, the same in all its rows; None: labels not read.
     inputs: the columns with its numbers; empty: all other columns.
 
-    Raises InputError, mostly with the line, for a table that is not like this.
+    Ids and labels are text as it is written in a .csv file, otherwise of the file's types. Raises
+    InputError, mostly with the line, for a table that is not like this.
     """
     table = read_table(Path(path))
-    ids = get_column(path, table, id, '; `id` names the one that tells sequences apart')
-    complete(path, id, ids)
+    ids = table.names(id, '; `id` names the one that tells sequences apart')
     if not ids:
         raise InputError(f'{path} has no rows')
-    labels = None
-    if label is not None:
-        hint = '; `label` names the one with the labels'
-        labels = label_of_each(path, label, get_column(path, table, label, hint), ids)
-    columns = input_columns(path, table, id, label, inputs)
+    labels = None if label is None else label_of_each(table, label, ids)
+    columns = input_columns(table, id, label, inputs)
     try:
-        values = [numbers(path, name, get_column(path, table, name)) for name in columns]
+        values = [table.numbers(name) for name in columns]
     except InputError as error:
         hint = '' if inputs else '; `inputs` names the columns to read'
         raise InputError(f'{error}{hint}') from error
@@ -217,7 +223,7 @@ def read_rows(
 
 
 def input_columns(
-    path: str | Path, table: dict[str, Column], id: str, label: str | None, inputs: Sequence[str]
+    table: Table, id: str, label: str | None, inputs: Sequence[str]
 ) -> tuple[str, ...]:
     """The names of the inputs' columns; InputError if a column has two uses or none is left."""
     uses: dict[str | None, str] = {}
@@ -229,26 +235,35 @@ def input_columns(
         if name in uses:
             raise InputError(f'`{uses[name]}` and `{use}` both name {name!r}; a column has one use')
         uses[name] = use
-    columns = dict.fromkeys(inputs or [name for name in table if name not in (id, label)])
+    columns = dict.fromkeys(inputs or [name for name in table.columns if name not in (id, label)])
     if not columns:
         raise InputError(
-            f'{path} has no columns but {", ".join(table)}: there should be columns of numbers too'
+            f'{table.path} has no columns but {listed(table.columns)}: there should be columns of '
+            f'numbers too'
         )
     return tuple(columns)
 
 
-def label_of_each(path: str | Path, label: str, labels: Column, ids: Column) -> Labels:
-    """The label of each sequence; InputError if it is missing or differs between its rows."""
-    complete(path, label, labels)
-    first: dict[object, int] = {}  # row of each sequence
+def label_of_each(table: Table, label: str, ids: Sequence[Hashable]) -> Labels:
+    """The label of each sequence; InputError if it is missing or differs between its rows.
+
+    Text of an untyped table that is whole numbers throughout, as Python writes them, is numbers:
+    so classes are in the same order as in a table with types.
+    """
+    labels = table.names(label, '; `label` names the one with the labels')
+    first: dict[Hashable, int] = {}  # row of each sequence
     for row, name in enumerate(ids):
         before = first.setdefault(name, row)
         if labels[row] != labels[before]:
             raise InputError(
-                f'{path}: sequence {name!r} has the label {labels[before]!r} in line '
-                f'{before + FIRST} and {labels[row]!r} in line {row + FIRST}; it should have one'
+                f'{table.path}: sequence {name!r} has the label {labels[before]!r} in line '
+                f'{table.lines[before]} and {labels[row]!r} in line {table.lines[row]}; '
+                f'it should have one'
             )
-    return check_labels(path, [labels[row] for row in first.values()])
+    each = check_labels(table.path, [labels[row] for row in first.values()])
+    if not table.typed and all(re.fullmatch('0|-?[1-9][0-9]{0,17}', str(text)) for text in each):
+        return [*map(int, each)]
+    return each
 
 
 def check_labels(where: str | Path, labels: Sequence[object]) -> Labels:
@@ -259,5 +274,15 @@ def check_labels(where: str | Path, labels: Sequence[object]) -> Labels:
             raise InputError(
                 f'{where} has the label {label!r}; labels are whole numbers or strings'
             )
+        if re.search('[\ud800-\udfff]', str(label)):  # half a character: no file can hold it
+            raise InputError(f'{where} has the label {label!r}, which is not Unicode text')
         checked.append(label)
-    return checked if all(type(label) is int for label in checked) else [*map(str, checked)]
+    if all(type(label) is int for label in checked):
+        return checked
+    types = {str(label): type(label) for label in checked}
+    for label in checked:
+        if types[str(label)] is not type(label):
+            raise InputError(
+                f'{where} has the label {label} both as a number and as text: choose one'
+            )
+    return [*map(str, checked)]

@@ -4,7 +4,6 @@ Letters in shapes: N rows, C columns, K predicted columns.
 """
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnlab.data.dataset import Dataset, Split, moments
-from rnnlab.data.table import get_column, number, numbers, read_table
-from rnnlab.errors import InputError, positive
+from rnnlab.data.table import decimal_comma, number, read_table
+from rnnlab.errors import InputError, listed, positive
 
 ALL = 'all'  # in place of column names: every column of numbers
 
@@ -92,22 +91,23 @@ def read_series(
     or nothing in place of a number.
     """
     table = read_table(Path(path))
-    numeric = [name for name, values in table.items() if any(number(x) is not None for x in values)]
+    numeric = [
+        name
+        for name, values in table.columns.items()
+        if any(number(value) is not None or decimal_comma(value) for value in values)
+    ]
     if not numeric:
-        rows = len(next(iter(table.values()), []))
-        separated = len(table) == 1 and re.search('[;\t|]', next(iter(table)))
         raise InputError(
-            f'{path} has no column of numbers: {rows} rows of {", ".join(table)}'
-            + ('; values should be separated by commas' if separated else '')
+            f'{path} has no column of numbers: {len(table.lines)} rows of {listed(table.columns)}'
         )
     if not column and len(numeric) > 1:
         raise InputError(
             f'{path} has {len(numeric)} columns of numbers: choose by `column` from '
-            f'{", ".join(numeric)}'
+            f'{listed(numeric)}'
         )
     targets = list(dict.fromkeys(numeric if ALL in column or not column else column))
     names = list(dict.fromkeys([*targets, *(numeric if ALL in inputs else inputs)]))
-    values = [numbers(path, name, get_column(path, table, name)) for name in names]
+    values = [table.numbers(name) for name in names]
     return Series(np.stack(values, axis=1), tuple(names)), len(targets)
 
 
