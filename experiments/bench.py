@@ -18,16 +18,23 @@ from experiments.benchmark.work import KINDS, SHAPES
 from experiments.runner import cli
 from experiments.runner.config import known_cells
 from experiments.runner.fields import Config as Fields
-from experiments.runner.fields import operational
+from experiments.runner.fields import operational, specs
 from rnnlab.errors import InputError, known
 
-MEASUREMENTS: dict[str, Callable[['Config'], None]] = {
-    'sweep': lambda config: sweeps.time_sweeps(config.peers, config.repeats),
-    'memory': lambda config: memory.compare_memory(config.peers),
-    'length': lambda config: length.time_lengths(
-        config.cells or length.CELLS, config.repeats, Path(config.out)
+# What is measured alone: how, and the other flags that it reads.
+MEASUREMENTS: dict[str, tuple[Callable[['Config'], None], set[str]]] = {
+    'sweep': (
+        lambda config: sweeps.time_sweeps(config.peers, config.repeats),
+        {'peers', 'repeats'},
     ),
-    'start': lambda config: startup.time_startup(config.repeats),
+    'memory': (lambda config: memory.compare_memory(config.peers), {'peers'}),
+    'length': (
+        lambda config: length.time_lengths(
+            config.cells or length.CELLS, config.repeats, Path(config.out)
+        ),
+        {'cells', 'repeats', 'out'},
+    ),
+    'start': (lambda config: startup.time_startup(config.repeats), {'repeats'}),
 }
 
 
@@ -43,7 +50,7 @@ class Config(Fields):
         None, f'Any cells; peers have {", ".join(CELLS)}, which is the default.', check=known_cells
     )
     repeats: int = operational(5, 'Timings of each, by turns.', low=1)
-    out: str = operational('.', 'Folder of the results and pictures.')
+    out: str = operational('.', 'Folder of the results and pictures.', path=True)
 
 
 def main(config: Config) -> None:
@@ -62,7 +69,10 @@ def main(config: Config) -> None:
     if alone and len(config.what) > 1:
         raise InputError(f'--what={alone[0]} is measured alone')
     if alone:
-        MEASUREMENTS[alone[0]](config)
+        measure, reads = MEASUREMENTS[alone[0]]
+        if unused := config.changed(*{*specs(Config)} - {'what', *reads}):
+            raise InputError(f'--{min(unused)} has no use with --what={alone[0]}')
+        measure(config)
     else:
         works = list(itertools.product(config.what, config.shapes, config.cells or CELLS))
         race.time_libraries(works, config.peers, config.repeats, Path(config.out))

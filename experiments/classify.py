@@ -64,8 +64,7 @@ class Config(groups.Classifier, groups.Training):
     predict: str | None = operational(
         None,
         'File of sequences, as --npz or --csv without labels, to classify by the run in --out.',
-        check=lambda path: path != '',
-        must='is empty; name a file',
+        path=True,
     )
 
 

@@ -21,7 +21,7 @@ PICTURE = 'compare.png'
 
 @dataclass(frozen=True, kw_only=True)
 class Config(fields.Config):
-    out: str = fields.operational('.', 'Folder of the picture.')
+    out: str = fields.operational('.', 'Folder of the picture.', path=True)
 
 
 @dataclass(frozen=True, kw_only=True)

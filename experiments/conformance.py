@@ -40,7 +40,7 @@ class Config(Fields):
         tuple(PEERS), f'Libraries, of {", ".join(PEERS)}; left out if not installed.'
     )
     laws: bool = operational(False, 'Check the laws of these cells, eight seconds each.')
-    out: str = operational('.', 'Folder of conformance.md and conformance.json.')
+    out: str = operational('.', 'Folder of conformance.md and conformance.json.', path=True)
 
 
 def main(config: Config) -> None:

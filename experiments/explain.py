@@ -38,7 +38,7 @@ from rnnlab.training.optim import Hyper
 class Config(groups.OneCell, groups.Seed):
     OPEN: ClassVar = {'hidden_size': 4}
 
-    out: str = operational('.', 'Folder of the pictures.')
+    out: str = operational('.', 'Folder of the pictures.', path=True)
     inputs: int = operational(3, 'Features of a time step.', low=1)
     time_steps: int = operational(5, 'Time steps of a sequence.', low=1)
     batch_size: int = operational(1, 'Sequences.', low=1)

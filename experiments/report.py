@@ -13,7 +13,7 @@ from rnnlab.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Config(fields.Config):
-    out: str | None = fields.operational(None, 'Folder of the sweep.')
+    out: str | None = fields.operational(None, 'Folder of the sweep.', path=True)
 
 
 def main(config: Config) -> None:

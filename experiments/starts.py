@@ -4,6 +4,7 @@ python -m experiments.starts
 python -m experiments.starts --cells=lstm,lru --hidden_size=256
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,10 @@ class Config(groups.Seed):
     inputs: int = operational(28, 'Features of a time step.', low=1)
     draws: int = operational(10, 'Number of draws.', low=2)
     chrono: float = operational(
-        100.0, 'Longest memory, in steps, of the chrono initializer.', low=2
+        100.0,
+        'Longest memory, in steps, of the chrono initializer.',
+        check=lambda steps: 2 <= steps < math.inf,
+        must='must be 2 time steps or more',
     )
 
 

@@ -24,6 +24,8 @@ def test_names_that_it_does_not_know(tmp_path):
         (['--shapes='], ['--shapes', 'nothing to time']),
         (['--what=everything'], ["'everything'", 'gradient', 'memory']),
         (['--what=memory,gradient'], ['--what=memory', 'alone']),
+        (['--what=length', '--shapes=rows64'], ['--shapes has no use with --what=length']),
+        (['--what=start', '--peers=torch'], ['--peers has no use with --what=start']),
     ]
     refused('bench', cases, tmp_path)
 

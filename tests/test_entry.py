@@ -1,6 +1,13 @@
 """How an experiment's process begins and ends: Ctrl-C, closed outputs, devices, kept programs."""
 
+import importlib
+
+import jax
 import pytest
+
+from experiments.runner.cli import one_line_errors, parse
+from experiments.runner.fields import specs
+from rnnlab.errors import InputError
 
 from .conftest import ROOT, launch
 
@@ -28,3 +35,57 @@ def test_an_early_interrupt_ends_the_process(module, text, tmp_path, monkeypatch
     result = launch('mnist', *SMALL, '--cell=mymodule:mycell', cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (130, '', 'error: interrupted\n')
     assert not (tmp_path / 'run').exists()
+
+
+EXPERIMENTS = [
+    path.stem for path in sorted(ROOT.glob('experiments/*.py')) if path.stem != '__init__'
+]
+PATHS = [
+    (experiment, name)
+    for experiment in EXPERIMENTS
+    for name, spec in specs(importlib.import_module(f'experiments.{experiment}').Config).items()
+    if spec.path
+]
+
+
+@pytest.mark.parametrize(('experiment', 'name'), PATHS)
+def test_a_path_is_one_of_this_machine(experiment, name, monkeypatch):
+    config = importlib.import_module(f'experiments.{experiment}').Config
+    monkeypatch.setenv('HOME', '/home/me')
+
+    def value(text):
+        return getattr(parse(config, ['', f'--{name}={text}'])[0], name)
+
+    assert [value(text) for text in ('~/x', '~', 'a~/b', './~x')] == [
+        '/home/me/x', '/home/me', 'a~/b', './~x',
+    ]  # fmt: skip
+    for text in ('', 'gs://bucket/x', 'file:///x', '~nobody-of-this-name/x', 'a\0b', 'a\udcff'):
+        with pytest.raises(InputError, match=f'^--{name}'):
+            value(text)
+
+
+def test_every_flag_of_a_file_or_folder_is_a_path():
+    named = {name for _, name in PATHS}
+    assert named >= {'out', 'data_dir', 'csv', 'npz', 'text', 'predict'}
+    assert ('imdb', 'predict') not in PATHS  # a review
+
+
+def test_a_platform_without_devices_is_one_line(monkeypatch, capsys):
+    def devices():  # as JAX has it for a platform whose plugin is missing
+        raise AssertionError
+
+    monkeypatch.setattr(jax, 'devices', devices)
+    with pytest.raises(SystemExit), one_line_errors():
+        jax.devices()
+    assert capsys.readouterr().err.startswith('error: JAX finds no device')
+
+
+def test_an_assertion_of_ours_stays_a_traceback():
+    with pytest.raises(AssertionError), one_line_errors():
+        raise AssertionError
+
+
+def test_more_devices_than_cores_are_refused(tmp_path, shell):
+    result = launch('mnist', *SMALL, '--devices=1000', cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (1, '')
+    assert result.stderr.startswith('error: --devices=1000 is more than')

@@ -14,7 +14,17 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
-from experiments.runner.fields import C, Config, open_values, parsed, shown, specs, types_of
+from experiments.runner.fields import (
+    C,
+    Config,
+    check_text,
+    local_path,
+    open_values,
+    parsed,
+    shown,
+    specs,
+    types_of,
+)
 from experiments.runner.machine import CORES, devices_noted
 from rnnlab.data.cache import cache_folder
 from rnnlab.errors import InputError, first_line
@@ -56,8 +66,8 @@ def parse(config: type[C], argv: list[str], takes_arguments: bool = False) -> tu
         _, *rest = FLAGS(argv)
         if rest and not takes_arguments:
             raise InputError(f'unexpected {rest[0]!r}: flags begin with --')
-        return read(config), rest
-    except flags.Error as error:
+        return read(config), [local_path(path, path) for path in rest]
+    except (flags.Error, ValueError) as error:  # the latter for --noNAME=VALUE
         raise InputError(str(error).removeprefix('ERROR:: ')) from error
     finally:
         for name in specs(config):
@@ -78,8 +88,20 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(1)
     except OSError as error:
         fail(f'{error.filename}: {error.strerror}' if error.filename else str(error))
+    except (RuntimeError, AssertionError):
+        if has_devices():
+            raise
+        platform = jax.config.jax_platforms  # type: ignore[attr-defined]
+        fail(f'JAX finds no device of the platform {platform}')
     except KeyboardInterrupt:
         fail('interrupted', code=130)
+
+
+def has_devices() -> bool:
+    try:
+        return bool(jax.devices())
+    except (RuntimeError, AssertionError):  # the latter for a platform whose plugin is missing
+        return False
 
 
 def define(config: type[Config]) -> None:
@@ -113,6 +135,7 @@ def read(config: type[C]) -> C:
             values[name] = parsed(config, name, value) if text else value
     if REPEATED in values:
         values[REPEATED] = tuple(values[REPEATED])
+        check_text(f'--{REPEATED}', ' '.join(values[REPEATED]))
     of_jax = (name for name in FLAGS if name.startswith('jax_') and FLAGS[name].present)
     return config(given=frozenset([*values, *of_jax]), **values)
 
@@ -120,12 +143,15 @@ def read(config: type[C]) -> C:
 def claim_cores(config: Config) -> None:
     """Makes CPU devices, as many as the flags say or there are cores, before JAX's first call.
 
-    JAX's own flag takes precedence.
+    JAX's own flag takes precedence. Without it more devices than cores are refused where they are
+    used.
     """
     number = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
-    if number < 1 and hasattr(config, 'devices'):
+    if number != -1 and number < 1:
+        raise InputError(f'--jax_num_cpu_devices={number} must be at least 1')
+    if number == -1 and hasattr(config, 'devices'):
         asked = config.devices
-        number = int(asked) if asked != 'auto' else devices_noted(config) or CORES
+        number = min(int(asked), CORES) if asked != 'auto' else devices_noted(config) or CORES
         jax.config.update('jax_num_cpu_devices', number)
     # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
     os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, number + 1)))

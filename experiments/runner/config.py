@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,9 +22,7 @@ PRECISIONS = {'float32': None, 'bfloat16': BFLOAT16}
 rate = functools.partial(
     dynamic, None, check=lambda x: 0 <= x < 1, must='must be at least 0 and below 1'
 )
-path = functools.partial(
-    static, None, check=lambda path: path != '', must='is empty; name a file', data=True
-)
+path = functools.partial(static, None, path=True, data=True)
 
 
 def known_cell(name: str) -> bool:
@@ -155,7 +154,10 @@ class Validation(Config):
 @dataclass(frozen=True, kw_only=True)
 class DataDir(Config):
     data_dir: str | None = operational(
-        None, 'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.', data=True
+        None,
+        'TFDS folder; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.',
+        data=True,
+        path=True,
     )
 
 
@@ -292,12 +294,14 @@ class Training(Seed):
     devices: str = operational(
         'auto',
         'How many devices; auto: all, on a CPU each core; as before when resuming.',
-        check=lambda number: number == 'auto' or (number.isdecimal() and int(number) > 0),
+        check=re.compile('auto|0*[1-9][0-9]{0,8}').fullmatch,
         must='must be auto or a number',
     )
 
     # the run's folder
-    out: str | None = operational(None, "The run's folder; by default a new one in runs/.")
+    out: str | None = operational(
+        None, "The run's folder; by default a new one in runs/.", path=True
+    )
     resume: bool = operational(False, 'Resume the run in --out from its checkpoint.')
     force: bool = operational(
         False, 'Resume on another number of devices: the last bits will differ.'

@@ -4,6 +4,8 @@ import dataclasses
 import enum
 import functools
 import math
+import os
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar, get_args
 from rnnlab.errors import InputError
 
 INF = math.inf
+LARGEST = 2**31 - 1  # of whole numbers: steps and sizes are int32 on a device
 
 
 class Kind(enum.Enum):
@@ -34,6 +37,7 @@ class Field:
     needs: tuple[str, tuple[str, ...]] | None = None  # another field, and values of it; () any
     recurrent: bool = False  # whether it has no use without a recurrent layer
     data: bool = False  # whether the dataset depends on it
+    path: bool = False  # whether it names a file or folder
 
 
 def field(kind: Kind, default: Any, help: str, **options: Any) -> Any:
@@ -138,8 +142,9 @@ def check(name: str, spec: Field, value: Any) -> None:
         raise InputError(f'{told} should be one of {", ".join(spec.choices)}')
     if spec.low is not None and not value >= spec.low:
         raise InputError(f'{told} must be at least {spec.low:g}')
-    if spec.high is not None and not value <= spec.high:
-        raise InputError(f'{told} must be at most {spec.high:g}')
+    high = LARGEST if spec.high is None and type(value) is int else spec.high
+    if high is not None and not value <= high:
+        raise InputError(f'{told} must be at most {high:.10g}')
     try:
         right = spec.check is None or spec.check(value)
     except InputError as error:
@@ -164,18 +169,45 @@ def check_needs(config: Config) -> None:
 
 def parsed(cls: type[Config], name: str, text: str) -> Any:
     """The value of a field that a flag with this text has; InputError where it has none."""
-    kind = types_of(cls)[name]
+    kind, spec, told = types_of(cls)[name], specs(cls)[name], f'--{name}={text}'
+    check_text(f'--{name}', text)
     try:
         if kind is bool:
             return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
         if kind is tuple:
             return tuple(part.strip() for part in text.split(',')) if text else ()
-        value = kind(text)
+        value = text if kind is str else kind(text)
     except (ValueError, KeyError) as error:
         what = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
-        raise InputError(f'--{name}={text} should be {what}') from error
-    check(name, specs(cls)[name], value)
+        raise InputError(f'{told} should be {what}') from error
+    value = local_path(told, text) if spec.path else value
+    check(name, spec, value)
     return value
+
+
+def check_text(told: str, text: str) -> None:
+    """Raises InputError, naming `told`, for what no file can be called and no terminal can show."""
+    if '\0' in text or any('\ud800' <= character <= '\udfff' for character in text):
+        raise InputError(f'{told}: {text!a} is no text, for a NUL or bytes that are not UTF-8')
+
+
+def local_path(told: str, text: str) -> str:
+    """A path with ~ in full; InputError, naming `told`, for what is none of this machine.
+
+    Locks and renames need a file system, and so there are no addresses of storage elsewhere.
+    """
+    check_text(told, text)
+    if not text:
+        raise InputError(f'{told} is empty; name a file or folder')
+    if re.match(r'[A-Za-z][\w+.-]*://', text):
+        raise InputError(
+            f'{told} is no path of this machine; name a file or folder, mounted if far'
+        )
+    path = os.path.expanduser(text)
+    if path.startswith('~'):
+        user = text.partition('/')[0]
+        raise InputError(f'{told}: there is no user {user[1:]}; a folder of that name is ./{user}')
+    return path
 
 
 def shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """A sweep: axes make trials, trials of one static configuration a group, and lanes train them."""
 
 import math
+import re
 from collections import Counter
 from difflib import get_close_matches
 from pathlib import Path
@@ -45,6 +46,8 @@ def sweep(task: Task, config: Any) -> Path | None:
     everything = [settings(task, trial.config) for trial in planned]
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
     groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
+    if parts > len(planned):
+        raise InputError(f'--shard={config.shard}: more parts than the {len(planned)} trials')
     first = planned[0].config
     if first.parameters and 'hidden_size' not in names:
         console.say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}')
@@ -166,7 +169,8 @@ def read_shard(config: Any) -> tuple[int, int]:
     if config.shard is None:
         return 0, 1
     part, _, parts = config.shard.partition('/')
-    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+    numbers = re.fullmatch(r'[0-9]{1,9}/[0-9]{1,9}', config.shard)
+    if not (numbers and 1 <= int(part) <= int(parts)):
         raise InputError(f'--shard={config.shard} should be i/n, the i-th of n parts, like 1/4')
     if config.search:
         raise InputError('--shard cannot divide a search, in which each batch needs those before')

@@ -97,6 +97,8 @@ def drawn(spec: str, name: str, items: list[str], rounded: bool) -> Drawn:
     """The axis that is drawn from a range or from values."""
     found = parse_range(spec, items[0])
     if found is None:
+        if len(set(items)) < 2:
+            raise InputError(f'{spec!r} draws from one value; give several or a range, or write =')
         return Drawn(name=name, scale='choice', values=tuple(items))
     if len(items) > 1:
         raise InputError(f'{spec!r} draws from one range, or from single values')
@@ -133,7 +135,7 @@ def parse_range(spec: str, item: str) -> Range | None:
             count = int(arguments[2]) if len(arguments) == 3 else None
         except ValueError:
             arguments = []
-        if len(arguments) not in (2, 3) or not math.isfinite(low) or not math.isfinite(high):
+        if len(arguments) not in (2, 3) or not math.isfinite(high - low):
             raise InputError(
                 f'{spec!r}: {item} should be {scale}(LOW,HIGH,N), or {scale}(LOW,HIGH) to draw '
                 f'from, in numbers'
