@@ -1,12 +1,16 @@
 """How an experiment's process begins and ends: Ctrl-C, closed outputs, devices, kept programs."""
 
 import importlib
+import os
+import sys
 
 import jax
 import pytest
 
+from experiments.runner import console
 from experiments.runner.cli import one_line_errors, parse
 from experiments.runner.fields import specs
+from rnnlab.data import cache
 from rnnlab.errors import InputError
 
 from .conftest import ROOT, launch
@@ -89,3 +93,34 @@ def test_more_devices_than_cores_are_refused(tmp_path, shell):
     result = launch('mnist', *SMALL, '--devices=1000', cwd=tmp_path)
     assert (result.returncode, result.stdout) == (1, '')
     assert result.stderr.startswith('error: --devices=1000 is more than')
+
+
+def test_output_that_nobody_reads_costs_no_training(monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'w') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        for _ in range(3):
+            console.say('epoch 1')
+
+
+def test_the_cache_keeps_what_was_used_last(own_cache):
+    (own_cache / 'programs').mkdir(parents=True)
+    files = [own_cache / name for name in ('a.npz', 'programs/b', 'programs/c', 'd.npz')]
+    for path, used in zip(files, (3, 1, 4, 2), strict=True):
+        path.write_bytes(bytes(10))
+        os.utime(path, (used, 0))
+    cache.trim(own_cache, 40)
+    assert all(path.exists() for path in files)
+    cache.trim(own_cache, 29)
+    assert [path.exists() for path in files] == [True, False, True, False]
+    cache.trim(own_cache / 'nowhere', 0)
+
+
+def test_an_experiment_trims_the_cache(own_cache, monkeypatch):
+    monkeypatch.delenv('JAX_COMPILATION_CACHE_DIR', raising=False)
+    own_cache.mkdir(parents=True)
+    with (own_cache / 'old').open('wb') as file:
+        file.truncate(cache.MOST + 1)  # a hole, which takes no room
+    launch('report', '--out=nowhere')
+    assert not (own_cache / 'old').exists()

@@ -26,7 +26,7 @@ from experiments.runner.fields import (
     types_of,
 )
 from experiments.runner.machine import CORES, devices_noted
-from rnnlab.data.cache import cache_folder
+from rnnlab.data.cache import cache_folder, trim
 from rnnlab.errors import InputError, first_line
 from rnnlab.results.characters import never_fail
 
@@ -169,6 +169,7 @@ def keep_programs() -> None:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
     kind = [line for line in lines if line.startswith(('model name', 'flags', 'Features'))] or lines
     checksum = zlib.crc32(repr(sorted(set(kind))).encode())
+    trim(cache_folder())
     folder = cache_folder() / 'programs' / f'{platform.machine()}-{checksum:08x}'
     try:
         folder.mkdir(parents=True, exist_ok=True)

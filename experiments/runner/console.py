@@ -1,6 +1,8 @@
 """What a run or a sweep shows on the terminal: its progress, and the tables at its end."""
 
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +29,15 @@ from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Summar
 from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import Setting
 
-console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+class Output(Console):
+    """Standard output; where nobody reads it any longer, what follows is lost, but no training."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = Output(highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def say(*parts: str, indent: int = 0) -> None:

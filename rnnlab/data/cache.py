@@ -1,5 +1,6 @@
-"""Decoded arrays kept between runs in ~/.cache/rnnlab (or under XDG_CACHE_HOME)."""
+"""What is kept in ~/.cache/rnnlab (or under XDG_CACHE_HOME): decoded arrays and programs."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -11,9 +12,26 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 
+MOST = 4 * 2**30  # bytes that are kept
+
 
 def cache_folder() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
+
+
+def trim(folder: Path, most: int = MOST) -> None:
+    """Deletes the files of a folder that were used longest ago, until the rest has `most` bytes.
+
+    Other processes may use and trim it meanwhile.
+    """
+    with contextlib.suppress(OSError):
+        files = [(path, path.stat()) for path in folder.rglob('*') if path.is_file()]
+        size = sum(status.st_size for _, status in files)
+        for path, status in sorted(files, key=lambda file: max(file[1].st_atime, file[1].st_mtime)):
+            if size <= most:
+                break
+            path.unlink(missing_ok=True)
+            size -= status.st_size
 
 
 def cached(name: str, source: Path, decode: Callable[[], Arrays]) -> Arrays:
