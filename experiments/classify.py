@@ -160,8 +160,8 @@ def predict(config: Config) -> None:
     """Prints the probability of the most probable label, and the label, for each sequence."""
     path, other = config.predict or '', ('id',) if 'id' in config.given else ()
     folder, config = recall('classify', config, '--predict=FILE', but=other)
-    names = runs.read_json(folder / runs.LABELS, list)
-    standard = runs.read_json(folder / runs.STANDARD)
+    names = runs.read_json(folder / runs.LABELS, list[int | str])
+    standard = runs.read_json(folder / runs.STANDARD, dict[str, runs.Moments])
     net = network(config, len(standard), len(names), config.hyper)
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
     if path.endswith('.npz'):

@@ -13,8 +13,9 @@ from experiments.runner.console import console, drawing, number
 from experiments.runner.report import intervals_table, mean_and_std
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs
-from rnnlab.results.records import Json, Metrics, Outcome, Row, Summary
+from rnnlab.results.records import Json, Kind, Metrics, Outcome, Row, Summary
 from rnnlab.results.tables import new_table, render
+from rnnlab.results.typed import check
 
 PICTURE = 'compare.png'
 
@@ -83,8 +84,8 @@ def main(config: Config, folders: list[str]) -> None:
     if not folders:
         raise InputError('compare takes the folders of runs: compare runs/a runs/b')
     path = Path(config.out) / PICTURE
-    path.parent.mkdir(parents=True, exist_ok=True)
     results = [read(Path(folder)) for folder in dict.fromkeys(folders)]
+    path.parent.mkdir(parents=True, exist_ok=True)
     different = runs.differing([result.config for result in results])
     console.print(runs_table(results, different))
     groups = by_settings(results, [name for name in different if name != 'seed'])
@@ -104,10 +105,9 @@ def main(config: Config, folders: list[str]) -> None:
 def read(folder: Path) -> Result:
     """The run in a folder; InputError for a folder that holds none."""
     config = runs.read_json(folder / runs.CONFIG)
-    try:
+    with runs.located(f'{folder / runs.CONFIG} is not of a run that this version can read'):
         metrics = Metrics.from_json(config)
-    except (KeyError, TypeError, StopIteration) as error:
-        raise InputError(f'{folder} holds no run that this version can read') from error
+        check(config.get('seed'), int | None, 'seed')
     finished = (folder / runs.SUMMARY).exists()
     return Result(
         name=str(folder),
@@ -166,7 +166,7 @@ def differences(groups: dict[str, list[Result]]) -> str:
     """
     results = [result for group in groups.values() for result in group]
     metric, *others = {result.metrics.selection for result in results}
-    kind = 'best' if any(result.test is None for result in results) else 'test'
+    kind: Kind = 'best' if any(result.test is None for result in results) else 'test'
     if others or any(getattr(result, kind) is None for result in results):
         return ''
     outcome = Outcome(kind, metric)

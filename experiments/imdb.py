@@ -98,7 +98,7 @@ def predict(config: Config) -> None:
     given = config.predict or ''
     folder, config = recall('imdb', config, '--predict=TEXT')
     words = config.tokens == 'words'
-    vocabulary = runs.read_json(folder / runs.VOCABULARY, list) if words else None
+    vocabulary = runs.read_json(folder / runs.VOCABULARY, list[str]) if words else None
     reviews = list(read_reviews(given))
     net = network(config, vocabulary, config.hyper)
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))

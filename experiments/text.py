@@ -150,7 +150,7 @@ def show_sample(plan: Plan, params: Any, folder: Path) -> None:
 
 def sample(config: Config) -> None:
     folder, config = recall('text', config, '--sample=N', but=('seed',))
-    vocabulary = tuple(runs.read_json(folder / runs.VOCABULARY, list))
+    vocabulary = tuple(runs.read_json(folder / runs.VOCABULARY, list[str]))
     net = make_network(config, len(vocabulary), config.hyper)
     params = restore_params(folder, jax.eval_shape(net.init, jax.random.key(0)))
     with machine.precision(config):

@@ -1,6 +1,8 @@
 """Records of runs and sweeps for tests."""
 
 import itertools
+import json
+import random
 
 from rnnlab.results.records import Metrics, Row, Summary, Trial
 from rnnlab.training.losses import cross_entropy, squared_error
@@ -8,6 +10,28 @@ from rnnlab.training.losses import cross_entropy, squared_error
 ACCURATE = Metrics.of(cross_entropy(), 'accuracy')
 EXAMPLES = {'validation': 1000, 'test': 1000}
 SQUARED = Metrics.of(squared_error(), 'loss')
+
+
+OTHER = (None, True, -1, 0.5, 1e300, 10**400, 'x', [], [1], {}, {'x': []})
+
+
+def damaged(text, number):
+    """That many texts of JSON like this one, but for a value that is another or missing."""
+    rng = random.Random(0)
+
+    def parts(whole):
+        keys = whole if isinstance(whole, dict) else range(isinstance(whole, list) and len(whole))
+        for key in keys:
+            yield from [(whole, key), *parts(whole[key])]
+
+    for _ in range(number):
+        whole = json.loads(text)
+        at, key = rng.choice([*parts(whole)])
+        if rng.random() < 0.2:
+            del at[key]
+        else:
+            at[key] = rng.choice(OTHER)
+        yield json.dumps(whole)
 
 
 def row(epoch, metrics=ACCURATE, **splits):

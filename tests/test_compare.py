@@ -6,7 +6,7 @@ from experiments import compare
 from rnnlab.analysis.statistics import interval, sampling_error
 from rnnlab.errors import InputError
 from rnnlab.results import runs
-from tests.records import ACCURATE, SQUARED, row, summary
+from tests.records import ACCURATE, SQUARED, damaged, row, summary
 
 
 def write_run(folder, seed, cell, best, *, finished=True, metrics=ACCURATE):
@@ -50,13 +50,31 @@ def test_runs_with_other_metrics_stand_side_by_side_without_differences(tmp_path
     assert not any('95 % intervals' in line for line in lines)
 
 
+@pytest.mark.parametrize('name', [runs.CONFIG, runs.SUMMARY, runs.METRICS])
+def test_files_that_hold_something_else_are_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(compare.plots, 'compare', lambda *args: None)
+    for seed in range(3):
+        write_run(tmp_path / f'a{seed}', seed, 'gru', 0.8)
+        write_run(tmp_path / f'b{seed}', seed, 'lstm', 0.5)
+    path, told = tmp_path / 'a1' / name, []
+    first, *others = path.read_text().splitlines() if name == runs.METRICS else [path.read_text()]
+    for text in damaged(first, 100):
+        path.write_text('\n'.join([text, *others, '']))
+        try:
+            compare.main(compare.Config(out=str(tmp_path)), [*map(str, tmp_path.glob('??'))])
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 20
+    assert all(str(path) in each for each in told)
+
+
 @pytest.mark.parametrize(
     ('folders', 'words'),
     [
         ([], 'takes the folders of runs'),
         (['nowhere'], 'there is no config.json in .*nowhere'),
         (['broken'], 'config.json cannot be read'),
-        (['old'], 'holds no run that this version can read'),
+        (['old'], 'is not of a run that this version can read'),
     ],
 )
 def test_compare_says_what_is_no_run(tmp_path, capsys, folders, words):

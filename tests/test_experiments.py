@@ -224,6 +224,102 @@ def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
     assert (code, err.count('\n'), 'damaged' in err) == (1, 1, True)
 
 
+def damage(folder, name, change):
+    path = folder / name
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    if change == 'gone':
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    elif change == 'first line':
+        path.write_text(''.join([lines[0][1:], *lines[1:]]))
+    elif change == 'a line less':
+        path.write_text(''.join([*lines[:3], *lines[4:]]))
+    elif change == 'another value':
+        path.write_text(''.join(lines).replace('"step": 300', '"step": 301'))
+
+
+@one_worker
+@pytest.mark.parametrize(
+    ('name', 'change', 'words'),
+    [
+        ('metrics.jsonl', 'first line', 'metrics.jsonl is damaged in line 1: it is no JSON'),
+        ('metrics.jsonl', 'a line less', 'has other rows than the checkpoint'),
+        ('metrics.jsonl', 'another value', 'has other rows than the checkpoint'),
+        ('checkpoint', 'gone', 'holds a finished run, and its checkpoint is gone'),
+        ('summary.json', 'first line', 'summary.json cannot be read'),
+    ],
+)
+def test_what_is_damaged_is_not_resumed_and_not_written(whole, tmp_path, name, change, words):
+    copy = tmp_path / 'run'
+    shutil.copytree(whole[0], copy)
+    damage(copy, name, change)
+    before = {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()}
+    code, _, err = call('mnist', *WHOLE, f'--out={copy}', '--resume')
+    assert (code, err.count('\n'), words in err) == (1, 1, True), err
+    assert {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()} == before
+
+
+@one_worker
+def test_a_half_written_row_is_mended_by_a_resumption(whole, tmp_path):
+    copy = tmp_path / 'run'
+    shutil.copytree(whole[0], copy)
+    text = (copy / 'metrics.jsonl').read_text()
+    (copy / 'metrics.jsonl').write_text(text[:-20])
+    ran('mnist', *WHOLE, f'--out={copy}', '--resume')
+    assert (copy / 'metrics.jsonl').read_text() == text
+
+
+LENGTHS = [
+    (
+        ['--steps=30', '--eval_every=10', '--keep=best', '--dropout=0.1', '--warmup=15'],
+        '--steps=47',
+    ),
+    (['--epochs=1', '--eval_every=9', '--eval_examples=50', '--eval_next'], '--epochs=2'),
+]
+
+
+@pytest.mark.parametrize(
+    ('flags', 'longer'), [LENGTHS[0], pytest.param(*LENGTHS[1], marks=pytest.mark.slow)]
+)
+def test_a_run_that_is_made_longer_is_the_longer_run(tmp_path, flags, longer):
+    ran('mnist', *SMALL, *flags, '--out=run', cwd=tmp_path)
+    ran('mnist', *SMALL, *flags, longer, '--out=run', '--resume', cwd=tmp_path)
+    ran('mnist', *SMALL, *flags, longer, '--out=whole', cwd=tmp_path)
+    one, other = tmp_path / 'run', tmp_path / 'whole'
+    for name in ('params', 'opt_state', 'totals', *['best'] * ('--keep=best' in flags)):
+        same(final(one, name), final(other, name))
+    assert rows(one) == rows(other)
+    assert (one / 'config.json').read_bytes() == (other / 'config.json').read_bytes()
+    results = [read(folder, 'summary.json') | {'seconds': 0} for folder in (one, other)]
+    assert results[0] == results[1]
+
+
+@one_worker
+def test_where_a_longer_run_would_be_another_it_is_refused(whole, tmp_path):
+    folder, _ = whole
+    cosine = ['--schedule=cosine', '--steps=4', '--out=cosine']
+    ran('mnist', *SMALL, *cosine, cwd=tmp_path)
+    for flags, words in (
+        ([*SMALL, *cosine, '--steps=9'], 'only a run alone with --schedule=constant can be made'),
+        ([*WHOLE, '--steps=999', f'--out={folder}'], 'a run can only be made longer'),
+    ):
+        code, _, err = call('mnist', *flags, '--resume', cwd=tmp_path)
+        assert (code, err.count('\n'), words in err) == (1, 1, True), err
+
+
+def test_of_two_processes_on_a_folder_one_trains(tmp_path):
+    flags = command(
+        'mnist', *SMALL, '--steps=1000', '--eval_every=100', f'--out={tmp_path / "run"}'
+    )
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True, 'cwd': ROOT}
+    both = [subprocess.Popen(flags, **pipes) for _ in range(2)]
+    ends = [(process.communicate()[1], process.returncode) for process in both]
+    (_, code), (err, other) = sorted(ends, key=lambda end: end[1])
+    assert (code, other, err.count('\n')) == (0, 1, 1)
+    assert re.match('error: (another process is training in|.* holds a run already)', err)
+    assert [row['step'] for row in rows(tmp_path / 'run')] == [*range(100, 1001, 100)]
+    assert not [*tmp_path.glob('run/.lock*')]
+
+
 @pytest.mark.slow
 def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
     for size, number in ((16, 1), (200, len(jax.devices()))):

@@ -11,7 +11,7 @@ from rnnlab.results import runs
 from rnnlab.results import trials as folders
 from rnnlab.results.records import Outcome
 from rnnlab.results.trials import SweepRecord
-from tests.records import ACCURATE, SQUARED, summary, trials
+from tests.records import ACCURATE, SQUARED, damaged, summary, trials
 
 TEST = Outcome('test', ACCURATE.selection)
 
@@ -90,6 +90,7 @@ def report_lines(folder, capsys):
 
 def test_a_report_ranks_settings_and_draws_them(tmp_path, capsys):
     write_sweep(tmp_path, ACCURATE)
+    runs.write_json(tmp_path / folders.BEST / runs.SUMMARY, {'trial': 11})
     lines = report_lines(tmp_path, capsys)
     assert 'cell lr seeds validation: best last test diverged chance' in lines
     at = lines.index('lstm 0.1 2 0.9200 ± 0.0283 0.8200 ± 0.0283 0.8200 ± 0.0283')
@@ -113,13 +114,33 @@ def test_losses_are_ranked_from_the_least(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ('text', 'words'),
-    [(None, 'there is no sweep.json'), ('{}', 'is not the record of a sweep'), ('[]', 'no dict')],
+    [(None, 'there is no sweep.json'), ('{}', 'is not the record of a sweep'), ('[]', 'an object')],
 )
 def test_a_folder_without_a_sweep_is_named(tmp_path, text, words):
     if text is not None:
         (tmp_path / folders.SWEEP).write_text(text)
     with pytest.raises(InputError, match=words):
         report.sweep_report(tmp_path)
+
+
+@pytest.mark.parametrize('name', [folders.SWEEP, 'waves/00000.json', 'best/summary.json'])
+def test_files_that_hold_something_else_are_one_line(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(report, 'draw_sweep', lambda *args: [])
+    (tmp_path / folders.BEST).mkdir()
+    (tmp_path / folders.BEST / runs.SUMMARY).write_text('{"trial": 11, "test_loss": 0.5}')
+    write_sweep(tmp_path, ACCURATE)
+    wave = runs.read_json(folders.wave_path(tmp_path, 0))
+    del wave[runs.CHECKSUM]  # which tells all that follows by itself
+    runs.write_json(folders.wave_path(tmp_path, 0), wave)
+    path, told = tmp_path / name, []
+    for text in damaged(path.read_text(), 100):
+        path.write_text(text)
+        try:
+            report.sweep_report(tmp_path)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 20
+    assert all(str(path) in each for each in told)
 
 
 def test_a_sweep_without_a_finished_trial_is_named(tmp_path):

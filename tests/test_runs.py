@@ -1,11 +1,15 @@
 """The folder of a run."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from rnnlab.results.lock import locked
+from tests.conftest import ROOT
 from tests.records import ACCURATE, row, summary
 
 CONFIG = {'cell': 'lstm', 'lr': 0.1}
@@ -47,14 +51,53 @@ def test_the_same_run_resumes(tmp_path):
     runs.check_folder(tmp_path, CONFIG, resume=True)
 
 
-def test_rows_are_read_up_to_one_that_is_half_written(tmp_path):
-    rows = [row(epoch, train=0.5, validation=0.4) for epoch in (1, 2, 3)]
-    for each in rows:
-        runs.append_row(tmp_path, each)
-    with (tmp_path / runs.METRICS).open('a') as file:
-        file.write('{"step": 4')
-    assert runs.read_rows(tmp_path, ACCURATE) == rows
+ROWS = [row(epoch, train=0.5, validation=0.4) for epoch in (1, 2, 3)]
+
+
+def written_rows(folder):
+    for each in ROWS:
+        runs.append_row(folder, each)
+    return folder / runs.METRICS
+
+
+def test_rows_are_read_without_a_last_one_that_is_half_written(tmp_path):
+    text = written_rows(tmp_path).read_text()
+    first_two = text.index('\n', text.index('\n') + 1) + 1
+    for end in range(first_two, len(text) + 1):
+        (tmp_path / runs.METRICS).write_text(text[:end])
+        assert runs.read_rows(tmp_path, ACCURATE) == ROWS[: 3 if end >= len(text) - 1 else 2]
     assert runs.read_rows(tmp_path / 'none', ACCURATE) == []
+
+
+@pytest.mark.parametrize('number', [1, 2, 3])
+@pytest.mark.parametrize(
+    ('line', 'words'),
+    [
+        ('', 'it is no JSON'),
+        ('{"step": 4', 'it is no JSON'),
+        ('3', 'a record is 3, not an object'),
+        ('{}', 'step is missing'),
+        ({'step': '4'}, "step is '4', not a whole number"),
+        ({'step': 10**30}, 'step is 1000'),
+        ({'grad_norm': float('nan')}, 'grad_norm is nan, not a number or null'),
+        ({'train_accuracy': 1.5}, 'train_accuracy is 1.5, no fraction'),
+    ],
+    ids=str,
+)
+def test_any_other_damage_of_rows_is_named(tmp_path, line, words, number):
+    path = written_rows(tmp_path)
+    lines = path.read_text().splitlines()
+    lines[number - 1] = line if isinstance(line, str) else json.dumps(ROWS[0].to_json() | line)
+    path.write_text('\n'.join([*lines, '']))
+    with pytest.raises(InputError, match=rf'metrics\.jsonl is damaged in line {number}: {words}'):
+        runs.read_rows(tmp_path, ACCURATE)
+
+
+def test_steps_of_rows_rise(tmp_path):
+    written_rows(tmp_path)
+    runs.append_row(tmp_path, ROWS[2])
+    with pytest.raises(InputError, match='in line 4: step 30 is not after step 30'):
+        runs.read_rows(tmp_path, ACCURATE)
 
 
 @pytest.mark.parametrize('best', [0.5, None], ids=['validation', 'test alone'])
@@ -63,7 +106,9 @@ def test_a_summary_is_read_as_it_was_written(tmp_path, best):
     runs.write_json(tmp_path / runs.SUMMARY, written.to_json(ACCURATE))
     assert runs.read_summary(tmp_path, ACCURATE) == written
     runs.write_json(tmp_path / runs.SUMMARY, {'steps': 3})
-    with pytest.raises(InputError, match=r'summary\.json is not the summary of a run'):
+    with pytest.raises(
+        InputError, match=r'summary\.json is not the summary of a run: kept_step is'
+    ):
         runs.read_summary(tmp_path, ACCURATE)
 
 
@@ -81,3 +126,27 @@ def test_files_that_do_not_belong_together_are_named(tmp_path, name):
     (tmp_path / 'b' / name).replace(tmp_path / 'a' / name)
     with pytest.raises(InputError, match='do not belong together'):
         runs.read_summary(tmp_path / 'a', ACCURATE)
+
+
+def test_a_lock_is_the_processs_that_has_it(tmp_path):
+    """It ends with the process, even by a kill, and leaves no file where it ends well."""
+    folder, held = tmp_path / 'run', f'another process is training in {tmp_path / "run"}'
+    code = f"""if True:
+        from pathlib import Path
+        from rnnlab.results.lock import locked
+        with locked(Path({str(folder)!r})):
+            print('has it', flush=True)
+            input()"""
+    for end in ('kill', 'well'):
+        pipes = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+        with subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, **pipes) as process:
+            assert process.stdout.readline() == 'has it\n'
+            with pytest.raises(InputError, match=held), locked(folder):
+                pass
+            with locked(folder, '-another'):
+                pass
+            process.kill() if end == 'kill' else process.communicate('\n')
+        assert [*folder.iterdir()] == [folder / '.lock'] * (end == 'kill')
+        with locked(folder):
+            runs.check_folder(folder, CONFIG, resume=False)  # it is free
+        assert [*folder.iterdir()] == []

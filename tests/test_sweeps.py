@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 import signal
+import subprocess
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 
 from rnnlab.results import trials
 from rnnlab.results.trials import SweepRecord
-from tests.conftest import call, refused
+from tests.conftest import ROOT, call, command, refused
 from tests.test_experiments import final, ran, read, rows, stopped
 
 SMALL = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation=200']
@@ -157,6 +158,21 @@ def test_another_sweep_into_the_folder_is_refused(whole):
     assert call('report', f'--out={folder.parent}') == (1, '', f'error: {missing}\n')
 
 
+def test_of_two_processes_on_a_sweep_one_trains_and_parts_go_together(tmp_path):
+    axis = '--sweep=lr=log(1e-4,1e-2,6)', '--max_lanes=1', '--devices=1'
+    flags = command('mnist', *SMALL, '--steps=1500', *axis, f'--out={tmp_path / "sweep"}')
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True, 'cwd': ROOT}
+    parts = '--shard=1/2', '--shard=1/2', '--shard=2/2'
+    every = [subprocess.Popen([*flags, part], **pipes) for part in parts]
+    ends = [(process.communicate()[1], process.returncode) for process in every]
+    assert sorted(code for _, code in ends) == [0, 0, 1]
+    assert ends[2][1] == 0
+    (err,) = (err for err, code in ends if code)
+    assert re.fullmatch(f'error: another process is training in {tmp_path / "sweep"}; .*\n', err)
+    assert [row['trial'] for row in table(tmp_path / 'sweep')] == [*'012345']
+    assert not [*tmp_path.glob('sweep/.lock*')]
+
+
 def test_a_search_learns_and_resumes_to_the_same_trials(tmp_path):
     pytest.importorskip('optuna')
     axes = '--search=tpe', '--trials=6', '--sweep=lr~log(1e-5,1e-1)', '--sweep=seed=0,1'
@@ -169,6 +185,9 @@ def test_a_search_learns_and_resumes_to_the_same_trials(tmp_path):
     shutil.copytree(tmp_path / 'whole', tmp_path / 'cut')
     for path in sorted((tmp_path / 'cut' / 'waves').glob('*.json'))[1:]:
         path.unlink()
+    lost = 'trials.csv has trial 4, which is gone from waves/; remove trials.csv and resume'
+    assert lost in call('report', f'--out={tmp_path / "cut"}').err
+    (tmp_path / 'cut' / 'trials.csv').unlink()
     # the number of lanes changes no point that is drawn
     run(tmp_path / 'cut', *flags, '--resume', '--max_lanes=2')
     same_trials(tmp_path / 'cut', results)

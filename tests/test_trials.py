@@ -100,15 +100,33 @@ def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):
     assert there == ['00000.json', '00001', '00001.json', '00002.json']
 
 
+def write_trial(folder, number, accuracy):
+    """A batch of one trial, and its run, as if it had been the best."""
+    run = trials.wave_path(folder, number).with_suffix('')
+    runs.write_json(run / runs.SUMMARY, {'trial': number})
+    trials.write_wave(folder, [trial(number, accuracy)], {}, ACCURATE)
+    return run
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
 @pytest.mark.parametrize(
-    'text',
-    ['{', '[]', '{}', '{"trials": [1], "rows": []}', '{"trials": [], "rows": [{"trial": 5}]}'],
+    ('text', 'words'),
+    [
+        ('{', 'cannot be read'),
+        ('[]', 'cannot be read'),
+        ('{}', 'trials is missing'),
+        ('{"trials": [], "rows": []}', r'it has the trials \[\]'),
+        ('{"trials": [1], "rows": []}', 'a record is 1'),
+    ],
 )
-def test_a_damaged_batch_is_named(tmp_path, text):
+def test_a_damaged_batch_is_named(tmp_path, text, words):
     path = trials.wave_path(tmp_path, 0)
     path.parent.mkdir()
     path.write_text(text)
-    with pytest.raises(InputError, match=r'00000\.json'):
+    with pytest.raises(InputError, match=rf'00000\.json is not its batch of trials.*{words}'):
         trials.read_waves(tmp_path, ACCURATE)
 
 
@@ -128,5 +146,47 @@ def test_a_batch_belongs_where_it_is(tmp_path, spoil):
     assert len(trials.read_waves(tmp_path, ACCURATE)[0]) == 2
     path, other = (trials.wave_path(tmp_path, number) for number in (0, 2))
     spoil(path, other)
-    with pytest.raises(InputError, match=r'00000\.json is damaged'):
+    with pytest.raises(InputError, match=r'00000\.json is not its batch of trials'):
         trials.read_waves(tmp_path, ACCURATE)
+
+
+@pytest.mark.parametrize(
+    ('path', 'text'),
+    [
+        ('waves/00001.json', '{'),
+        ('waves/00000/summary.json', '{'),
+        ('waves/00001/summary.json', '{"trial": "1"}'),
+        ('best/summary.json', '[]'),
+        ('waves/00001.json', None),
+    ],
+)
+def test_nothing_is_written_or_removed_where_something_is_damaged(tmp_path, path, text):
+    for number in (0, 1):
+        write_trial(tmp_path, number, 0.5 + number / 10)
+    trials.merge(tmp_path, ACCURATE, BEST)
+    write_trial(tmp_path, 0, 0.9)
+    write_trial(tmp_path, 2, 0.8)
+    (tmp_path / path).write_text(text) if text else (tmp_path / path).unlink()
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=r'\.json|trials\.csv has trial 1, which is gone'):
+        trials.merge(tmp_path, ACCURATE, BEST)
+    assert files(tmp_path) == before
+
+
+def test_what_ends_beside_a_report_stays(tmp_path, monkeypatch):
+    """The run of a batch that another process finishes after this one has read them all."""
+    write_trial(tmp_path, 0, 0.5)
+    better = []
+
+    def read(*args, read=trials.read_finished):
+        found = read(*args)
+        better.append(write_trial(tmp_path, 1, 0.9))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, 'read_finished', read)
+        trials.merge(tmp_path, ACCURATE, BEST)
+    assert trials.trial_of(better[0]) == 1
+    assert trials.trial_of(tmp_path / trials.BEST) == 0
+    trials.merge(tmp_path, ACCURATE, BEST)
+    assert trials.trial_of(tmp_path / trials.BEST) == 1

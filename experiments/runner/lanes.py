@@ -19,7 +19,7 @@ from experiments.runner.loop import Program, Progress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
-from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Summary, Trial
+from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Status, Summary, Trial
 from rnnlab.results.trials import Curves, SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings
@@ -154,8 +154,8 @@ def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Call
         if winner and trials.best([*rivals, winner], sweep.record.ranked_by) is winner:
             lane = results.index(winner)
             write_run(path.with_suffix(''), progress, lane, batch[lane], winner, curves)
-        trials.write_wave(sweep.folder, results, curves, metrics)
-    shutil.rmtree(folder)
+    trials.write_wave(sweep.folder, results, curves, metrics)
+    shutil.rmtree(folder, ignore_errors=True)  # a report may have done so since
     sweep.finished.update({result.number: result for result in results})
 
 
@@ -184,7 +184,7 @@ def recorded(plan: Plan, trial: Planned) -> dict[str, Any]:
     return settings(plan.task, trial.config) | {'devices': 1}
 
 
-def status(summary: Summary, plan: Plan) -> str:
+def status(summary: Summary, plan: Plan) -> Status:
     """Whether a trial ended no better than chance.
 
     That is a loss hardly below that of the memoryless baseline, or an accuracy not two standard
@@ -211,7 +211,8 @@ def write_run(
     """The folder of a trial as a run alone would have left it, without its picture."""
     plan = progress.program.plan
     shutil.rmtree(folder, ignore_errors=True)
-    runs.write_settings(folder, recorded(plan, trial), plan.data)
+    files = runs.settings_files(recorded(plan, trial), plan.data)
+    runs.write_settings(folder, files)
     runs.write_lines(folder / runs.METRICS, (row.to_json() for row in curves[trial.number]))
 
     def of_lane(leaf: Any) -> np.ndarray:
@@ -219,7 +220,7 @@ def write_run(
 
     tree = jax.tree.map(of_lane, progress.tree() | {'history': {}})
     tree['history'] = jax.tree.map(lambda leaf: leaf[:, lane : lane + 1], progress.history)
-    tree |= {'fingerprint': runs.fingerprint(folder), 'seconds': np.float64(result.summary.seconds)}
+    tree |= {'fingerprint': runs.fingerprint(files), 'seconds': np.float64(result.summary.seconds)}
     with checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints:
         checkpoint.save(checkpoints, progress.step, tree)
     summary = {'trial': trial.number} | result.summary.to_json(plan.metrics)

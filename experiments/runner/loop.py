@@ -21,7 +21,7 @@ from experiments.runner.task import Plan
 from rnnlab.analysis.describe import count
 from rnnlab.data import Split
 from rnnlab.errors import InputError
-from rnnlab.results.records import SPLITS, Row, Summary, Values
+from rnnlab.results.records import SPLITS, Json, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import Run, TrainState, everywhere, fit
@@ -165,7 +165,7 @@ def begin(
 def restore(progress: Progress, checkpoints: checkpoint.Checkpoints) -> bool:
     """Takes up the newest checkpoint; False where there is none, InputError for another run's."""
     checkpoint.remove_unfinished(checkpoints)
-    saved = checkpoint.restore(checkpoints, progress.tree())
+    saved = checkpoint.restore(checkpoints, progress.tree(), adapt=partial(extended, progress))
     if not saved:
         return False
     if saved['fingerprint'] != progress.fingerprint:
@@ -175,6 +175,16 @@ def restore(progress: Progress, checkpoints: checkpoint.Checkpoints) -> bool:
     progress.seconds_before = float(saved['seconds'])
     progress.best = Best(**saved['best']) if progress.best else None
     return True
+
+
+def extended(progress: Progress, saved: Json) -> Json:
+    """A checkpoint whose history has room for the evaluations of a run that is made longer."""
+
+    def longer(before: np.ndarray) -> np.ndarray:
+        more = progress.program.plan.evaluations - len(before)
+        return np.concatenate([before, np.zeros((max(more, 0), *before.shape[1:]))])
+
+    return saved | {'history': jax.tree.map(longer, saved.get('history', {}))}
 
 
 def train(

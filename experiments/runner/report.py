@@ -26,6 +26,9 @@ def sweep_report(folder: Path) -> None:
     results, curves = trials.merge(folder, record.metrics, ranked_by)
     if not results:
         raise InputError(f'{folder} holds no finished trial yet')
+    if results[0].settings.keys() != {*record.names}:
+        words = f'{folder / trials.SWEEP} has names ({", ".join(record.names)}) that differ from'
+        raise InputError(f'{words} those of its trials ({", ".join(results[0].settings)})')
     names = [name for name in record.names if name != 'seed']
     settings = trials.by_setting(results, ranked_by)
     best = settings[:BEST_SETTINGS]
@@ -42,7 +45,9 @@ def sweep_report(folder: Path) -> None:
         words = 'not every trial has a validation split, so the best value is optimistic'
         say(f'ranked by {ranked_by.words}: {words}')
     if winner := trials.best(results, ranked_by):
-        say(f'{best_trial(winner, ranked_by)}; its run is {folder / trials.BEST}')
+        there = trials.trial_of(folder / trials.BEST) == winner.number
+        run = f'is {folder / trials.BEST}' if there else 'has been removed'
+        say(f'{best_trial(winner, ranked_by)}; its run {run}')
     pictures = draw_sweep(folder, record, results, curves)
     drawn = f'; drawn: {", ".join(pictures)}' if pictures else ''
     say(f'{folder / trials.TRIALS} has every trial{drawn}')

@@ -12,8 +12,10 @@ from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.task import Plan, Task, forget, make_plan, resolve, settings
 from rnnlab.analysis.describe import describe
 from rnnlab.errors import InputError
-from rnnlab.results import plots, runs
-from rnnlab.results.records import Row, Summary, outcomes
+from rnnlab.results import plots, runs, trials
+from rnnlab.results.lock import locked
+from rnnlab.results.records import Json, Row, Summary, outcomes
+from rnnlab.results.typed import field
 from rnnlab.training import checkpoint, lanes
 
 
@@ -34,16 +36,19 @@ def train(task: Task, config: Any) -> Path:
         plan = make_plan(task, config)
         mesh = plan.mesh(machine.devices(config), machine.devices_asked(config) is not None)
         number = mesh.size if mesh else 1
-        runs.write_settings(folder, record | {'devices': record['devices'] or number}, plan.data)
-
-        console.say(f'{folder} on {number} {record["platform"]} device(s)')
-        if config.parameters:
-            console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
-        console.console.print(f'\n{describe(plan.model)}\n')
-        progress, rows = advance(plan, mesh, folder)
-        summary = finish(progress, rows, folder)
-        console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
-        task.finish(plan, lanes.lane(progress.params(), 0), folder)
+        with locked(folder):
+            before = runs.check_folder(folder, record, config.resume)  # others may have been here
+            files = runs.settings_files(
+                record | {'devices': record['devices'] or number}, plan.data
+            )
+            console.say(f'{folder} on {number} {record["platform"]} device(s)')
+            if config.parameters:
+                console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
+            console.console.print(f'\n{describe(plan.model)}\n')
+            progress, rows = advance(plan, mesh, folder, files, before)
+            summary = finish(progress, rows, folder)
+            console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
+            task.finish(plan, lanes.lane(progress.params(), 0), folder)
     return folder
 
 
@@ -53,18 +58,31 @@ def new_folder(task: Task, config: Any) -> str:
     return f'runs/{task.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
 
 
-def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress, list[Row]]:
-    """Trains to the last step, from the checkpoint if there is one, and writes metrics.jsonl."""
+def advance(
+    plan: Plan, mesh: Mesh | None, folder: Path, files: Json, before: Json | None
+) -> tuple[loop.Progress, list[Row]]:
+    """Trains to the last step, from the checkpoint if there is one, and writes metrics.jsonl.
+
+    files: the settings by their files; before: the settings of the run that is resumed.
+    """
     config = plan.config
     program = loop.program_alone(plan, mesh)
-    progress = loop.begin(program, [config.hyper], [config.seed], runs.fingerprint(folder))
+    progress = loop.begin(program, [config.hyper], [config.seed], runs.fingerprint(files))
+    if before is None:
+        runs.write_settings(folder, files)
     with (
         checkpoint.open_checkpoints(folder / runs.CHECKPOINT) as checkpoints,
         watched_signals() as interrupts,
     ):
-        if loop.restore(progress, checkpoints):
-            console.say(f'resumes at step {progress.step}')
+        restored = loop.restore(progress, checkpoints)
         rows = loop.rows(progress, 0)
+        if before is not None:
+            check_resumed(progress, rows, folder, before, restored)
+            runs.write_settings(folder, files)
+            where = f'resumes at step {progress.step}'
+            console.say(where if restored else 'no checkpoint was saved: begins at step 0')
+        if progress.step < plan.steps:
+            (folder / runs.SUMMARY).unlink(missing_ok=True)  # of a run that is made longer
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))
         with console.run_progress(plan.steps, progress.step) as show:
             for _ in loop.train(progress, checkpoints, interrupts):
@@ -87,6 +105,35 @@ def advance(plan: Plan, mesh: Mesh | None, folder: Path) -> tuple[loop.Progress,
     return progress, rows
 
 
+def check_resumed(
+    progress: loop.Progress, rows: list[Row], folder: Path, before: Json, restored: bool
+) -> None:
+    """Raises InputError unless all that a run has written goes on exactly from its checkpoint."""
+    plan = progress.program.plan
+    if not restored and (folder / runs.SUMMARY).exists():
+        words = f'{folder} holds a finished run, and its checkpoint is gone'
+        raise InputError(f'{words}; put it back, or train again in a new folder')
+    there = runs.read_rows(folder, plan.metrics)
+    if restored and there[: len(rows)] != rows[: len(there)]:
+        words = f'{folder / runs.METRICS} has other rows than the checkpoint beside it'
+        raise InputError(f'{words}: one of them is not of this run')
+    with runs.located(str(folder / runs.CONFIG)):
+        epochs, steps = field(before, 'epochs', int), field(before, 'steps', int | None)
+    end = steps or epochs * plan.batches.steps
+    if end > plan.steps:
+        words = f'{folder} holds a run of {end} steps, more than the {plan.steps} of this one'
+        raise InputError(f'{words}; a run can only be made longer')
+    if end == plan.steps:
+        return
+    if trials.trial_of(folder) is not None:
+        words = f'{folder} is the best run of a sweep'
+        raise InputError(f'{words}; make a copy of it longer')
+    if progress.best and progress.best.step[0] == end and end % plan.every:
+        words = f'the best parameters of {folder} are from its end, step {end}'
+        why = f'which a run of {plan.steps} steps does not evaluate'
+        raise InputError(f'{words}, {why}: train anew in another --out')
+
+
 def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     """Tests the parameters that are kept, writes the summary and draws the curves."""
     plan = progress.program.plan
@@ -94,7 +141,9 @@ def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     if not all(map(math.isfinite, test.values())):
         raise not_finite('the test loss', plan.config, folder)
     summary = loop.summarise(progress, 0, rows, test)
-    runs.write_summary(folder, summary.to_json(plan.metrics))
+    number = trials.trial_of(folder)  # the best run of a sweep has one
+    record = {} if number is None else {'trial': number}
+    runs.write_summary(folder, record | summary.to_json(plan.metrics))
     path, words = folder / runs.CURVES, title(plan, summary)
     with console.drawing(path):
         plots.curves(rows, plan.metrics, path, words, summary.baseline)

@@ -18,6 +18,7 @@ from experiments.runner.run import new_folder
 from experiments.runner.task import Plan, Task, forget, make_plan, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
+from rnnlab.results.lock import locked
 from rnnlab.results.records import Metrics, Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
@@ -72,13 +73,18 @@ def sweep(task: Task, config: Any) -> Path | None:
     everywhere = record.to_json() | how_drawn(config) | {'parts': parts}
     everywhere |= {name: v for name, v in everything[0].items() if name not in names}
     everywhere |= {'devices': len(devices)}
-    runs.check_folder(folder, everywhere, None if config.shard else config.resume, trials.SWEEP)
-    runs.write_json(folder / trials.SWEEP, everywhere)
-    (folder / trials.WAVES).mkdir(exist_ok=True)
-    number = sum(len(group.numbers) for group in groups)
-    console.say(f'{folder}: {number} trials on {len(devices)} {everywhere["platform"]} device(s)')
-    console.console.print(f'\n{console.groups_table(groups)}\n')
-    train(task, config, groups, axes, folder, record)
+    resume = None if config.shard else config.resume
+    runs.check_folder(folder, everywhere, resume, trials.SWEEP)
+    with locked(folder, f'-{part + 1}-of-{parts}'):
+        with locked(folder, wait=True):  # all parts make the folder
+            runs.check_folder(folder, everywhere, resume, trials.SWEEP)
+            runs.write_json(folder / trials.SWEEP, everywhere)
+            (folder / trials.WAVES).mkdir(exist_ok=True)
+        number = sum(len(group.numbers) for group in groups)
+        where = f'{len(devices)} {everywhere["platform"]} device(s)'
+        console.say(f'{folder}: {number} trials on {where}')
+        console.console.print(f'\n{console.groups_table(groups)}\n')
+        train(task, config, groups, axes, folder, record)
     return folder
 
 
@@ -91,7 +97,7 @@ def train(
     record: SweepRecord,
 ) -> None:
     """Trains the groups one after the other, and reports; on a signal leaves what is there."""
-    finished = {trial.number: trial for trial in trials.read_waves(folder, record.metrics)[0]}
+    finished = {trial.number: trial for trial in trials.read_finished(folder, record.metrics)[0]}
     with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
         with console.sweep_progress(groups, finished, record.ranked_by) as show:

@@ -2,21 +2,28 @@
 
 JSON is flat, so that a row of metrics.jsonl is a row of a data frame: the accuracy of the
 validation split is its field 'validation_accuracy'. Only this module knows such names.
+
+Each `from_json` raises InputError, which says what is wrong, for what no `to_json` writes.
 """
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from rnnlab.analysis.statistics import Sample, sampling_error
+from rnnlab.errors import InputError
+from rnnlab.results.typed import check, field, fields
 from rnnlab.training.losses import Loss, Metric
 
 EVALUATED = ('validation', 'test')
 SPLITS = ('train', *EVALUATED)
-FINISHED, CHANCE, DIVERGED = 'finished', 'chance', 'diverged'  # how a trial ended
 
 Json = dict[str, Any]
+Kind = Literal['best', 'last', 'test']
+Status = Literal['finished', 'chance', 'diverged']  # how a trial ended
+FINISHED, CHANCE, DIVERGED = get_args(Status)
+Settings = dict[str, bool | int | float | str | None]
 Values = Mapping[str, float | None]  # by the name of the metric; None: not finite
 
 
@@ -36,8 +43,13 @@ class Metrics(NamedTuple):
 
     @classmethod
     def from_json(cls, record: Json) -> 'Metrics':
-        every = tuple(Metric(**fields) for fields in record['metrics'])
-        return cls(every, next(m for m in every if m.name == record['selection_metric']))
+        every = [
+            Metric(**fields(own, Metric, Metric._fields)) for own in field(record, 'metrics', list)
+        ]
+        name = field(record, 'selection_metric', str)
+        if name not in (metric.name for metric in every):
+            raise InputError(f'selection_metric is {name!r}, none of its metrics')
+        return cls(tuple(every), next(metric for metric in every if metric.name == name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +74,10 @@ class Row:
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Row':
         names = ('step', 'epoch', 'grad_norm', 'seconds')
-        return cls(splits=nested(record, metrics), **{name: record[name] for name in names})
+        own, splits = fields(record, cls, names), nested(record, metrics)
+        if 'train' not in splits:
+            raise InputError(f'train_{metrics.selection.name} is missing')
+        return cls(splits=splits, **own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,17 +104,20 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Summary':
+        own = fields(record, cls, ('kept_step', 'parameters', 'steps', 'seconds'))
         last = nested(record, metrics)
         counts = {split: f'{split}_examples' for split in EVALUATED}
         there = [s for s, field in counts.items() if s in last or field in record]
-        names = ('kept_step', 'parameters', 'steps', 'seconds')
+        examples = {split: field(record, counts[split], int) for split in there}
+        if min(examples.values(), default=0) < 0:
+            raise InputError(f'{examples} are no numbers of examples')
         return cls(
-            best=record.get(best_field(metrics)),
+            best=value_of(record, best_field(metrics), metrics.selection),
             test=last.pop('test', {}),
             last=last,
-            examples={split: record[counts[split]] for split in there},
-            baseline=record.get('baseline'),
-            **{name: record[name] for name in names},
+            examples=examples,
+            baseline=check(record.get('baseline'), float | None, 'baseline'),
+            **own,
         )
 
 
@@ -108,8 +126,8 @@ class Trial:
     """One run of a sweep."""
 
     number: int
-    settings: Json  # the swept ones
-    status: str
+    settings: Settings  # the swept ones
+    status: Status
     summary: Summary
 
     def to_json(self, metrics: Metrics) -> Json:
@@ -118,15 +136,14 @@ class Trial:
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Trial':
-        summary = Summary.from_json(record, metrics)
-        settings, status = record['settings'], record['status']
-        return cls(number=record['trial'], settings=settings, status=status, summary=summary)
+        number, own = field(record, 'trial', int), fields(record, cls, ('settings', 'status'))
+        return cls(number=number, summary=Summary.from_json(record, metrics), **own)
 
 
 class Outcome(NamedTuple):
     """One number of a summary: the selection metric, of 'best', 'last' (validation) or 'test'."""
 
-    kind: str
+    kind: Kind
     metric: Metric
 
     @property
@@ -174,8 +191,19 @@ def nested(record: Json, metrics: Metrics) -> dict[str, Values]:
     """The values by split, for the splits that a flat record has."""
     splits: dict[str, Values] = {}
     for split in SPLITS:
-        names = {metric.name: f'{split}_{metric.name}' for metric in metrics.every}
-        values = {name: record[field] for name, field in names.items() if field in record}
+        values = {
+            metric.name: value_of(record, f'{split}_{metric.name}', metric)
+            for metric in metrics.every
+            if f'{split}_{metric.name}' in record
+        }
         if values:
             splits[split] = values
     return splits
+
+
+def value_of(record: Json, name: str, metric: Metric) -> float | None:
+    """A value of a metric in a record; InputError for one that it cannot have."""
+    value = check(record.get(name), float | None, name)
+    if value is not None and metric.is_fraction and not 0 <= value <= 1:
+        raise InputError(f'{name} is {value}, no fraction')
+    return value

@@ -9,25 +9,37 @@ import uuid
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from rnnlab.data import Dataset
 from rnnlab.errors import InputError
+from rnnlab.results.lock import LOCK
 from rnnlab.results.records import Json, Metrics, Row, Summary
+from rnnlab.results.typed import fits, named
 
 CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
 CURVES, CHECKPOINT = 'curves.png', 'checkpoint'
 VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
 CHECKSUM = 'checksum'  # a field of files that are checked
+LENGTH = ('epochs', 'steps')  # the settings that say how long a run is
 
 
-def check_folder(folder: Path, settings: Json, resume: bool | None, name: str = CONFIG) -> None:
-    """Raises InputError unless the folder can take a run or sweep with these settings.
+class Moments(TypedDict):
+    """What standardises an input, in standard.json."""
 
-    It must be free, or with `resume` hold the same one; None: either. `name` is the file of the
-    settings.
+    mean: float
+    std: float
+
+
+def check_folder(
+    folder: Path, settings: Json, resume: bool | None, name: str = CONFIG
+) -> Json | None:
+    """The settings of the run or sweep in a folder, None where it is free.
+
+    `name` is the file of the settings. Raises InputError unless the folder is free, or with
+    `resume` holds the same run, which may be longer now; None: either.
     """
     path, kind = folder / name, 'run' if name == CONFIG else 'sweep'
     if not path.exists():
@@ -36,26 +48,37 @@ def check_folder(folder: Path, settings: Json, resume: bool | None, name: str = 
             raise InputError(f'{words}; leave out --resume to start one there')
         if not free(folder, name):
             raise InputError(f'{folder} holds something that is no {kind}; name a new folder')
-        return
+        return None
     if resume is False:
         words = f'{folder} holds a {kind} already'
         raise InputError(f'{words}; resume it with --resume, or name a new folder')
     before, now = read_json(path), json.loads(json.dumps(settings))
     different = [key for key in now | before if before.get(key) != now.get(key)]
-    if different:
+    longer = {*different} <= {*LENGTH}
+    if different and not (longer and name == CONFIG and extensible(before)):
         words = ', '.join(
             f'{key}: {before.get(key)} there, {now.get(key)} here' for key in different[:3]
         )
         words += f' and {len(different) - 3} more' if len(different) > 3 else ''
         advice = 'resume with its settings, or choose another --out'
+        if longer:
+            extended = 'a run alone with --schedule=constant'
+            advice = f'only {extended} can be made longer: train anew, in another --out'
         raise InputError(f'{folder} holds a {kind} with other settings ({words}); {advice}')
+    return before
+
+
+def extensible(settings: Json) -> bool:
+    """Whether no step of a run depends on how many there are."""
+    return settings.get('schedule') == 'constant'
 
 
 def free(folder: Path, name: str) -> bool:
     """Whether nothing is there but what a writer of the file `name` is about to finish, or left."""
     if not folder.exists():
         return True
-    return folder.is_dir() and all(other.name.startswith(name) for other in folder.iterdir())
+    names = (other.name for other in folder.iterdir())
+    return folder.is_dir() and all(other.startswith((name, LOCK)) for other in names)
 
 
 def differing(configs: list[dict[str, Any]]) -> list[str]:
@@ -64,18 +87,27 @@ def differing(configs: list[dict[str, Any]]) -> list[str]:
     return [name for name in names if any(config[name] != configs[0][name] for config in configs)]
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """What write_json wrote, a dict or a list; InputError where that cannot be read."""
+def read_json(path: Path, kind: Any = dict) -> Any:
+    """What write_json wrote, of a type of `rnnlab.results.typed`; InputError for what is not."""
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
         words = f'there is no {path.name} in {path.parent}'
         raise InputError(f'{words}; name the folder that has it') from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f'{path} cannot be read: {error}') from error
-    if not isinstance(value, kind):
-        raise InputError(f'{path} cannot be read: it holds no {kind.__name__}')
+    if not fits(value, kind):
+        raise InputError(f'{path} cannot be read: it should hold {named(kind)}')
     return value
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Inside, an InputError says where."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f'{where}: {error}') from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -110,23 +142,35 @@ def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
     write_text(path, out.getvalue())
 
 
-def write_settings(folder: Path, settings: Json, data: Dataset) -> None:
-    """Writes the settings of a run, and what of its dataset is needed to encode new data."""
-    write_json(folder / CONFIG, settings)
+def settings_files(settings: Json, data: Dataset) -> Json:
+    """By the names of their files, a run's settings and what encodes new data as its dataset is."""
     encoding = {VOCABULARY: data.vocabulary, LABELS: data.classes, STANDARD: data.standard}
-    for name, value in encoding.items():
-        if value:
-            write_json(folder / name, value)
+    return {CONFIG: settings} | {name: value for name, value in encoding.items() if value}
 
 
-def fingerprint(folder: Path) -> np.uint32:
-    """A checksum of what `write_settings` wrote, which a checkpoint must have been made with."""
+def write_settings(folder: Path, files: Json) -> None:
+    for name, value in files.items():
+        write_json(folder / name, value)
+
+
+def fingerprint(files: Json) -> np.uint32:
+    """A checksum of the settings that a checkpoint must have been made with.
+
+    It leaves out the length of a run that can be made longer.
+    """
+    settings = files[CONFIG]
+    if extensible(settings):
+        settings = {name: value for name, value in settings.items() if name not in LENGTH}
+    return np.uint32(zlib.crc32(json.dumps(files | {CONFIG: settings}).encode()))
+
+
+def read_fingerprint(folder: Path) -> np.uint32:
     paths = [folder / name for name in (CONFIG, VOCABULARY, LABELS, STANDARD)]
-    return np.uint32(zlib.crc32(b''.join(path.read_bytes() for path in paths if path.exists())))
+    return fingerprint({p.name: read_json(p, dict | list) for p in paths if p.exists()})
 
 
 def check_fingerprint(folder: Path, saved: np.uint32) -> None:
-    if saved != fingerprint(folder):
+    if saved != read_fingerprint(folder):
         words = 'it was made with other settings or names than those there'
         raise InputError(f'the checkpoint in {folder} belongs to another run: {words}')
 
@@ -142,14 +186,29 @@ def append_row(folder: Path, row: Row) -> None:
 
 
 def read_rows(folder: Path, metrics: Metrics) -> list[Row]:
-    """The rows of metrics.jsonl, up to one that a killed run left half written."""
-    path, rows = folder / METRICS, []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows.append(Row.from_json(json.loads(line), metrics))
-        except (ValueError, KeyError):
-            break
+    """The rows of metrics.jsonl, without a last line that a killed run left half written.
+
+    Raises InputError, which names the line, for any other damage.
+    """
+    path, rows = folder / METRICS, list[Row]()
+    *lines, last = path.read_bytes().split(b'\n') if path.exists() else [b'']
+    with contextlib.suppress(InputError):
+        parsed(last)
+        lines.append(last)  # a whole one
+    for number, line in enumerate(lines, 1):
+        with located(f'{path} is damaged in line {number}'):
+            row = Row.from_json(parsed(line), metrics)
+            if rows and row.step <= rows[-1].step:
+                raise InputError(f'step {row.step} is not after step {rows[-1].step}')
+        rows.append(row)
     return rows
+
+
+def parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'it is no JSON, {error}') from error
 
 
 def write_summary(folder: Path, record: Json) -> None:
@@ -163,19 +222,19 @@ def read_summary(folder: Path, metrics: Metrics) -> Summary:
     record = read_json(path)
     if CHECKSUM in record and record[CHECKSUM] != run_checksum(folder, path.read_text()):
         words = f'{CONFIG}, {METRICS} and {SUMMARY} in {folder} do not belong together'
-        raise InputError(f'{words}, or one is damaged; resume the run to write them again')
-    try:
+        raise InputError(
+            f'{words}, or one is damaged; without the last two a resumption writes them again'
+        )
+    with located(f'{path} is not the summary of a run'):
         return Summary.from_json(record, metrics)
-    except (KeyError, TypeError) as error:
-        raise InputError(f'{path} is not the summary of a run') from error
 
 
 def run_checksum(folder: Path, summary: str) -> str | None:
     path = folder / METRICS
     try:
         lines = path.read_text().splitlines() if path.exists() else []
-        return checksum(str(fingerprint(folder)), summary, *lines)
-    except ValueError:  # damaged so that it cannot be read
+        return checksum(str(read_fingerprint(folder)), summary, *lines)
+    except (ValueError, RecursionError):  # damaged so that it cannot be read
         return None
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import shutil
 import statistics
 import uuid
@@ -15,9 +16,13 @@ from typing import NamedTuple
 from rnnlab.analysis.statistics import Sample
 from rnnlab.errors import InputError
 from rnnlab.results import runs
-from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Trial
+from rnnlab.results.lock import locked
+from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Row, Trial
+from rnnlab.results.typed import field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
+
+OWN = ('sweep', 'names', 'static', 'trials', 'title')  # fields of sweep.json
 
 Curves = dict[int, list[Row]]  # the evaluations of each trial, by its number
 
@@ -35,20 +40,18 @@ class SweepRecord:
     title: str  # the dataset, task or experiment
 
     def to_json(self) -> Json:
-        own = {
-            name: getattr(self, name) for name in ('sweep', 'names', 'static', 'trials', 'title')
-        }
+        own = {name: getattr(self, name) for name in OWN}
         return own | self.metrics.to_json() | {'ranked_by': self.ranked_by.kind}
 
     @classmethod
     def read(cls, folder: Path) -> 'SweepRecord':
-        record = runs.read_json(folder / SWEEP)
-        try:
-            metrics = Metrics.from_json(record)
-            own = {name: record[name] for name in ('sweep', 'names', 'static', 'trials', 'title')}
-            ranked_by = Outcome(record['ranked_by'], metrics.selection)
-        except (KeyError, TypeError, StopIteration) as error:
-            raise InputError(f'{folder / SWEEP} is not the record of a sweep') from error
+        path = folder / SWEEP
+        record = runs.read_json(path)
+        with runs.located(f'{path} is not the record of a sweep'):
+            own, metrics = fields(record, cls, OWN), Metrics.from_json(record)
+            ranked_by = Outcome(field(record, 'ranked_by', Kind), metrics.selection)
+            if strange := [axis for axis in own['sweep'] if not re.search('[=~]', axis)]:
+                raise InputError(f'sweep has {strange[0]!r}, which is no axis')
         return cls(metrics=metrics, ranked_by=ranked_by, **own)
 
 
@@ -123,23 +126,28 @@ def json_rows(curves: Curves) -> Iterable[Json]:
 
 
 def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
-    """The finished trials by number, and their curves."""
+    """The finished trials by number, and their curves; InputError for a damaged file."""
     trials: dict[int, Trial] = {}
     curves: Curves = {}
     for path in sorted((folder / WAVES).glob('*.json')):
-        wave = runs.read_json(path)
-        try:
-            own = wave_checksum(folder, int(path.stem), path.read_text())
-            if wave.get(runs.CHECKSUM, own) != own:  # none in those of earlier versions
-                raise ValueError(f'another checksum: {own}')
-            for record in wave['trials']:
-                trial = Trial.from_json(record, metrics)
+        with runs.located(f'{path} is not its batch of trials; remove it and {TRIALS}, resume'):
+            wave = runs.read_json(path)
+            own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
+            numbers = [trial.number for trial in own]
+            if not own or wave_path(folder, numbers[0]) != path or trials.keys() & {*numbers}:
+                raise InputError(f'it has the trials {numbers}')
+            checksum = wave_checksum(folder, numbers[0], path.read_text())
+            if wave.get(runs.CHECKSUM, checksum) != checksum:  # none in those of earlier versions
+                raise InputError('it has another checksum')
+            for trial in own:
+                first = next(iter(trials.values()), trial)
+                if trial.settings.keys() != first.settings.keys():
+                    raise InputError(f'trial {trial.number} has other settings than the others')
                 trials[trial.number], curves[trial.number] = trial, []
-            for record in wave['rows']:
-                curves[record['trial']].append(Row.from_json(record, metrics))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            words = f'{path} is damaged, or no batch of trials of this sweep'
-            raise InputError(f'{words}; remove it, and resume the sweep') from error
+            for record in field(wave, 'rows', list):
+                if (number := field(record, 'trial', int)) not in numbers:
+                    raise InputError(f'it has a row of trial {number}')
+                curves[number].append(Row.from_json(record, metrics))
     return [trials[number] for number in sorted(trials)], dict(sorted(curves.items()))
 
 
@@ -160,40 +168,63 @@ def by_setting(trials: Iterable[Trial], outcome: Outcome) -> list[Setting]:
 
 
 def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Trial], Curves]:
-    """Writes trials.csv, metrics.jsonl and the best trial's run; returns all finished trials."""
-    trials, curves = read_waves(folder, metrics)
-    runs.write_text(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
-    runs.write_lines(folder / runs.METRICS, json_rows(curves))
-    winner = best(trials, ranked_by)
-    for path in sorted((folder / WAVES).glob('*/')):
-        number = trial_of(path)
-        if winner and number == winner.number:
-            if trial_of(folder / BEST) != number:
-                copy_folder(path, folder / BEST)
-        elif path.with_suffix(
-            '.json'
-        ).exists():  # a run that is not the best, or an interrupted copy
-            shutil.rmtree(path, ignore_errors=True)
+    """Writes trials.csv, metrics.jsonl and the best trial's run; returns all finished trials.
+
+    It reads everything before it writes or removes anything; of two processes one waits.
+    """
+    with locked(folder, wait=True):
+        trials, curves = read_finished(folder, metrics)
+        winner, numbers = best(trials, ranked_by), {trial.number for trial in trials}
+        # Not what another process has finished since: it may be better.
+        read = [p for p in sorted((folder / WAVES).glob('*/')) if first_of(p) in numbers]
+        holders = {path: trial_of(path) for path in [*read, folder / BEST]}
+        keep = next((p for p, n in holders.items() if winner and n == winner.number), None)
+        if keep and holders[folder / BEST] != holders[keep]:
+            copy_folder(keep, folder / BEST)
+        runs.write_text(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
+        runs.write_lines(folder / runs.METRICS, json_rows(curves))
+        for path in read:
+            if path != keep:  # a run that is not the best, or an interrupted copy
+                shutil.rmtree(path, ignore_errors=True)
     return trials, curves
 
 
+def read_finished(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
+    """As `read_waves`; InputError where a trial of trials.csv is gone."""
+    path = folder / TRIALS
+    _, *lines = path.read_bytes().splitlines() if path.exists() else [b'']
+    listed = {int(first) for line in lines if (first := line.partition(b',')[0]).isdigit()}
+    trials, curves = read_waves(folder, metrics)
+    if gone := listed - {trial.number for trial in trials}:
+        words = f'{path} has trial {min(gone)}, which is gone from {WAVES}/'
+        raise InputError(f'{words}; remove {TRIALS} and resume, to train it again')
+    return trials, curves
+
+
+def first_of(folder: Path) -> int | None:
+    """The number that begins the name of a folder in waves."""
+    digits = folder.name.partition('.')[0]
+    return int(digits) if digits.isdecimal() else None
+
+
 def copy_folder(source: Path, target: Path) -> None:
-    """Copies it whole or not at all; of two processes that do so at once either may win."""
+    """Copies it whole or not at all, while no other process does."""
+    for left in target.parent.glob(f'{target.name}.*.part'):
+        shutil.rmtree(left)  # by a kill
     beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
     shutil.copytree(source, beside)
     shutil.rmtree(target, ignore_errors=True)
-    try:
-        beside.rename(target)
-    except OSError:
-        shutil.rmtree(beside)
+    beside.rename(target)
 
 
 def trial_of(folder: Path) -> int | None:
-    """The number of the trial whose run a folder holds."""
-    try:
-        return runs.read_json(folder / runs.SUMMARY).get('trial')
-    except InputError:  # none, or not whole yet
+    """The number of the trial whose run a folder holds; InputError where it cannot be read."""
+    path = folder / runs.SUMMARY
+    if not path.exists():  # none, or not whole yet
         return None
+    record = runs.read_json(path)
+    with runs.located(str(path)):
+        return field(record, 'trial', int) if 'trial' in record else None
 
 
 def table(trials: list[Json]) -> str:

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +91,13 @@ def save(checkpoints: Checkpoints, step: int, tree: dict[str, Any]) -> None:
         checkpoints.writing = checkpoints.thread.submit(write)
 
 
-def restore(checkpoints: Checkpoints, like: Any = None) -> Any:
+def restore(
+    checkpoints: Checkpoints, like: Any = None, adapt: Callable[[Any], Any] = lambda saved: saved
+) -> Any:
     """The newest tree, or None where none is saved.
 
-    `like` has the shapes that it must have; None: as it is, in dicts. Raises InputError for a
-    checkpoint that is damaged or of another model.
+    `like` has the shapes that it must have after `adapt`; None: as it is, in dicts. Raises
+    InputError for a checkpoint that is damaged or of another model.
     """
     import orbax.checkpoint as ocp
 
@@ -112,6 +114,7 @@ def restore(checkpoints: Checkpoints, like: Any = None) -> Any:
         raise InputError(f'{words}; remove it and train again')
     if like is None:
         return saved
+    saved = adapt(saved)
     check_shapes(saved, like, folder)
     leaves = by_name(saved)
     return jax.tree.map_with_path(lambda path, _: leaves[name(path)], like)

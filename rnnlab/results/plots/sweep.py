@@ -294,7 +294,7 @@ def all_numbers(values: list[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def norm_of(values: list[float], linear: bool) -> Any:
+def norm_of(values: list[Any], linear: bool) -> Any:
     from matplotlib.colors import LogNorm, Normalize
 
     return (Normalize if linear or not wide(values) else LogNorm)(min(values), max(values))
