@@ -107,7 +107,7 @@ class Summary:
         own = fields(record, cls, ('kept_step', 'parameters', 'steps', 'seconds'))
         last = nested(record, metrics)
         counts = {split: f'{split}_examples' for split in EVALUATED}
-        there = [s for s, field in counts.items() if s in last or field in record]
+        there = [s for s, name in counts.items() if s in last or name in record]
         examples = {split: field(record, counts[split], int) for split in there}
         if min(examples.values(), default=0) < 0:
             raise InputError(f'{examples} are no numbers of examples')

@@ -77,8 +77,8 @@ def free(folder: Path, name: str) -> bool:
     """Whether nothing is there but what a writer of the file `name` is about to finish, or left."""
     if not folder.exists():
         return True
-    names = (other.name for other in folder.iterdir())
-    return folder.is_dir() and all(other.startswith((name, LOCK)) for other in names)
+    ours = (name, LOCK)
+    return folder.is_dir() and all(other.name.startswith(ours) for other in folder.iterdir())
 
 
 def differing(configs: list[dict[str, Any]]) -> list[str]:
