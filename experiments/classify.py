@@ -26,6 +26,7 @@ from rnnlab.data.sequences import read_npz, read_rows
 from rnnlab.errors import InputError, listed
 from rnnlab.models import Model, classifier
 from rnnlab.results import runs
+from rnnlab.results.characters import printable
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.optim import Hyper
 
@@ -174,7 +175,7 @@ def predict(config: Config) -> None:
     with machine.precision(config):
         rows = probabilities(net, params, *standardised(sequences, standard))
     for own in rows:
-        print(f'{own.max():.4f} {names[own.argmax()]}')
+        print(f'{own.max():.4f} {printable(str(names[own.argmax()]))}')
 
 
 TASK = Task(

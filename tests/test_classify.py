@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from datetime import date
@@ -17,7 +20,7 @@ from experiments.runner.console import number
 from rnnlab.data.labelled import labelled_sequences, stratified
 from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
-from tests.conftest import call, close, refused, same
+from tests.conftest import ROOT, call, close, refused, same
 from tests.test_experiments import final
 from tests.test_series import table
 
@@ -374,7 +377,7 @@ def runs(tmp_path_factory):
 
 
 def test_a_run_writes_names_as_they_are(tmp_path):
-    names = ['007', '7', ':smile:', '[red]x', '$x_$', 'a,"b"\nc', '日本😀', '[/b]']
+    names = ['a,"b"\nc', '007', '7', ':smile:', '[red]x', '$x_$', '日本😀', '[/b]']
     labels = names * 3
     ids = [*'0123456789', *(f'0{number}' for number in range(14))]
     rows = {'id': ids, 'x': RNG.normal(size=24).tolist(), 'label': labels}
@@ -389,6 +392,19 @@ def test_a_run_writes_names_as_they_are(tmp_path):
     of = dict(zip(ids, labels, strict=True))
     assert [row['label'] for row in tested] == [of[row['sequence']] for row in tested]
     assert {row['predicted'] for row in tested} <= {*names}
+    predicted = call('classify', f'--predict={path}', f'--out={out}').out.splitlines()
+    assert len(predicted) == len(ids)
+    for row in tested:
+        line = predicted[ids.index(row['sequence'])]
+        assert line.split(' ', 1)[1] == row['predicted'].replace('\n', '\\n')
+
+
+def test_files_are_utf8_whatever_the_locale(tmp_path):
+    code = 'from pathlib import Path; from rnnlab.results import runs\n'
+    code += f'runs.write_table(Path({str(tmp_path / "x.csv")!r}), [[{"日本"!a}]])'
+    ascii_alone = {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}
+    subprocess.run([sys.executable, '-c', code], env=os.environ | ascii_alone, cwd=ROOT, check=True)
+    assert (tmp_path / 'x.csv').read_text(encoding='utf-8') == '日本\n'
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def write_text(path: Path, text: str) -> None:
     beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
     with writing(path):
         try:
-            beside.write_text(text)
+            beside.write_text(text, encoding='utf-8')
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
