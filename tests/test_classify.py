@@ -305,11 +305,12 @@ def refuses(path, words, inputs=()):
     ('changes', 'words'),
     [
         ({'label': [0.5, 0.5, 1.5]}, ['the label 0.5']),
+        ({'id': ['a', 'a', '#N/A']}, ["no value in column 'id', line 4"]),
         ({'label': [7, 7, '7']}, ['the label 7', 'as a number and as text']),
         ({'label': [1, True, 2]}, ["sequence 'a'", "1 in line 2 and 'True' in line 3"]),
     ],
 )
-def test_labels_of_a_workbook_have_types(tmp_path, changes, words):
+def test_names_in_a_workbook_have_types(tmp_path, changes, words):
     refuses(table(tmp_path, 'xlsx', ROWS | changes), words)
 
 

@@ -15,6 +15,7 @@ from pyarrow import parquet
 
 from rnnlab.analysis import baselines
 from rnnlab.cells import gru, lstm
+from rnnlab.data import table as table_module
 from rnnlab.data.series import Series, forecasting, mackey_glass, part_ends, read_series
 from rnnlab.errors import InputError
 from rnnlab.models import network
@@ -138,6 +139,15 @@ def test_a_workbook_is_read_whole_whatever_size_its_writer_noted(tmp_path, noted
     path.write_bytes(sheet(*rows, replacing=(b'ref="A1:B6"', b'ref="%s"' % noted)))
     assert noted in zipfile.ZipFile(path).read('xl/worksheets/sheet1.xml')
     close(read_series(path)[0].values, np.arange(5.0)[:, None])
+
+
+def test_a_row_beyond_the_last_of_a_sheet_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_module, 'MOST_ROWS', 100)
+    path = tmp_path / 'table.xlsx'
+    for last, words in ((b'100', "no value in column 'x', line 2"), (b'101', 'more than the 100')):
+        path.write_bytes(sheet(['x'], [1], replacing=(b'r="2"', b'r="%s"' % last)))
+        with pytest.raises(InputError, match=words):
+            read_series(path)
 
 
 @pytest.mark.parametrize('size', [1, 1_500_000])

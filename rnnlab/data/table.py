@@ -164,7 +164,10 @@ def read_parquet(path: Path) -> Read:
 
 
 def read_xlsx(path: Path) -> Read:
-    """The first sheet, whose first row has the names; its last row is the last with a value."""
+    """The first sheet, whose first row has the names; its last row is the last with a value.
+
+    An error such as #N/A is no value.
+    """
     from openpyxl import load_workbook
 
     with path.open('rb') as file:
@@ -172,7 +175,10 @@ def read_xlsx(path: Path) -> Read:
         if not sheets:
             raise ValueError('it has no worksheet')
         sheets[0].reset_dimensions()  # what the writer noted may be wrong
-        rows = [*islice(sheets[0].iter_rows(values_only=True), MOST_ROWS + 1)]
+        rows = [
+            [None if cell.data_type == 'e' else cell.value for cell in row]
+            for row in islice(sheets[0].iter_rows(), MOST_ROWS + 1)
+        ]
     if len(rows) > MOST_ROWS:
         raise ValueError(f'it has more than the {MOST_ROWS:,} rows of a sheet')
     while rows and blank(rows[-1]):
