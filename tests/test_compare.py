@@ -3,9 +3,9 @@
 import pytest
 
 from experiments import compare
-from rnnlab.analysis.statistics import interval, sampling_error
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from rnnlab.results.statistics import interval, sampling_error
 from tests.records import ACCURATE, SQUARED, damaged, row, summary
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnlab.analysis.statistics import Interval, interval, paired, sampling_error
+from rnnlab.results.statistics import Interval, interval, paired, sampling_error
 
 
 @pytest.mark.parametrize('n', [3, 5, 12])

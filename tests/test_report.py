@@ -5,11 +5,11 @@ import re
 import pytest
 
 from experiments.runner import report
-from rnnlab.analysis.statistics import Sample, interval
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results import trials as folders
 from rnnlab.results.records import Outcome
+from rnnlab.results.statistics import Sample, interval
 from rnnlab.results.trials import SweepRecord
 from tests.records import ACCURATE, SQUARED, damaged, summary, trials
 

@@ -11,10 +11,10 @@ import rnnlab
 from experiments import classify
 from experiments.runner import console, report
 from rnnlab.analysis.describe import describe
-from rnnlab.analysis.statistics import Sample
 from rnnlab.models import classifier
 from rnnlab.results.characters import never_fail
 from rnnlab.results.records import Outcome
+from rnnlab.results.statistics import Sample
 from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import by_setting
 from rnnlab.training.losses import ACCURACY

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal, NamedTuple, get_args
 
-from rnnlab.analysis.statistics import Sample, sampling_error
 from rnnlab.errors import InputError
+from rnnlab.results.statistics import Sample, sampling_error
 from rnnlab.results.typed import check, field, fields
 from rnnlab.training.losses import Loss, Metric
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnlab.analysis.statistics import Sample
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results.lock import locked
 from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Row, Trial
+from rnnlab.results.statistics import Sample
 from rnnlab.results.typed import field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
