@@ -8,10 +8,10 @@ from pathlib import Path
 
 from experiments.runner.console import console, drawing, number, say
 from experiments.runner.fields import shown
-from rnnlab.analysis.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
+from rnnlab.results.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import Curves, Setting, SweepRecord
 
