@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.nn import initializers
 from jax.nn.initializers import (
     glorot_uniform,
     lecun_normal,
     normal,
-    orthogonal,
     truncated_normal,
     variance_scaling,
 )
@@ -65,6 +65,12 @@ def symmetric(key: Array, shape: tuple[int, ...], limit: float, dtype: Dtype) ->
     return jax.random.uniform(key, shape, dtype, -limit, limit)
 
 
+def orthogonal(key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
+    """Orthogonal over the last axis; drawn in float32 for types that have no QR decomposition."""
+    wide = jnp.finfo(dtype).bits >= 32
+    return initializers.orthogonal()(key, shape, dtype if wide else jnp.float32).astype(dtype)
+
+
 def keras_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
     """Glorot-uniform kernel, one orthogonal matrix [H, N] over all gates, zero biases
     (keras.layers.LSTM)."""
@@ -72,7 +78,7 @@ def keras_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype:
     columns = sum(blocks) * hidden
     return (
         glorot_uniform()(kernel, (inputs, columns), dtype),
-        orthogonal()(recurrent, (hidden, columns), dtype),
+        orthogonal(recurrent, (hidden, columns), dtype),
         jnp.zeros((2, columns), dtype),
     )
 
@@ -172,7 +178,7 @@ def orthogonal_recurrent(
     """Glorot-uniform kernel, an orthogonal recurrent matrix for each gate, zero biases
     (Saxe, McClelland, Ganguli 2014; Arjovsky, Shah, Bengio 2016)."""
     kernel, *keys = jax.random.split(key, 1 + sum(blocks))
-    square = jnp.concatenate([orthogonal()(gate, (hidden, hidden), dtype) for gate in keys], axis=1)
+    square = jnp.concatenate([orthogonal(gate, (hidden, hidden), dtype) for gate in keys], axis=1)
     columns = square.shape[1]
     kernel = glorot_uniform()(kernel, (inputs, columns), dtype)
     return kernel, square, jnp.zeros((2, columns), dtype)

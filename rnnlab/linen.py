@@ -16,6 +16,7 @@ from jax.typing import DTypeLike
 
 from rnnlab import cells
 from rnnlab.cells.base import Carry, Params
+from rnnlab.cells.params import check_cell
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 
@@ -36,7 +37,12 @@ class Cell(nn.RNNCellBase):
 
     @nn.compact
     def parameters(self, inputs: int) -> Params:
-        """The params of `cell.init` for D inputs, drawn if there are none yet."""
+        """The params of `cell.init` for D inputs, drawn if there are none yet.
+
+        Raises InputError for those of another cell, extra names too.
+        """
+        if self.has_variable('params', 'cell'):
+            check_cell(self.cell, self.get_variable('params', 'cell'), inputs)
         return self.param('cell', self.cell.init, inputs, self.param_dtype)
 
     def initialize_carry(self, rng: Array, input_shape: tuple[int, ...]) -> Carry:
@@ -105,7 +111,7 @@ class RNN(nn.Module):
         Raises:
             InputError: as `unroll`, and for a cell that is not a rnnlab.linen.Cell.
         """
-        check_cell(self.cell, Cell)
+        check_ours(self.cell, Cell)
         params = self.cell.parameters(inputs.shape[-1])
         return run_layer(
             self,
@@ -121,7 +127,7 @@ class RNN(nn.Module):
         )
 
 
-def check_cell(cell: object, kind: type) -> None:
+def check_ours(cell: object, kind: type) -> None:
     """Raises InputError unless the cell is one of ours."""
     if not isinstance(cell, kind):
         ours, given = kind.__module__, f'{type(cell).__module__}.{type(cell).__name__}'

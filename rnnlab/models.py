@@ -1,8 +1,8 @@
 """Models: an embedding or a dense map, recurrent layers, and a dense readout."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int, Key, Shaped
 
 from rnnlab.cells.base import Arrays, Carry, Params, Rate, biased
+from rnnlab.cells.params import check, named_leaves, optional
 from rnnlab.errors import InputError, fraction, known, positive
 from rnnlab.initializers import Initializer, initializer
 from rnnlab.precision import product
@@ -65,8 +66,14 @@ class Model:
         params['readout'] = dense(readout_key, width, self.outputs)
         return params
 
+    @cached_property
+    def shapes(self) -> Params:
+        """params as shapes and types."""
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
+
     def carry(self, params: Params, batch: int) -> Carry:
         """The initial carry."""
+        check_params(self, params)
         return {name: layer.carry(params[name], (batch,)) for name, layer in self.layers.items()}
 
     def run(
@@ -85,7 +92,6 @@ class Model:
         check_params(self, params)
         after, ys = run_layers(self, params, embed(self, params, inputs), lengths, keys, carry)
         y = ys if self.pool is None else POOLS[self.pool](params.get(self.pool), ys, lengths)
-        check_readout(self, params, y)
         if keys is not None and self.dropout is not None:
             mask = dropout_mask(fold(keys, 0), self.dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if self.pool is None else mask)
@@ -111,6 +117,7 @@ def classifier(
     inputs: int,
     classes: int,
     vocabulary: int | None = None,
+    dense: int | None = None,
     scale: float = 1.0,
     pool: str = 'last',
     dropout: Rate | None = None,
@@ -132,6 +139,7 @@ def classifier(
         inputs=inputs,
         outputs=1 if classes == 2 else classes,
         vocabulary=vocabulary,
+        dense=dense,
         scale=scale,
         pool=pool,
         dropout=dropout,
@@ -156,7 +164,8 @@ def network(
 
     Args:
         layers: recurrent layers, the lowest first; none is a bag of words, with pool mean or max.
-        inputs: D, the features of one time step; with a vocabulary, those of the embedding.
+        inputs: D, the features of one time step; with a vocabulary, those of the embedding. Inputs
+            are cast to the type of the params.
         outputs: K.
         vocabulary: V, the number of ids; None takes inputs [B, T, D].
         dense: P, the outputs of a dense map of the inputs at each step, before the layers; None for
@@ -168,7 +177,8 @@ def network(
         init: the initializer of embedding and dense maps; cells have their own.
 
     Raises:
-        InputError: arguments out of range; its methods: params and inputs of other shapes.
+        InputError: arguments out of range; its methods: params with other names or shapes than
+            those of `init`, inputs of other shapes.
     """
     positive('inputs', inputs)
     positive('outputs', outputs)
@@ -230,21 +240,20 @@ def run_layers(
 
 
 def check_params(net: Model, params: Params) -> None:
-    names = [*params] if isinstance(params, Mapping) else type(params).__name__
-    for name in (*net.layers, 'readout'):
-        if name not in names:
-            raise InputError(
-                f'params must be those of this network, with an entry {name!r}, not {names}'
-            )
-
-
-def check_readout(net: Model, params: Params, y: Array) -> None:
-    shape, expected = params['readout']['kernel'].shape, (y.shape[-1], net.outputs)
-    if shape != expected:
-        two = ''
-        if (shape[-1], net.outputs) == (2, 1):
-            two = '; a classifier of two classes has one logit, network(..., outputs=2) has two'
-        raise InputError(f'the kernel of the readout must be {[*expected]}, not {[*shape]}{two}')
+    """Raises InputError for params with names or shapes that are not those of `net.init`."""
+    readout = named_leaves(params).get('readout.kernel', ())
+    if net.two_classes and np.shape(readout)[-1:] == (2,):
+        raise InputError(
+            'the readout of a classifier of two classes has one logit, not two: '
+            'network(..., outputs=2) has two'
+        )
+    more = {
+        f'{name}.{part}.{own}'
+        for name, layer in net.layers.items()
+        for part, cell in layer.cells.items()
+        for own in optional(cell)
+    }
+    check(params, net.shapes, 'params are not those of this network', more)
 
 
 def affine(params: Params, x: Array) -> Array:

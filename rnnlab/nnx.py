@@ -14,7 +14,8 @@ from jax.typing import DTypeLike
 
 from rnnlab import cells
 from rnnlab.cells.base import Carry, Params
-from rnnlab.linen import check_cell, run_layer
+from rnnlab.cells.params import check_cell
+from rnnlab.linen import check_ours, run_layer
 
 
 class Cell(nnx.RNNCellBase):
@@ -40,13 +41,19 @@ class Cell(nnx.RNNCellBase):
             is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
         )
 
+    def checked(self, inputs: int) -> Params:
+        """The params; InputError unless they are the cell's for D inputs."""
+        check_cell(self.cell, params := self.parameters(), inputs)
+        return params
+
     def initialize_carry(self, input_shape: tuple[int, ...], rngs: nnx.Rngs | None = None) -> Carry:  # type: ignore[override]
         """The initial carry [*batch, ...], for input_shape (*batch, D); rngs is not used."""
-        return self.cell.carry(self.parameters(), tuple(input_shape[:-1]))
+        *batch, inputs = input_shape
+        return self.cell.carry(self.checked(inputs), tuple(batch))
 
     def __call__(self, carry: Carry, x: Array) -> tuple[Carry, Array]:
         """One step: (carry, y [*batch, H]) for x [*batch, D]."""
-        return self.cell.step(self.parameters(), carry, x)
+        return self.cell.step(self.checked(x.shape[-1]), carry, x)
 
     @property
     def num_feature_axes(self) -> int:
@@ -73,7 +80,7 @@ class RNN(nnx.Module):
         reverse: bool = False,
         keep_order: bool = False,
     ) -> None:
-        check_cell(cell, Cell)
+        check_ours(cell, Cell)
         self.cell = cell
         self.time_major = time_major
         self.return_carry = return_carry

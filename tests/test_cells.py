@@ -224,6 +224,18 @@ def test_a_layout_names_params_and_gates(name):
         assert min(rows.values(), default=1) > 0
 
 
+@pytest.mark.parametrize('name', CELLS)
+def test_a_cell_takes_no_param_that_it_does_not_read(name):
+    """Whatever name a layout allows beside those of init, NaN in it is in the outputs."""
+    cell = CELLS[name](H)
+    params = cell.init(jax.random.key(0), D)
+    for more in cell.layout.keys() - params.keys():
+        other = params | {more: jnp.full_like(params['bias'], jnp.nan)}
+        assert jnp.isnan(unroll(cell, other, jnp.ones((1, 1, D)))[1]).all()
+    with pytest.raises(InputError, match="has no 'more'; the entries are"):
+        unroll(cell, params | {'more': jnp.ones(H)}, jnp.ones((1, 1, D)))
+
+
 def test_a_cell_without_a_layout_is_described_by_shapes_alone():
     cell = mycell(4)
     params = cell.init(jax.random.key(0), D)

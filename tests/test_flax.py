@@ -360,3 +360,28 @@ def test_our_layers_refuse_cells_of_flax():
         rnnlab.linen.RNN(linen.LSTMCell(H)).init(jax.random.key(0), jnp.ones((B, T, D)))
     with pytest.raises(InputError, match=r'takes rnnlab.nnx.Cell.*not a rnnlab.cells.base.Cell'):
         rnnlab.nnx.RNN(lstm(H))
+
+
+@pytest.mark.parametrize('kind', FLAX | {f'our {name}': ours for name, ours in OURS.items()})
+def test_params_of_another_cell_are_refused(kind):
+    """An extra name is as wrong as a missing one, in Flax's RNN and in ours."""
+    build, layer = (FLAX | {f'our {name}': ours for name, ours in OURS.items()})[kind]
+    params, xs, _ = case(lstm(H))
+    for wrong, words in (
+        (params | {'initial_h': jnp.ones(H)}, "has no 'initial_h'"),
+        ({name: leaf for name, leaf in params.items() if name != 'bias'}, "needs 'bias'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            jax.eval_shape(lambda wrong: build(layer, lstm(H), wrong)(xs), wrong)
+
+
+def test_our_layers_promote():
+    """bfloat16 params, drawn as such, and inputs of another type."""
+    xs = jnp.ones((B, T, D), jnp.float32)
+    with jax.numpy_dtype_promotion('standard'):
+        layer = rnnlab.linen.RNN(rnnlab.linen.Cell(lstm(H), jnp.bfloat16))
+        ys, drawn = jax.eval_shape(layer.init_with_output, jax.random.key(0), xs)
+        cell = rnnlab.nnx.Cell(lstm(H), D, param_dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
+        same_ys = jax.eval_shape(rnnlab.nnx.RNN(cell), xs)
+    assert ys.dtype == same_ys.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype(jnp.bfloat16)}

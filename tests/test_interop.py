@@ -419,14 +419,28 @@ def test_other_weights_are_refused(take, source, words):
 
 
 def test_params_of_other_layers_are_refused():
-    with pytest.raises(InputError, match=r'no layer_1\.forward'):
+    with pytest.raises(InputError, match=r"no 'layer_1.cell' and needs 'layer_1.backward'"):
         to_torch(stacked('lstm', True), params_of(stacked('lstm', False)))
+
+
+@pytest.mark.parametrize('framework', [*FRAMEWORKS, 'haiku'])
+@pytest.mark.parametrize('extra', ['attention', 'layer_3', 'layer_1.forward.initial_h'])
+def test_params_that_the_layers_do_not_use_are_refused(framework, extra):
+    layers = stacked('lstm', True)
+    _, params = made(layers, dense=2)
+    to = FRAMEWORKS[framework][0] if framework in FRAMEWORKS else partial(to_haiku, names=[])
+    at = params
+    for entry in extra.split('.'):
+        at = at.setdefault(entry, {})
+    at['kernel'] = np.ones(H)
+    with pytest.raises(InputError, match=f"this network, which has no '{extra}'; the entries are"):
+        to(layers, params)
 
 
 def test_params_of_another_cell_are_refused():
     gru_params = params_of(stacked('gru', False))
     gru_params['layer_1']['cell'].pop('recurrent_kernel')
-    with pytest.raises(InputError, match=r'layer_1\.cell has no recurrent_kernel'):
+    with pytest.raises(InputError, match=r"needs 'layer_1\.cell\.recurrent_kernel'"):
         to_torch(stacked('gru', False), gru_params)
 
 
@@ -474,12 +488,13 @@ def test_bad_files_are_refused(tmp_path):
         (lambda: load(tmp_path / 'text'), 'text is no safetensors file'),
         (
             lambda: load(path, {'layer_2': {'bias': jnp.ones(3)}}),
-            r'has no layer_2.bias; it has layer_1.bias',
+            r"no 'layer_1' and needs 'layer_2'; the entries are layer_1",
         ),
         (
             lambda: load(path, {'layer_1': {'bias': jnp.ones(4)}}),
-            r'layer_1.bias as \[3\], not \[4\]',
+            r"layer_1.bias' must be \[4\], not \[3\]",
         ),
+        (lambda: load(path, {'layer_1': {}}), "has no 'layer_1'"),
         (lambda: save(tmp_path / 'none' / 'a', {'a': jnp.ones(3)}), 'cannot be written'),
         (lambda: save(path, {'a.b': jnp.ones(3)}), 'in them could not be loaded'),
     ]

@@ -1,5 +1,7 @@
 """Classifiers and networks against their parts composed by hand, and the table of their layers."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,16 +248,73 @@ def test_params_and_inputs_of_another_network_are_refused():
     params, xs = net.init(jax.random.key(0)), jnp.ones((2, 5, 3))
     with pytest.raises(InputError, match=r'inputs must be \[B, T, 3\], not \[2, 5, 7\]'):
         net.apply(params, jnp.ones((2, 5, 7)))
-    for wrong, words in ((None, 'NoneType'), (params['layer_1'], "'cell'"), ([params], 'list')):
-        with pytest.raises(InputError, match=f"with an entry 'layer_1', not .*{words}"):
+    for wrong, words in ((None, 'NoneType'), (params['layer_1'], 'cell'), ([params], '0')):
+        with pytest.raises(InputError, match=f"needs 'layer_1'; the entries are {words}$"):
             net.apply(wrong, xs)
-    with pytest.raises(InputError, match=r'must be \[4, 7\], not \[4, 1\]'):
+    with pytest.raises(InputError, match=r'must be \[7\], not \[1\]'):
         classifier([recurrent(lstm(4))], inputs=3, classes=7).apply(params, xs)
     both = network([recurrent(lstm(4))], inputs=3, outputs=2, pool='last').init(jax.random.key(0))
     with pytest.raises(InputError, match=r'outputs=2'):
         net.apply(both, xs)
     with pytest.raises(InputError, match='unknown pool'):
         network([recurrent(lstm(4))], inputs=3, outputs=2, pool='lst')
+
+
+NETWORK = {'layers': [bidirectional(lstm(2), gru(3)), recurrent(stack(gru(4), lstm(2)))]}
+PARTS = [  # of networks that have all parts together
+    NETWORK | {'inputs': 3, 'classes': 4, 'dense': 2, 'pool': 'attention'},
+    NETWORK | {'inputs': 3, 'classes': 2, 'vocabulary': 7},
+    {'layers': [], 'inputs': 3, 'classes': 3, 'vocabulary': 7, 'dense': 2, 'pool': 'mean'},
+]
+
+
+@pytest.mark.parametrize('arguments', PARTS)
+def test_a_network_needs_every_param_and_no_other(arguments):
+    """A name that is taken away or added at any depth is named, and so is one of another shape."""
+    net = classifier(**arguments)
+    params = jax.tree.map(np.asarray, net.init(jax.random.key(0)))
+    inputs = np.zeros((2, 5) if net.vocabulary else (2, 5, 3), 'int32' if net.vocabulary else float)
+
+    def refused(path, change):
+        tree = at = jax.tree.map(lambda leaf: leaf, params)
+        for entry in path[:-1]:
+            at = at[getattr(entry, 'key', getattr(entry, 'idx', None))]
+        change(at, path[-1].key)
+        with pytest.raises(InputError, match='params are not those of this network') as error:
+            net.apply(tree, inputs)
+        assert '\n' not in str(error.value)
+        return str(error.value)
+
+    for path, leaf in jax.tree.leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator='.')
+        missing = re.search("needs '(.*?)'", refused(path, dict.pop))[1]
+        assert f'{name}.'.startswith(f'{missing}.')
+        added = refused(path, lambda at, own: at.update(more=np.ones(3)))
+        assert f"has no '{name.rpartition('.')[0]}.more'" in added
+        other = refused(path, lambda at, own, leaf=leaf: at.update({own: leaf[None]}))
+        assert f'{name!r} must be {[*leaf.shape]}' in other
+
+
+@pytest.mark.parametrize('wrong', ['dense', 'embedding', 'layer_2', 'attention'])
+def test_params_that_would_be_ignored_are_refused(wrong):
+    """Those of a network with one more part, whose shapes fit the others."""
+    one, layers = {'inputs': 4, 'classes': 3}, [recurrent(lstm(4))]
+    more = {
+        'dense': {'dense': 4},
+        'embedding': {'vocabulary': 5},
+        'layer_2': {'layers': layers * 2},
+        'attention': {'pool': 'attention'},
+    }
+    params = classifier(**{'layers': layers, **one, **more[wrong]}).init(jax.random.key(0))
+    with pytest.raises(InputError, match=f"which has no '{wrong}'; the entries are "):
+        classifier(layers, **one).apply(params, jnp.ones((2, 3, 4)))
+
+
+def test_a_classifier_has_a_dense_map_like_a_network():
+    layers, more = [recurrent(gru(3))], {'inputs': 2, 'dense': 6}
+    net = network(layers, outputs=5, pool='last', **more)
+    params, inputs = net.init(jax.random.key(0)), np.ones((3, 5, 2))
+    close(classifier(layers, classes=5, **more).apply(params, inputs), net.apply(params, inputs))
 
 
 def test_shapes_in_the_signature_of_a_model():

@@ -67,7 +67,8 @@ class Cell:
         None for a plain cell.
     takes_mask: whether step takes the mask; without it the cell has no recurrent dropout.
     zoneout: the fields of the carry that zoneout supports.
-    layout: the blocks of each parameter; None: unknown, only shapes are described.
+    layout: the blocks of each parameter, also of those that only some initializers make; None:
+        unknown, only shapes are described.
     name, hyperparameters: the function that made the cell, and its arguments with defaults. Set
         by `maker`; `dataclasses.replace` drops them, since its result is another cell.
 
@@ -312,13 +313,11 @@ def split_weights(params: Params, inputs: int) -> Params:
 
 
 def split_layout(gates: tuple[str, ...]) -> dict[str, Blocks]:
-    """The layout of params with a kernel for x, one for h, and biases."""
-    columns = Blocks(columns=gates)
+    """The layout of params with a kernel for x, one for h, and a bias."""
     return {
         'kernel': Blocks(('x',), gates),
         'recurrent_kernel': Blocks(('h',), gates),
-        'bias': columns,
-        'recurrent_bias': columns,
+        'bias': Blocks(columns=gates),
     }
 
 

@@ -6,12 +6,13 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.nn.initializers import glorot_uniform, orthogonal
+from jax.nn.initializers import glorot_uniform
 from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Blocks, Cell, Gates, Params, biased, gated, maker
 from rnnlab.cells.lstm import GATES, ZONEOUT, LSTMCarry, through_peepholes
 from rnnlab.errors import InputError, positive
+from rnnlab.initializers import orthogonal
 from rnnlab.precision import product
 
 
@@ -63,7 +64,7 @@ def conv_lstm(
         channels, across = inputs // positions, (window,) * len(shape)
         key_x, key_h = jax.random.split(key)
         kernel = glorot_uniform()(key_x, (*across, channels, 4 * hidden_size), dtype)
-        recurrent = orthogonal()(key_h, (*across, hidden_size, 4 * hidden_size), dtype)
+        recurrent = orthogonal(key_h, (*across, hidden_size, 4 * hidden_size), dtype)
         bias = jnp.zeros(4 * hidden_size, dtype)
         return {
             'kernel': jnp.concatenate([kernel, recurrent], axis=-2),

@@ -78,7 +78,7 @@ def gru(
         elementwise,
         GATES,
         prepare=fuse_weights,
-        layout=LAYOUT,
+        layout=LAYOUT | {'recurrent_bias': Blocks(columns=GATES)},
     )
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnlab.cells.params import check, named_leaves
 from rnnlab.errors import InputError, first_line
 
 
@@ -36,8 +37,8 @@ def load(path: str | Path, like: Any = None) -> Any:
     like: a tree of arrays or shapes that they have to fit, such as jax.eval_shape(model.init, key);
         without it names are split at each '.', and names 0, 1, ... make a tuple.
 
-    Raises InputError for what is no safetensors file, and for params of `like` that are missing or
-    have another shape.
+    Raises InputError for what is no safetensors file, and unless the names and shapes are those of
+    `like`.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -50,22 +51,9 @@ def load(path: str | Path, like: Any = None) -> Any:
     if like is None:
         return jax.tree.map(jnp.asarray, nested(flat))
     wanted = named_leaves(like)
-    for name, leaf in wanted.items():
-        if name not in flat:
-            raise InputError(f'{path} has no {name}; it has {", ".join(sorted(flat))}')
-        found, expected = list(flat[name].shape), list(leaf.shape)
-        if found != expected:
-            raise InputError(f'{path} has {name} as {found}, not {expected}')
+    check(flat, wanted, f'{path} has other params than `like`')
     leaves = [jnp.asarray(flat[name]) for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
-
-
-def named_leaves(tree: Any) -> dict[str, Any]:
-    """The leaves of a tree by their paths, joined by '.'."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator='.'): leaf
-        for path, leaf in jax.tree.leaves_with_path(tree)
-    }
 
 
 def nested(flat: Mapping[str, Any]) -> Any:

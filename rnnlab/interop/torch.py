@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError, known
-from rnnlab.interop.files import named_leaves
 from rnnlab.interop.weights import (
     Array,
     Arrays,

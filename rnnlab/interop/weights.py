@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnlab.cells import CELLS, Cell
+from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError
+from rnnlab.models import check_params, network
 from rnnlab.recurrence import Layer, bidirectional, recurrent
 
 Array = Any  # of NumPy or JAX, or traced
@@ -119,30 +121,48 @@ def taken_apart(
 ) -> list[Part]:
     """The parts of a network; InputError unless each cell is of one of `kinds`."""
     params = arrays(params)
-    parts: list[Part] = [params[name] for name in ('embedding', 'dense') if name in params]
     for number, layer in enumerate(layers, 1):
-        name = f'layer_{number}'
-        both = []
-        for direction, cell in layer.cells.items():
-            if direction not in params.get(name, {}):
+        for cell in layer.cells.values():
+            if kind_of(cell) not in kinds:
                 raise InputError(
-                    f'params have no {name}.{direction}, which the layers need; '
-                    f'they have {", ".join(params)}'
-                )
-            if (kind := kind_of(cell)) not in kinds:
-                raise InputError(
-                    f'{framework} has no cell that computes what {name} does, {cell}; '
+                    f'{framework} has no cell that computes what layer_{number} does, {cell}; '
                     f'it has {", ".join(kinds)}'
                 )
-            own = params[name][direction]
-            if missing := needed(kind) - own.keys():
-                raise InputError(
-                    f'params are not those of the layers: {name}.{direction} has no '
-                    f'{", ".join(sorted(missing))}'
-                )
-            both.append(cell_weights(kind, own))
+    check_network(layers, params)
+    parts: list[Part] = [params[name] for name in ('embedding', 'dense') if name in params]
+    for number, layer in enumerate(layers, 1):
+        own = params[f'layer_{number}']
+        both = [cell_weights(kind_of(cell), own[part]) for part, cell in layer.cells.items()]
         parts.append(both[0] if len(both) == 1 else (both[0], both[1]))
     return parts + [params[name] for name in ('readout',) if name in params]
+
+
+def check_network(layers: Sequence[Layer], params: Params) -> None:
+    """Raises InputError unless params are those of a network of these layers, of any sizes; an
+    embedding, a dense map and a readout are optional."""
+    shapes = {name: np.shape(leaf) for name, leaf in named_leaves(params).items()}
+
+    def size(name: str, axis: int) -> int:
+        return max(shapes[name][axis], 1) if len(shapes.get(name, ())) == 2 else 1
+
+    if 'embedding' in params:
+        inputs = size('embedding.table', 1)
+    elif 'dense' in params or not layers:
+        inputs = size('dense.kernel' if 'dense' in params else 'readout.kernel', 0)
+    else:
+        (part, cell), *_ = layers[0].cells.items()
+        least = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))['kernel'].shape[0]
+        inputs = max(size(f'layer_1.{part}.kernel', 0) - least + 1, 1)
+    net = network(
+        layers,
+        inputs=inputs,
+        outputs=size('readout.kernel', 1),
+        vocabulary=size('embedding.table', 0) if 'embedding' in params else None,
+        dense=size('dense.kernel', 1) if 'dense' in params else None,
+    )
+    check_params(
+        net, params if 'readout' in params else params | {'readout': net.shapes['readout']}
+    )
 
 
 def joint(kind: str) -> bool:
@@ -172,12 +192,6 @@ def cell_params(weights: CellWeights) -> Arrays:
         MORE.get(weights.kind, ''): weights.extra,
     }
     return {name: leaf for name, leaf in params.items() if leaf is not None}
-
-
-def needed(kind: str) -> set[str]:
-    """The names of the params that a cell of that kind has with any initializer."""
-    more = {MORE[kind]} if kind in MORE else set()
-    return {'kernel', 'bias'} | more | ({'recurrent_kernel'} if kind.startswith('gru') else set())
 
 
 def cell_weights(kind: str, params: Arrays) -> CellWeights:

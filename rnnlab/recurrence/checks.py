@@ -1,12 +1,14 @@
 """The arguments of unroll as arrays, time first; each fault is an InputError of one line."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Arrays, Carry, Cell, Params, take_step
 from rnnlab.errors import InputError, first_line
@@ -56,7 +58,7 @@ def carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> Carry:
     try:
         initial = cell.carry(params, xs.shape[1:-1])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise wrong_params(cell, params, xs, error) from error
+        raise no_step(xs, error) from error
     if carry is None:
         return initial
     if jax.tree.map(jnp.shape, carry) != jax.tree.map(jnp.shape, initial):
@@ -67,8 +69,8 @@ def carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> Carry:
     return carry
 
 
-def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> jax.ShapeDtypeStruct:
-    """Shape and type of the output [*batch, H] of a step."""
+def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> tuple[Carry, Any]:
+    """Shapes and types of (carry, output [*batch, H]) after a step."""
     if mask is not None and not cell.takes_mask:
         raise InputError(
             'recurrent_dropout_mask is for recurrent products, and this cell has none: leave it out'
@@ -80,9 +82,43 @@ def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> jax.
         )
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     try:
-        return jax.eval_shape(lambda *at: take_step(cell, *at)[1], params, carry, x, mask)
+        return jax.eval_shape(partial(take_step, cell), params, carry, x, mask)
     except (KeyError, TypeError, ValueError) as error:
-        raise wrong_params(cell, params, xs, error) from error
+        raise no_step(xs, error) from error
+
+
+def promoted(
+    cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any
+) -> tuple[Params, Carry, Array, Any, Any]:
+    """(params, carry, xs, mask, shape and type of the output), so that steps keep the carry's type.
+
+    Where they would not, all floating-point arrays become of jnp.result_type of all.
+    """
+    after, y = step(cell, params, carry, xs, mask)
+    initial = jax.eval_shape(lambda params: cell.carry(params, ()), params)
+    if types(after) == types(carry) == types(initial):
+        return params, carry, xs, mask, y
+    kinds = types((params, carry, xs, mask))
+    dtype = jnp.result_type(*(jnp.finfo(kind).dtype for kind in kinds if inexact(kind)))
+
+    def cast(leaf: Any) -> Any:
+        if not inexact(kind := jnp.result_type(leaf)):
+            return leaf
+        of_kind = jnp.issubdtype(kind, jnp.complexfloating)
+        return jnp.asarray(leaf, jnp.result_type(dtype, jnp.complex64) if of_kind else dtype)
+
+    params, carry, mask = jax.tree.map(cast, (params, carry, mask))
+    xs = xs.astype(dtype)
+    return params, carry, xs, mask, step(cell, params, carry, xs, mask)[1]
+
+
+def types(tree: Any) -> list[np.dtype]:
+    """The types of a tree's arrays; plain numbers take that of the arrays beside them."""
+    return [leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, 'dtype')]
+
+
+def inexact(dtype: DTypeLike) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict[str, Array] | None:
@@ -117,21 +153,10 @@ def per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Any]:
     return value
 
 
-def wrong_params(cell: Cell, params: Params, xs: Array, error: Exception) -> InputError:
-    """The error for a cell that cannot take a step with these params."""
-
-    def by_name(tree: Params) -> dict[str, list[int]]:
-        return {
-            jax.tree_util.keystr(path, simple=True, separator='.'): [*jnp.shape(leaf)]
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        }
-
-    init = jax.eval_shape(lambda key: cell.init(key, xs.shape[-1], float), jax.random.key(0))
-    expected, given = by_name(init), by_name(params)
-    if expected == given:
-        what = f'{xs.dtype} {list(xs.shape)}'
-        return InputError(f'the cell cannot take a step on xs {what}: {first_line(error)}')
-    return InputError(f'params for xs {list(xs.shape)} must have shapes {expected}, not {given}')
+def no_step(xs: Array, error: Exception) -> InputError:
+    """The error for a cell that cannot take a step."""
+    what = f'{xs.dtype} {list(xs.shape)}'
+    return InputError(f'the cell cannot take a step on xs {what}: {first_line(error)}')
 
 
 def shapes(carry: Carry) -> str:

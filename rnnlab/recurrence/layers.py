@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Carry, Cell, Params, Rate
+from rnnlab.cells.params import check_cell
 from rnnlab.errors import InputError, fraction, known
 from rnnlab.recurrence.dropout import dropout_mask, fold, recurrent_masks, zoneout_masks
 from rnnlab.recurrence.unroll import unroll
@@ -54,6 +55,7 @@ def recurrent(
         InputError: a rate below 0, or 1 and above.
     """
     run = with_dropout(dropout, recurrent_dropout, zoneout, bptt=bptt, remat=remat)
+    cells = {'cell': cell}
 
     def init(key: Array, inputs: int, dtype: DTypeLike = float) -> dict[str, Params]:
         return {'cell': cell.init(key, inputs, dtype)}
@@ -64,9 +66,10 @@ def recurrent(
     def apply(
         params: Params, xs: Array, carry: Carry = None, *, keys: Array | None = None, **options: Any
     ) -> tuple[Carry, Array]:
+        check_entries(params, cells)
         return run(cell, params['cell'], xs, carry, keys, **options)
 
-    return Layer(init, carry, apply, {'cell': cell})
+    return Layer(init, carry, apply, cells)
 
 
 def bidirectional(
@@ -111,6 +114,7 @@ def bidirectional(
     def apply(
         params: Params, xs: Array, carry: Carry = None, *, keys: Array | None = None, **options: Any
     ) -> tuple[Carry, Array]:
+        check_entries(params, cells)
         if carry is not None:
             raise InputError(
                 'a bidirectional layer takes no carry: its backward cell begins at the end'
@@ -124,6 +128,13 @@ def bidirectional(
         return carries, MERGES[merge](*outputs)
 
     return Layer(init, carry, apply, cells)
+
+
+def check_entries(params: Params, cells: Mapping[str, Cell]) -> None:
+    """Raises InputError unless params have an entry for each of the cells, and no other."""
+    given = [*params] if isinstance(params, Mapping) else type(params).__name__
+    if not isinstance(params, Mapping) or params.keys() != cells.keys():
+        raise InputError(f'params of this layer must have the entries {[*cells]}, not {given}')
 
 
 def concatenated(forward: Array, backward: Array) -> Array:
@@ -161,6 +172,8 @@ def with_dropout(
     def run(
         cell: Cell, params: Params, xs: Array, carry: Carry | None, keys: Array | None, **more: Any
     ) -> tuple[Carry, Array]:
+        if recurrent_dropout is not None or zoneout:
+            check_cell(cell, params, xs.shape[-1])  # before masks of their shapes are drawn
         mask = None
         if keys is not None and dropout is not None:
             kept = dropout_mask(fold(keys, 0), dropout, xs.shape[-1], xs.dtype)

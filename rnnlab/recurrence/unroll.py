@@ -9,6 +9,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Inexact, Int, Shaped
 
 from rnnlab.cells.base import Arrays, Carry, Cell, Chain, Gated, Linear, Params
+from rnnlab.cells.params import check_cell
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence import checks, masking
 from rnnlab.recurrence.engines.gated import gated
@@ -68,6 +69,9 @@ def unroll(
             else:
                 ys[t] = 0               # and the carry is kept
 
+    Where params, xs, carry and mask have several floating-point types, so that a step would change
+    that of the carry, all of them are promoted to jnp.result_type of them first.
+
     Args:
         initial_carry: a carry as `cell.carry` and an earlier unroll return it.
         lengths: int [*batch], the time steps of each sequence before its padding; length 0 returns
@@ -94,8 +98,8 @@ def unroll(
             so; carries are the same.
 
     Raises:
-        InputError: arguments that do not fit xs or each other, an engine that is unknown or cannot
-            run this cell.
+        InputError: params with other names or shapes than those of `cell.init`, arguments that do
+            not fit xs or each other, an engine that is unknown or cannot run this cell.
     """
     if not isinstance(cell, Cell):
         raise InputError(f'unroll takes a cell such as rnnlab.lstm(128), not {type(cell).__name__}')
@@ -103,6 +107,7 @@ def unroll(
         if number is not None:
             positive(name, number)
     xs = checks.xs(xs, time_major)
+    check_cell(cell, params, xs.shape[-1])
     options = Options(
         lengths=checks.lengths(lengths, xs),
         reset=checks.reset(reset, xs, time_major),
@@ -137,7 +142,7 @@ def over_time(
 ) -> tuple[Carry, Array]:
     """unroll of a cell that is no stack."""
     lengths, reset, reverse, last, bptt, remat, name = options
-    y = checks.step(cell, params, carry, xs, mask)
+    params, carry, xs, mask, y = checks.promoted(cell, params, carry, xs, mask)
     rates = checks.zoneout(cell, zoneout, carry, xs)
     engine = choose(cell, name, len(xs))
     prepared = cell.form.prepare(params, xs.shape[-1]) if engine is gated else params

@@ -1,0 +1,58 @@
+"""The names of params, and the check that a network needs all of them and no others."""
+
+from collections.abc import Collection, Mapping
+
+import jax
+import numpy as np
+
+from rnnlab.cells.base import Cell, Chain, Tree
+from rnnlab.errors import InputError
+
+
+def named_leaves(tree: Tree) -> dict[str, Tree]:
+    """The leaves of a tree by their paths, joined by '.'."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+        for path, leaf in jax.tree.leaves_with_path(tree)
+    }
+
+
+def check(params: Tree, expected: Tree, refused: str, optional: Collection[str] = ()) -> None:
+    """Raises InputError unless params have the names and shapes of `expected`, a tree of arrays or
+    of their shapes; `optional` are further names that they may have.
+
+    refused: how the message begins, up to whose params they should be.
+    """
+    given, wanted = named_leaves(params), named_leaves(expected)
+    extra = [name for name in given if name not in wanted and name not in optional]
+    missing = [name for name in wanted if name not in given]
+    if extra or missing:
+        faults = [f'has no {outermost(extra[0], wanted)!r}'] if extra else []
+        faults += [f'needs {outermost(missing[0], given)!r}'] if missing else []
+        entries = ', '.join(dict.fromkeys(outermost(name, ()) for name in given)) or 'none'
+        found = entries if isinstance(params, Mapping | tuple | list) else type(params).__name__
+        raise InputError(f'{refused}, which {" and ".join(faults)}; the entries are {found}')
+    for name, leaf in wanted.items():
+        if (shape := np.shape(given[name])) != leaf.shape:
+            raise InputError(f'{refused}, whose {name!r} must be {[*leaf.shape]}, not {[*shape]}')
+
+
+def check_cell(cell: Cell, params: Tree, inputs: int) -> None:
+    """Raises InputError unless params have the names and shapes of `cell.init` for D inputs."""
+    expected = jax.eval_shape(lambda: cell.init(jax.random.key(0), inputs))
+    check(params, expected, f'params are not those of {cell}', optional(cell))
+
+
+def optional(cell: Cell) -> set[str]:
+    """The names in a cell's layout: also those that only some initializers make, a second bias."""
+    if isinstance(cell.form, Chain):
+        return {f'{n}.{name}' for n, part in enumerate(cell.form.cells) for name in optional(part)}
+    return {*(cell.layout or ())}
+
+
+def outermost(name: str, names: Collection[str]) -> str:
+    """The shortest beginning of a path that is of none of the others."""
+    parts = name.split('.')
+    starts = ['.'.join(parts[:number]) for number in range(1, len(parts))]
+    others = [f'{other}.' for other in names]
+    return next((s for s in starts if not any(o.startswith(f'{s}.') for o in others)), name)
