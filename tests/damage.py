@@ -10,6 +10,7 @@ leaves the folder as it was. The exit code is the number of cases that are neith
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
 import random
@@ -19,12 +20,14 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.runner import loop
 from rnnlab.errors import InputError
@@ -218,13 +221,26 @@ def flip_bits(folder: Path, times: int, draw: random.Random, work: Path) -> Coun
     return counts
 
 
+@contextlib.contextmanager
+def kept_programs(folder: Path) -> Iterator[None]:
+    """Inside, what has been compiled once is not compiled again."""
+    names = 'jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs'
+    before = [getattr(jax.config, name) for name in names]
+    for values in ((str(folder), 0), before):
+        for name, value in zip(names, values, strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is not before:
+            yield
+
+
 def main(seed: int, times: int, flips: int, show: Callable[[str], None] = print) -> int:
     """The number of faults."""
     draw = random.Random(seed)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, kept_programs(Path(name) / 'programs'):
         root, work = Path(name).resolve(), Path(name).resolve() / 'work'
         every = cases(root)
-        sources = [p for p in sorted(root.rglob('*')) if p.is_file() and p.suffix != '.png']
+        sources = [p for p in sorted(root.glob('*/**/*')) if p.is_file() and p.suffix != '.png']
         counts = flip_bits(root / 'run' / 'checkpoint', flips, draw, work)
         show(f'{flips} bits of a checkpoint: {dict(counts)}')
         faults = sum(counts[fault] for fault in FAULTS)
