@@ -190,7 +190,8 @@ def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Tria
 
 
 def read_finished(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
-    """As `read_waves`; InputError where a trial of trials.csv is gone."""
+    """As `read_waves`; InputError where a trial of trials.csv is gone, or the best is damaged."""
+    trial_of(folder / BEST)
     path = folder / TRIALS
     _, *lines = path.read_bytes().splitlines() if path.exists() else [b'']
     listed = {int(first) for line in lines if (first := line.partition(b',')[0]).isdigit()}
