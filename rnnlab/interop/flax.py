@@ -18,6 +18,7 @@ from rnnlab.interop.weights import (
     arrays,
     assembled,
     blocks,
+    check_attributes,
     dense,
     joined,
     kind_by_shape,
@@ -29,6 +30,16 @@ from rnnlab.recurrence import Layer
 KINDS = ('elman', 'irnn', 'lstm', 'gru', 'ugrnn')
 NAMES = GATES | {'ugrnn': 'fn'}  # its gate is called f in Flax
 ACTIVATIONS = {'tanh': 'elman', 'relu': 'irnn'}
+PLAIN = {  # attributes of nnx modules with the values that change nothing
+    'activation_fn': ('tanh',),
+    'gate_fn': ('sigmoid',),
+    'residual': (False,),
+    'carry_init': ('zeros', None),
+    'merge_fn': ('_concatenate',),
+    'dot_general': ('dot_general',),
+    'promote_dtype': ('promote_dtype',),
+    'preferred_element_type': (None,),
+}
 DIRECTIONS = ('forward_rnn', 'backward_rnn')
 
 
@@ -44,7 +55,7 @@ def from_flax(source: Any, *, activation: str = 'tanh') -> Weights:
 
     Flax's GRU has no recurrent bias for r and z (nnx's none at all): it is 0 here. to_flax returns
     the same bits. Raises InputError for other cells (other MGUCells, ConvLSTMCell), and for nnx
-    modules with other functions or residual=True.
+    modules with other functions, residual=True or reverse=True.
     """
     known('activation', activation, ACTIVATIONS)
     elman = ACTIVATIONS[activation]
@@ -82,17 +93,12 @@ def nnx_params(module: Any, activation: str) -> Mapping[str, Any]:
     if not isinstance(module, nnx.Module):
         raise InputError(f'from_flax takes params and nnx modules, not {type(module).__name__}')
     for _, part in nnx.iter_modules(module):
-        if getattr(part, 'residual', False):
-            raise InputError('a SimpleCell with residual=True computes what no cell here does')
-        simple = type(part).__name__ == 'SimpleCell'
-        wanted = {'activation_fn': activation if simple else 'tanh', 'gate_fn': 'sigmoid'}
-        for which, name in wanted.items():
-            found = getattr(getattr(part, which, None), '__name__', name)
-            if found != name:
-                raise InputError(
-                    f'{type(part).__name__}: {which} should be {name}, '
-                    f'which the cell here computes, not {found}'
-                )
+        name = type(part).__name__
+        own: dict[str, Any] = {
+            'SimpleCell': {'activation_fn': (activation,)},
+            'RNN': {'reverse': (False,)},
+        }
+        check_attributes(part, name, PLAIN | own.get(name, {}))
     return nnx.state(module, nnx.Param)
 
 

@@ -13,6 +13,7 @@ from rnnlab.interop.weights import (
     Weights,
     arrays,
     assembled,
+    check_attributes,
     dense,
     joined,
     kind_by_shape,
@@ -25,7 +26,11 @@ from rnnlab.recurrence import Layer
 KINDS = ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before')
 GRU = 'zrn'  # order of Keras's gates
 ACTIVATIONS = {'tanh': 'elman', 'relu': 'irnn'}
-LEFT_OUT = ('InputLayer', 'Dropout', 'SpatialDropout1D')
+LEFT_OUT = (  # of no effect outside training
+    'InputLayer', 'Dropout', 'SpatialDropout1D', 'GaussianNoise', 'GaussianDropout', 'AlphaDropout',
+)  # fmt: skip
+PLAIN = {'lora_enabled': (False,), 'quantization_mode': (None,)}
+READOUT = ('linear', 'sigmoid', 'softmax')
 
 
 def from_keras(source: Any, *, activation: str = 'tanh') -> Weights:
@@ -46,10 +51,10 @@ def from_keras(source: Any, *, activation: str = 'tanh') -> Weights:
     """
     known('activation', activation, ACTIVATIONS)
     parts: list[Part] = []
-    for layer in listed(source):
+    layers = [layer for layer in listed(source) if type(layer).__name__ not in LEFT_OUT]
+    for number, layer in enumerate(layers, 1):
         if hasattr(layer, 'get_weights'):
-            if type(layer).__name__ not in LEFT_OUT:
-                parts.append(part_of_layer(layer))
+            parts.append(part_of_layer(layer, last=number == len(layers)))
         else:
             recurrent_before = any(not isinstance(part, dict) for part in parts)
             parts.append(part_of_arrays(arrays([*layer]), activation, recurrent_before))
@@ -82,23 +87,19 @@ def listed(source: Any) -> list[Any]:
     return [source] if any(hasattr(part, 'ndim') for part in source) else [*source]
 
 
-def part_of_layer(layer: Any) -> Part:
+def part_of_layer(layer: Any, last: bool) -> Part:
     name, weights = type(layer).__name__, layer.get_weights()
-    if not weights:
-        raise InputError(
-            f'the Keras layer {layer.name} ({name}) has no weights: build it first, or leave it out'
-        )
+    if not layer.built:
+        raise InputError(f'the Keras layer {layer.name} ({name}) has no weights: build it first')
+    check_attributes(layer, layer.name, PLAIN)
     if name == 'Embedding':
         return {'table': weights[0]}
     if name == 'Dense':
-        check_function(layer, 'activation', ('linear', 'sigmoid', 'softmax'))
+        check_attributes(layer, layer.name, {'activation': READOUT if last else READOUT[:1]})
         return dense(*weights)
     if name != 'Bidirectional':
         return cell_of_layer(layer, backwards=False)
-    if layer.merge_mode != 'concat':
-        raise InputError(
-            f'{layer.name}: merge_mode of Bidirectional should be concat, not {layer.merge_mode}'
-        )
+    check_attributes(layer, layer.name, {'merge_mode': ('concat',)})
     return (
         cell_of_layer(layer.forward_layer, backwards=False),
         cell_of_layer(layer.backward_layer, backwards=True),
@@ -113,25 +114,18 @@ def cell_of_layer(layer: Any, backwards: bool) -> CellWeights:
     cell, weights = getattr(layer, 'cell', layer), layer.get_weights()
     name = type(cell).__name__
     if name == 'SimpleRNNCell':
-        return cell_of(ACTIVATIONS[check_function(cell, 'activation', ('tanh', 'relu'))], weights)
+        check_attributes(cell, layer.name, {'activation': (*ACTIVATIONS,)})
+        return cell_of(ACTIVATIONS[cell.activation.__name__], weights)
     if name not in ('LSTMCell', 'GRUCell'):
         raise InputError(
             f'{layer.name}: a Keras {name} is not supported; SimpleRNN, LSTM, GRU, Bidirectional, '
             f'Dense, Embedding and Dropout are'
         )
-    check_function(cell, 'activation', ('tanh',))
-    check_function(cell, 'recurrent_activation', ('sigmoid',))
+    functions = {'activation': ('tanh',), 'recurrent_activation': ('sigmoid',)}
+    check_attributes(cell, layer.name, functions)
     if name == 'LSTMCell':
         return cell_of('lstm', weights)
     return cell_of('gru' if cell.reset_after else 'gru_reset_before', weights)
-
-
-def check_function(layer: Any, which: str, names: Sequence[str]) -> str:
-    """The name of the layer's function; InputError if it is none of `names`."""
-    name = getattr(getattr(layer, which), '__name__', '')
-    if name not in names:
-        raise InputError(f'{layer.name}: {which} should be {" or ".join(names)}, not {name}')
-    return name
 
 
 def part_of_arrays(weights: list[Array], activation: str, recurrent_before: bool) -> Part:

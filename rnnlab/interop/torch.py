@@ -16,6 +16,7 @@ from rnnlab.interop.weights import (
     Weights,
     arrays,
     assembled,
+    check_attributes,
     dense,
     directions,
     kind_by_shape,
@@ -27,6 +28,10 @@ KERNELS = ('weight_ih', 'weight_hh')
 BIASES = ('bias_ih', 'bias_hh')
 PROJECTION = 'weight_hr'
 KINDS = ('elman', 'irnn', 'lstm', 'lstm_projected', 'gru')
+LEFT_OUT = ('Dropout', 'Identity')
+CLASSES = (
+    'RNN', 'LSTM', 'GRU', 'RNNCell', 'LSTMCell', 'GRUCell', 'Linear', 'Embedding', *LEFT_OUT
+)  # fmt: skip
 NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
 
 
@@ -39,7 +44,8 @@ def from_torch(
         tensors or arrays, traced ones too). An nn.RNN, nn.LSTM or nn.GRU is num_layers layers,
         an nn.RNNCell, nn.LSTMCell or nn.GRUCell one; proj_size makes it lstm_projected. An
         nn.Linear is the readout, or before the first layer the dense map; an nn.Embedding is the
-        embedding. Dropout, between layers too, is left out.
+        embedding, as is a state_dict of one weight whose columns are the next part's inputs.
+        Dropout, between layers too, is left out.
     prefix: of one bigger module or state_dict, the names of its modules: prefix='lstm' takes
         lstm.weight_ih_l0 and so on; of several, in the order in which data passes.
     nonlinearity: tanh or relu, that of an nn.RNN given as a state_dict.
@@ -49,21 +55,22 @@ def from_torch(
     """
     known('nonlinearity', nonlinearity, NONLINEARITIES)
     if prefix is not None:
-        state = state_of(source)
         names = [prefix] if isinstance(prefix, str) else prefix
-        source = [selected(state, name) for name in names]
+        source = [selected(source, name) for name in names]
     parts: list[Part] = []
+    unclear: Array = None  # the weight of a state_dict that has no other
     for module in source if isinstance(source, list) else [source]:
-        if getattr(module, 'max_norm', None) is not None:
-            raise InputError(
-                f'an nn.Embedding with max_norm={module.max_norm} is not supported, '
-                f'one without it is'
-            )
+        kind = class_of(module)
+        check_attributes(module, f'an nn.{kind}', {'max_norm': (None,)})
         recurrent_before = any(not isinstance(part, dict) for part in parts)
-        linear = recurrent_before or type(module).__name__ == 'Linear'
         elman = NONLINEARITIES[getattr(module, 'nonlinearity', nonlinearity)]
-        if type(module).__name__ != 'Dropout':
-            parts += module_parts(state_of(module), elman, linear)
+        if kind not in LEFT_OUT:
+            own = module_parts(state_of(module), elman, recurrent_before or kind == 'Linear')
+            if unclear is not None:
+                parts[-1] = table_or_dense(unclear, own[0])
+            lone = not kind and isinstance(own[0], dict)
+            unclear = own[0].get('table') if lone else None  # type: ignore[union-attr]
+            parts += own
     return assembled(parts)
 
 
@@ -82,6 +89,33 @@ def to_torch(layers: Sequence[Layer], params: Params) -> list[Arrays]:
         same = [*group]
         states += [recurrent_state(same)] if alike else map(linear_state, same)
     return states
+
+
+def class_of(module: Any) -> str:
+    """The name in CLASSES of a module's class, '' for a state_dict; InputError for others."""
+    if not hasattr(module, 'state_dict'):
+        return ''
+    names = [base.__name__ for base in type(module).__mro__]
+    if known_names := [name for name in names if name in CLASSES]:
+        return known_names[0]
+    inside = ', '.join(name for name, _ in module.named_children())
+    more = f"; of its modules {inside} name those in order, as in prefix=['lstm', 'last']"
+    raise InputError(
+        f'an nn.{names[0]} is not supported, {", ".join(CLASSES)} are{more if inside else ""}'
+    )
+
+
+def table_or_dense(weight: Array, after: Part) -> Arrays:
+    """The part of a state_dict with one weight, by the inputs D of the next part: an Embedding
+    [V, D], or a Linear [D, inputs] without bias."""
+    kernel = after['kernel'] if isinstance(after, dict) else directions(after)[0].kernel
+    fits = [size == kernel.shape[0] for size in weight.shape]
+    if all(fits):
+        raise InputError(
+            f'a state_dict with a weight {[*weight.shape]} alone is that of an nn.Embedding or of '
+            'an nn.Linear without bias: give the module'
+        )
+    return dense(weight.T) if fits[0] else {'table': weight}
 
 
 def module_parts(state: Arrays, elman: str, linear: bool) -> list[Part]:
@@ -189,13 +223,19 @@ def array_of(tensor: Any) -> Array:
     return tensor.numpy()
 
 
-def selected(state: Arrays, prefix: str) -> Arrays:
-    """The arrays under a prefix, without it; InputError if there is none."""
-    start = prefix.removesuffix('.') + '.'
+def selected(source: Any, prefix: str) -> Any:
+    """The module of that name, or the arrays under the prefix; InputError if there is none."""
+    name = prefix.removesuffix('.')
+    modules = dict(source.named_modules()) if hasattr(source, 'named_modules') else {}
+    if name in modules:
+        return modules[name]
+    state = state_of(source)
     part = {
-        name.removeprefix(start): leaf for name, leaf in state.items() if name.startswith(start)
+        own.removeprefix(f'{name}.'): leaf
+        for own, leaf in state.items()
+        if own.startswith(f'{name}.')
     }
     if not part:
-        prefixes = sorted({name.rpartition('.')[0] for name in state})
+        prefixes = sorted({own.rpartition('.')[0] for own in state})
         raise InputError(f'no weight has the prefix {prefix!r}; there are {", ".join(prefixes)}')
     return part

@@ -8,7 +8,7 @@ a pair of CellWeights (forward, backward) of a bidirectional one.
 Letters in shapes: D inputs, H hidden size, P outputs, N columns of all gates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -84,6 +84,20 @@ def parts_of(source: Any, part: Callable[[Any], Any]) -> list[Part]:
 
 def directions(part: CellWeights | tuple[CellWeights, CellWeights]) -> tuple[CellWeights, ...]:
     return part if isinstance(part, tuple) else (part,)
+
+
+def check_attributes(module: Any, label: str, accepted: Mapping[str, Sequence[Any]]) -> None:
+    """Raises InputError for an attribute with a value that changes what a module computes.
+
+    accepted: by attribute the values that do not; of functions the names.
+    """
+    for name, values in accepted.items():
+        found = getattr(module, name, values[0])
+        found = getattr(found, '__name__', found)
+        if found not in values:
+            raise InputError(
+                f'{label}: {name}={found} is not supported, only {" or ".join(map(str, values))}'
+            )
 
 
 def assembled(parts: Sequence[Part]) -> Weights:
