@@ -100,6 +100,27 @@ def test_steps_of_rows_rise(tmp_path):
         runs.read_rows(tmp_path, ACCURATE)
 
 
+@pytest.mark.parametrize(
+    ('kind', 'right', 'wrong'),
+    [
+        (list[str], ['a', 'b'], ['a', 1]),
+        (list[int | str], [1, 'b'], [True]),
+        (dict[str, runs.Moments], {'x': {'mean': 1, 'std': 0.5}}, {'x': {'mean': 1}}),
+        (dict[str, runs.Moments], {}, {'x': {'mean': None, 'std': 0.5}}),
+        (dict, {'x': [None]}, ['x']),
+    ],
+)
+def test_what_encodes_new_data_is_of_its_type(tmp_path, kind, right, wrong):
+    path = tmp_path / 'x.json'
+    runs.write_json(path, right)
+    assert runs.read_json(path, kind) == right
+    runs.write_json(path, wrong)
+    with pytest.raises(
+        InputError, match=r'x\.json cannot be read: it should hold (a list|an object)'
+    ):
+        runs.read_json(path, kind)
+
+
 @pytest.mark.parametrize('best', [0.5, None], ids=['validation', 'test alone'])
 def test_a_summary_is_read_as_it_was_written(tmp_path, best):
     written = summary(best, 0.4, baseline=1.5)
@@ -147,6 +168,8 @@ def test_a_lock_is_the_processs_that_has_it(tmp_path):
                 pass
             process.kill() if end == 'kill' else process.communicate('\n')
         assert [*folder.iterdir()] == [folder / '.lock'] * (end == 'kill')
+        (folder / 'half.part' / 'written').mkdir(parents=True)
+        (folder / 'half.json.part').touch()
         with locked(folder):
             runs.check_folder(folder, CONFIG, resume=False)  # it is free
         assert [*folder.iterdir()] == []

@@ -95,7 +95,7 @@ class Config:
         try:
             known = {name: record[name] for name in swept(cls) if name in record}
             return cls(**{name: from_json_value(cls, name, value) for name, value in known.items()})
-        except (InputError, ValueError, TypeError) as error:
+        except (InputError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f'{where} has settings that cannot be: {error}') from error
 
 

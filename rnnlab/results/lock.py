@@ -4,19 +4,22 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from rnnlab.errors import InputError
 
 LOCK = '.lock'  # the name of its file, or what that begins with
+PART = '.part'  # ends the names of files and folders that are not whole yet
 
 
 @contextlib.contextmanager
 def locked(folder: Path, part: str = '', wait: bool = False) -> Iterator[None]:
     """Inside, no other process has the lock of this part of a folder, which is made if need be.
 
-    Raises InputError where one has it, or waits for its end.
+    Raises InputError where one has it, or waits for its end. What lies half written in a whole
+    folder (no `part`) was left there by a kill, and is removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{LOCK}{part}'
@@ -36,6 +39,8 @@ def locked(folder: Path, part: str = '', wait: bool = False) -> Iterator[None]:
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break
         file.close()  # whoever had the lock has removed its file
+    for left in () if part else folder.glob(f'*{PART}'):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     try:
         yield
     finally:

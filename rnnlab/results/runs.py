@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnlab.data import Dataset
 from rnnlab.errors import InputError
-from rnnlab.results.lock import LOCK
+from rnnlab.results.lock import LOCK, PART
 from rnnlab.results.records import Json, Metrics, Row, Summary
 from rnnlab.results.typed import fits, named
 
@@ -117,7 +117,7 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes it whole or not at all, whatever else reads or writes the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
+    beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PART}')
     with writing(path):
         try:
             beside.write_text(text, encoding='utf-8')

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
-from rnnlab.results.lock import locked
+from rnnlab.results.lock import PART, locked
 from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Row, Trial
 from rnnlab.results.statistics import Sample
 from rnnlab.results.typed import field, fields
@@ -130,7 +130,9 @@ def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
     trials: dict[int, Trial] = {}
     curves: Curves = {}
     for path in sorted((folder / WAVES).glob('*.json')):
-        with runs.located(f'{path} is not its batch of trials; remove it and {TRIALS}, resume'):
+        with runs.located(
+            f'{path} is not its batch of trials (remove it and {TRIALS}, and resume)'
+        ):
             wave = runs.read_json(path)
             own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
             numbers = [trial.number for trial in own]
@@ -210,9 +212,7 @@ def first_of(folder: Path) -> int | None:
 
 def copy_folder(source: Path, target: Path) -> None:
     """Copies it whole or not at all, while no other process does."""
-    for left in target.parent.glob(f'{target.name}.*.part'):
-        shutil.rmtree(left)  # by a kill
-    beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}.part')
+    beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}{PART}')
     shutil.copytree(source, beside)
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
