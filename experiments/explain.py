@@ -31,6 +31,7 @@ from rnnlab.errors import InputError
 from rnnlab.recurrence import engines
 from rnnlab.results import plots
 from rnnlab.results.tables import new_table, render, width
+from rnnlab.training import memory
 from rnnlab.training.optim import Hyper
 
 
@@ -47,6 +48,7 @@ class Config(groups.OneCell, groups.Seed):
     )
 
 
+SIZES = 'hidden_size', 'inputs', 'time_steps', 'batch_size'
 UNITS, STEPS = 8, 10  # of the first sequence, that are shown; all are compared
 LAGS, SEQUENCES = 100, 32  # of the picture of gradients
 
@@ -56,23 +58,27 @@ Values = dict[str, np.ndarray]  # by name, [T, B, H]
 def main(config: Config) -> None:
     config = config.filled(open_values(Config))
     folder = Path(config.out)
-    if config.plot:
-        folder.mkdir(parents=True, exist_ok=True)
     hyper = Hyper(forget_bias=config.forget_bias, init_scale=config.init_scale)
     cell = model.make_cell(config, hyper)
     if isinstance(cell.form, Chain):
         words = f'explain shows one cell, and {config.cell} is made of several'
         raise InputError(f'{words}: name one of them')
     key = jax.random.key(config.seed)
-    params = cell.init(jax.random.fold_in(key, 0), config.inputs)
+    init = partial(cell.init, jax.random.fold_in(key, 0), config.inputs)
     shape = config.time_steps, config.batch_size, config.inputs
+    arrays = memory.shapes(init), jax.ShapeDtypeStruct(shape, float)
+    arrays += memory.shapes(partial(trace, cell), *arrays)
+    what = ', '.join(f'`{size}={getattr(config, size)}`' for size in SIZES)
+    memory.check(what, 2 * memory.size(arrays))  # a loop in float64 computes them too
+    if config.plot:
+        folder.mkdir(parents=True, exist_ok=True)
+    params = init()
     xs = jax.random.normal(jax.random.fold_in(key, 1), shape)
     carries, ys, gates = jax.jit(lambda params, xs: trace(cell, params, xs))(params, xs)
     compare = by_reference if config.cell in reference.REFERENCES else by_step
     fields = carries._fields
     values = by_name(cell, fields, carries, gates, ys)
     expected = by_name(cell, fields, *compare(config, cell, params, xs))
-
     show_equations(config, cell)
     console.print(f'\nShapes\n\n{shapes_table(config, cell, params, xs, carries, gates, ys)}')
     console.print(f"\nParameters, each gate's part\n\n{parameters_table(config, cell, params)}")
@@ -272,13 +278,13 @@ def draw(config: Config, folder: Path, hyper: Hyper, key: Array, values: Values)
     cells = {name: CELLS[name](config.hidden_size) for name in ('elman', 'lstm', 'gru')}
     cells |= {label(config): model.make_cell(config, hyper)}
     xs = jax.random.normal(jax.random.fold_in(key, 2), (LAGS, SEQUENCES, config.inputs))
-    norms = {}
-    for name, cell in cells.items():
-        params = cell.init(jax.random.fold_in(key, 0), config.inputs)
-        norms[name] = jax.jit(partial(gradient_reach, cell))(params, xs)
     sizes = f'hidden size {config.hidden_size}, {config.inputs} inputs'
     words = f'{sizes}, mean of {SEQUENCES} random sequences'
     with drawing(reach):
+        norms = {}
+        for name, cell in cells.items():
+            params = cell.init(jax.random.fold_in(key, 0), config.inputs)
+            norms[name] = jax.jit(partial(gradient_reach, cell))(params, xs)
         plots.reach(norms, reach, f'How far a gradient reaches before training\n{words}')
         console.print(f'drawn: {reach}')
 

@@ -26,6 +26,7 @@ from rnnlab.models import Model, network
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.batches import Batches, generated
 from rnnlab.training.losses import squared_error
+from rnnlab.training.memory import check, shapes, size
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import classification
 
@@ -66,6 +67,9 @@ def problem(config: Config) -> Problem:
 
 
 def load(config: Config) -> Dataset:
+    one = shapes(problem(config).sample, jax.random.key(0))
+    what = f'`validation={config.validation}` sequences of `length={config.length}`, twice,'
+    check(what, 2 * config.validation * size(one))
     return memory_sequences(problem(config), config.validation, config.validation)
 
 

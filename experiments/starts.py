@@ -23,6 +23,7 @@ from rnnlab.analysis.diagnostics import spectral_radii
 from rnnlab.cells import Cell, find
 from rnnlab.initializers import INITIALIZERS
 from rnnlab.results.tables import new_table, render
+from rnnlab.training.memory import check, shapes, size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,13 @@ class Config(groups.Seed):
 def main(config: Config) -> None:
     headings = 'cell', 'initializer', 'spectral radius', 'bias of a gate: mean, least, greatest'
     table = new_table(*headings)
-    keys = jax.random.split(jax.random.key(config.seed), config.draws)
+    key = jax.random.key(config.seed)
     for name in config.cells:
         for number, (initializer, cell) in enumerate(initialized(config, find(name))):
-            drawn = [cell.init(key, config.inputs) for key in keys]
+            init = partial(cell.init, inputs=config.inputs)
+            what = f'`draws={config.draws}` of {name} with `hidden_size={config.hidden_size}`'
+            check(what, config.draws * size((key, shapes(init, key))))
+            drawn = [init(own) for own in jax.random.split(key, config.draws)]
             radii = [spectral_radii(cell, params, config.inputs) for params in drawn]
             shown = (f'{gate} {spread([draw[gate] for draw in radii])}' for gate in radii[0])
             cells = '  '.join(shown), '  '.join(biases(config, cell, drawn))

@@ -83,6 +83,10 @@ def one_line_errors() -> Iterator[None]:
         fail(str(error))
     except MemoryError as error:
         fail(f'this takes more memory than there is: {first_line(error)}')
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        fail(f'this takes more memory than there is: {first_line(error)}; choose smaller sizes')
     except BrokenPipeError:  # whoever reads the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -23,7 +23,8 @@ from rnnlab.results.records import Metrics, Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
-from rnnlab.training.lanes import device_memory, each_on, lane_bytes, lanes_per_batch, size
+from rnnlab.training.lanes import each_on, lane_bytes, lanes_per_batch
+from rnnlab.training.memory import device_memory, size
 
 MEMORY = 0.5  # the fraction of it that lanes may fill
 

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ from experiments.runner import machine, model
 from experiments.runner.console import console, prediction_table
 from experiments.runner.fields import check_needs, open_values
 from rnnlab.analysis.describe import count
+from rnnlab.cells.base import Params
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.results.records import Metrics
+from rnnlab.training import memory
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
 from rnnlab.training.losses import Loss
 from rnnlab.training.optim import Hyper, optimizer, schedule
 from rnnlab.training.train import Run, batch_mesh, classification, make_evaluate, make_run
 
 EVAL_BATCH = 500
+SURELY = 0.75  # of what the gradient keeps by its shapes, that a program takes; measured: 0.8 to 1
+AT_MOST = 100  # bytes kept for the gradient by column of parameters and step; cells keep 3 to 10
 
 
 def shuffled_examples(config: Any, data: Split) -> Batches:
@@ -92,6 +96,45 @@ class Plan:
     window: int  # examples of each evaluation
     make_optimizer: Callable[[Hyper], Any] = field(repr=False)
 
+    @cached_property
+    def params(self) -> Params:
+        """The shapes of the model's parameters."""
+        return memory.shapes(self.model.init, jax.random.key(0))
+
+    @cached_property
+    def time_steps(self) -> int:
+        """The time steps of the longest batch."""
+        size = self.batches.size
+
+        def inputs(data: Any) -> Any:
+            keys = jax.random.split(jax.random.key(0), size)
+            batch = Batch(jnp.zeros(size, jnp.int32), keys, keys)
+            return self.batches.takes[-1](data, batch, jnp.int32(0)).inputs
+
+        return memory.shapes(inputs, self.data.train).shape[1]
+
+    def check_memory(self, device: jax.Device) -> None:
+        """Raises InputError for a training that cannot fit into the device's memory.
+
+        It takes parameters, optimizer state, the gradient, and what the gradient keeps of the
+        forward pass, of which XLA computes a part anew; on a CPU also the copy that is saved.
+        """
+        config, batches, size = self.config, self.batches, memory.size
+        optimizer, loss = self.make_optimizer(config.hyper), self.task.loss(config)(config.hyper)
+        state, carry = (self.params, memory.shapes(optimizer.init, self.params)), None
+        if batches.carried:
+            carry = memory.shapes(partial(self.model.carry, batch=batches.size), self.params)
+        copies = 2 if device.platform == 'cpu' else 1
+        needed = copies * size(state) + size(self.params)
+        columns = sum(sum(leaf.shape[-1:]) for leaf in jax.tree.leaves(self.params))
+        at_most = AT_MOST * batches.size * self.time_steps * columns  # spares most runs the tracing
+        if needed + at_most > memory.device_memory(device):
+            data = self.data.train
+            kept = memory.residual_bytes(self.model, loss, batches, self.params, carry, data)
+            needed += SURELY * kept
+        sizes = f'`hidden_size={config.hidden_size}` and `batch_size={batches.size}`'
+        memory.check(f'training with {sizes}', needed, device)
+
     def make_run(self, mesh: Mesh | None = None) -> Run:
         """The run, whose batches the devices of the mesh share."""
 
@@ -119,16 +162,8 @@ class Plan:
         size = self.batches.size
         if asked:
             return batch_mesh(size, devices)
-
-        def inputs(data: Any) -> Any:
-            keys = jax.random.split(jax.random.key(0), size)
-            batch = Batch(jnp.zeros(size, jnp.int32), keys, keys)
-            return self.batches.takes[-1](data, batch, jnp.int32(0)).inputs
-
-        time_steps = jax.eval_shape(inputs, self.data.train).shape[1]
-        params = jax.eval_shape(self.model.init, jax.random.key(0))
-        recurrent = sum(count(params[name]) for name in self.model.layers)
-        return batch_mesh(size, devices, 6 * time_steps * size * recurrent)
+        recurrent = sum(count(self.params[name]) for name in self.model.layers)
+        return batch_mesh(size, devices, 6 * self.time_steps * size * recurrent)
 
     @property
     def evaluations(self) -> int:
@@ -202,7 +237,7 @@ def settings(task: Task, config: Any) -> dict[str, Any]:
 
 
 def make_plan(task: Task, config: Any) -> Plan:
-    """The plan of a resolved configuration; InputError for what does not fit the data."""
+    """The plan of a resolved configuration; InputError for what fits neither data nor memory."""
     loaded = load(task, config)
     data = task.dataset(config, loaded)
     batches = task.batches(config, data.train)
@@ -210,7 +245,7 @@ def make_plan(task: Task, config: Any) -> Plan:
     check_evaluation(config, held_out)
     steps = config.steps or config.epochs * batches.steps
     share = schedule(config.schedule, steps, config.warmup)
-    return Plan(
+    plan = Plan(
         task=task,
         config=config,
         loaded=loaded,
@@ -224,6 +259,8 @@ def make_plan(task: Task, config: Any) -> Plan:
         window=config.eval_examples or (len(held_out.labels) if held_out else 0),
         make_optimizer=optimizer(config.optimizer, config.optimizer_constants, share),
     )
+    plan.check_memory(machine.devices(config)[0])
+    return plan
 
 
 def check_evaluation(config: Any, held_out: Split | None) -> None:

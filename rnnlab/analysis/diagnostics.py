@@ -6,8 +6,9 @@ import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
-from rnnlab.analysis.describe import parameters, spans
+from rnnlab.analysis.describe import count, parameters, spans
 from rnnlab.cells.base import Carry, Cell, Gates, Linear, Params
+from rnnlab.training import memory
 
 
 def trace(cell: Cell, params: Params, xs: Array) -> tuple[Carry, Array, Gates]:
@@ -28,8 +29,11 @@ def gradient_reach(cell: Cell, params: Params, xs: Array) -> dict[str, Array]:
     For each field s of the carry (h; of an LSTM c too) the spectral norms [T, B] of the Jacobians
     of h after the last step with respect to s after the step `lag` before it, for lags 0 to T - 1,
     the other fields held constant. A norm that falls like r^lag is a vanishing gradient (Bengio,
-    Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013).
+    Simard, Frasconi 1994; Pascanu, Mikolov, Bengio 2013). Raises InputError for Jacobians that
+    cannot fit into memory.
     """
+    carry = memory.shapes(lambda params: cell.carry(params, ()), params)
+    memory.check(f'{xs.shape[1]} Jacobians', xs.shape[1] * memory.size(carry) * count(carry))
 
     def one(xs: Array) -> dict[str, Array]:
         first = cell.carry(params, ())

@@ -1,8 +1,6 @@
 """A sweep is one program: a run over lanes, each with its own settings and key, on all devices."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +8,14 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.cells.base import Carry, Params, Tree
+from rnnlab.cells.base import Params, Tree
 from rnnlab.data import Split
 from rnnlab.models import Model
-from rnnlab.training.batches import Batch, Batches
+from rnnlab.training.batches import Batches
 from rnnlab.training.losses import Loss
+from rnnlab.training.memory import residual_bytes, size
 from rnnlab.training.optim import Hyper
-from rnnlab.training.train import Run, TrainState, everywhere, sums
+from rnnlab.training.train import Run, TrainState, everywhere
 
 WHOLE: Tree = PartitionSpec()
 PART: Tree = PartitionSpec('lane')
@@ -178,35 +177,6 @@ def lane_bytes(
     """
     key = jax.eval_shape(jax.random.key, 0)
     state = jax.eval_shape(run.start, hyper, key)
-    keys = jax.eval_shape(lambda key: jax.random.split(key, batches.size), key)
-    longest = sums(model, loss, batches)[-1]
-
-    def forward(params: Params, carry: Carry, data: Split | None, keys: Array) -> Tree:
-        batch = Batch(jnp.zeros(batches.size, jnp.int32), None, keys)
-
-        def total(params: Params) -> Array:
-            return longest(params, carry, data, batch, jnp.int32(0))[0][0]['loss']
-
-        return jax.vjp(total, params)[1]
-
-    residuals = jax.eval_shape(forward, state.params, state.carry, data, keys)
-    kept, working = 2 * size(state), 2 * size(state.params) + 2 * size(residuals)
+    residuals = residual_bytes(model, loss, batches, state.params, state.carry, data)
+    kept, working = 2 * size(state), 2 * size(state.params) + 2 * residuals
     return (kept, working) if each is in_turn else (kept + working, 0)
-
-
-def size(tree: Tree) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def device_memory(device: jax.Device) -> int:
-    """Bytes for programs on a device; on a CPU those of the machine or the control group."""
-    if stats := device.memory_stats():
-        return stats['bytes_limit']
-    limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]
-    groups = Path('/proc/self/cgroup')
-    own = groups.read_text().rpartition('::')[2].strip().lstrip('/') if groups.exists() else ''
-    for folder in (Path('/sys/fs/cgroup', own), *Path('/sys/fs/cgroup', own).parents):
-        limit = folder / 'memory.max'
-        if limit.exists() and (text := limit.read_text().strip()).isdecimal():
-            limits.append(int(text))
-    return min(limits)
