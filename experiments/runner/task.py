@@ -131,7 +131,7 @@ class Plan:
         if needed + at_most > memory.device_memory(device):
             data = self.data.train
             kept = memory.residual_bytes(self.model, loss, batches, self.params, carry, data)
-            needed += SURELY * kept
+            needed += int(SURELY * kept)
         sizes = f'`hidden_size={config.hidden_size}` and `batch_size={batches.size}`'
         memory.check(f'training with {sizes}', needed, device)
 

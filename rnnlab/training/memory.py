@@ -1,6 +1,7 @@
 """Memory, known from shapes before anything is allocated or compiled."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def size(tree: Tree) -> int:
 def shapes(function: Callable, *args: Tree) -> Tree:
     """The shapes of what a function returns; InputError for sizes that no array has."""
     try:
-        return jax.eval_shape(function, *args)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of huge sizes, which are refused
+            return jax.eval_shape(function, *args)
     except OverflowError as error:
         raise InputError('sizes beyond what an array can have: choose smaller ones') from error
 
