@@ -190,3 +190,17 @@ def test_what_ends_beside_a_report_stays(tmp_path, monkeypatch):
     assert trials.trial_of(tmp_path / trials.BEST) == 0
     trials.merge(tmp_path, ACCURATE, BEST)
     assert trials.trial_of(tmp_path / trials.BEST) == 1
+
+
+def test_a_run_that_cannot_be_copied_is_one_line(tmp_path, monkeypatch):
+    """Of a full disk; nothing half copied stays."""
+
+    def full(source, target, **options):
+        raise OSError(28, 'No space left on device', str(target))
+
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / runs.CONFIG).write_text('{}')
+    monkeypatch.setattr(shutil, 'copyfile', full)
+    with pytest.raises(InputError, match=r'best cannot be written: .*No space left on device$'):
+        trials.copy_folder(tmp_path / 'run', tmp_path / 'best')
+    assert [path.name for path in tmp_path.iterdir()] == ['run']

@@ -213,7 +213,12 @@ def first_of(folder: Path) -> int | None:
 def copy_folder(source: Path, target: Path) -> None:
     """Copies it whole or not at all, while no other process does."""
     beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}{PART}')
-    shutil.copytree(source, beside)
+    try:
+        shutil.copytree(source, beside)
+    except shutil.Error as error:  # a list of files, their copies and reasons
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = error.args[0][0][2].partition(': ')[0]
+        raise InputError(f'{target} cannot be written: {reason}') from None
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 
