@@ -343,6 +343,20 @@ def test_a_keras_classifier_gives_the_same_here(keras):
 
 
 @KERAS
+def test_a_keras_lstm_of_bfloat16_alone(keras):
+    """Its Sequential gives the same; float32 inputs of unroll are promoted, not refused."""
+    core = keras.layers.LSTM(H, dtype='bfloat16', recurrent_initializer='glorot_uniform')
+    model = keras.Sequential([keras.Input((T, D), dtype='bfloat16'), core])
+    layers, params = from_keras(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.bfloat16)}
+    xs = np.random.default_rng(0).normal(0, 1, (B, T, D)).astype('float32')
+    _, y = layers[0].apply(params['layer_1'], xs.swapaxes(0, 1), last=True)
+    assert y.dtype == jnp.float32
+    close(y, jnp.asarray(model(xs), 'float32'), 2e-2)
+    same(to_keras(layers, params)[0], core.get_weights())
+
+
+@KERAS
 def test_other_keras_layers_are_refused(keras):
     layer = keras.layers
     cases = [
