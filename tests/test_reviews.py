@@ -118,7 +118,7 @@ def change(run, name, edit):
         ),
         (
             lambda run: change(run, 'vocabulary.json', dict.fromkeys),
-            'vocabulary.json cannot be read: it holds no list',
+            'vocabulary.json cannot be read: it should hold a list',
         ),
         (lambda run: (run / 'vocabulary.json').unlink(), 'there is no vocabulary.json'),
         (
