@@ -523,7 +523,7 @@ def test_a_layer_of_both_directions_takes_no_carry():
         ({'recurrent_dropout_mask': np.ones(H)}, r'must be \[3, 4\], not \[4\]'),
         ({'bptt': 0}, 'bptt must be a whole number above zero'),
         ({'remat': 2.5}, 'remat must be a whole number above zero'),
-        ({'engine': 'warp'}, 'associative, gated, linear, scan'),
+        ({'engine': 'warp'}, 'associative, gated, linear, native, scan'),
         ({'engine': 'gated'}, "'gated' cannot run this cell; scan can"),
     ],
 )

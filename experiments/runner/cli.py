@@ -2,13 +2,11 @@
 
 import contextlib
 import os
-import platform
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -26,7 +24,7 @@ from experiments.runner.fields import (
     types_of,
 )
 from experiments.runner.machine import CORES, devices_noted
-from rnnlab.data.cache import cache_folder, trim
+from rnnlab.data.cache import cache_folder, processor, trim
 from rnnlab.errors import InputError, first_line
 from rnnlab.results.characters import never_fail
 
@@ -169,12 +167,8 @@ def keep_programs() -> None:
     configured = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     if configured or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]
         return
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    kind = [line for line in lines if line.startswith(('model name', 'flags', 'Features'))] or lines
-    checksum = zlib.crc32(repr(sorted(set(kind))).encode())
     trim(cache_folder())
-    folder = cache_folder() / 'programs' / f'{platform.machine()}-{checksum:08x}'
+    folder = cache_folder() / 'programs' / f'{zlib.crc32(processor().encode()):08x}'
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

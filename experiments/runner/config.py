@@ -101,10 +101,7 @@ class Layers(OneCell):
         recurrent=True,
     )
     layers: int = static(
-        1,
-        'Recurrent layers; 0 with --pool=mean, max or attention: no recurrence.',
-        low=0,
-        high=256,
+        1, 'Recurrent layers; 0 with --pool=mean, max or attention: no recurrence.', low=0, high=256
     )
     bptt: int | None = static(
         None, 'Truncate backpropagation to this many steps; by default not.', low=1, recurrent=True

@@ -156,11 +156,13 @@ class Gated(NamedTuple):
         features, never the batch.
     prepare: (params, D) -> params that affine and elementwise take as well, computed once for all
         steps.
+    native: its kernel of the engine `native`, if there is one.
     """
 
     affine: Affine
     elementwise: Elementwise
     prepare: Prepare
+    native: str | None = None
 
 
 class Linear(NamedTuple):
@@ -223,6 +225,7 @@ def gated(
     gates: tuple[str, ...],
     *,
     prepare: Prepare = lambda params, inputs: params,
+    native: str | None = None,
     **more: Any,
 ) -> Cell:
     """The cell of one affine map and elementwise work (see Gated), from which its step follows.
@@ -234,7 +237,8 @@ def gated(
     def whole(params: Params, carry: Carry, x: Array, mask: Array | None = None) -> Step:
         return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
 
-    return plain(init, carry, whole, gates, form=Gated(affine, elementwise, prepare), **more)
+    form = Gated(affine, elementwise, prepare, native)
+    return plain(init, carry, whole, gates, form=form, **more)
 
 
 def linear(
@@ -266,6 +270,7 @@ def joint(
     elementwise: Elementwise,
     gates: tuple[str, ...],
     zoneout: tuple[str, ...] = ('h',),
+    native: str | None = None,
 ) -> Cell:
     """The gated cell whose affine map is [x, h] W + b."""
     columns = Blocks(columns=gates)
@@ -276,6 +281,7 @@ def joint(
         elementwise,
         gates,
         prepare=split_weights,
+        native=native,
         zoneout=zoneout,
         layout={'kernel': Blocks(('x', 'h'), gates), 'bias': columns, 'recurrent_bias': columns},
     )

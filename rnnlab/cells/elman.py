@@ -32,7 +32,13 @@ def elman(hidden_size: int, *, activation: str = 'tanh', init: str | Initializer
         h = act(z)
         return Hidden(h), h, (h,)
 
-    return joint(init_params, zero_carry(Hidden, hidden_size), elementwise, ('h',))
+    return joint(
+        init_params,
+        zero_carry(Hidden, hidden_size),
+        elementwise,
+        ('h',),
+        native=f'elman_{activation}',
+    )
 
 
 @maker

@@ -78,6 +78,7 @@ def gru(
         elementwise,
         GATES,
         prepare=fuse_weights,
+        native='gru',
         layout=LAYOUT | {'recurrent_bias': Blocks(columns=GATES)},
     )
 

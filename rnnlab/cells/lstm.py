@@ -82,7 +82,7 @@ def lstm(
         return LSTMCarry(c, h), h, gates
 
     carry = zero_carry(LSTMCarry, hidden_size)
-    return joint(init_params, carry, elementwise, GATES, zoneout=ZONEOUT)
+    return joint(init_params, carry, elementwise, GATES, zoneout=ZONEOUT, native='lstm')
 
 
 @maker

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import platform
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,14 @@ MOST = 4 * 2**30  # bytes that are kept
 
 def cache_folder() -> Path:
     return Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'rnnlab'
+
+
+def processor() -> str:
+    """What programs are compiled for: the kind of processor and its instructions."""
+    cpuinfo = Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    kind = [line for line in lines if line.startswith(('model name', 'flags', 'Features'))] or lines
+    return f'{platform.machine()} {sorted(set(kind))}'
 
 
 def trim(folder: Path, most: int = MOST) -> None:

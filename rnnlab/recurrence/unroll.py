@@ -14,6 +14,7 @@ from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence import checks, masking
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
+from rnnlab.recurrence.engines.native import native
 from rnnlab.recurrence.engines.parts import in_parts
 from rnnlab.recurrence.engines.scan import scan
 from rnnlab.recurrence.masking import Constants, Inputs, LastOutput, Masked, Output, zeroed
@@ -22,6 +23,7 @@ Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Output]
 ENGINES: dict[str, Engine] = {
     'scan': scan,
     'gated': gated,
+    'native': native,
     'linear': linear,
     'associative': associative,
 }
@@ -34,7 +36,8 @@ def engines(cell: Cell, platform: str | None = None) -> list[str]:
     another is several times as fast as the associative scan; an accelerator waits for every step.
     """
     if isinstance(cell.form, Gated):
-        return ['gated', 'scan']
+        on_cpu = cell.form.native and (platform or jax.default_backend()) == 'cpu'
+        return ['gated', *(['native'] if on_cpu else []), 'scan']
     if isinstance(cell.form, Linear):
         cpu = (platform or jax.default_backend()) == 'cpu'
         return [*(['linear', 'associative'] if cpu else ['associative', 'linear']), 'scan']
@@ -160,7 +163,7 @@ def over_time(
 
     if not last:
         return run(Masked(cell), carry)
-    if engine is scan or engine is gated:
+    if not isinstance(cell.form, Linear) or engine is scan:
         return run(LastOutput(cell), (carry, jnp.zeros(y.shape, y.dtype)))[0]
     carry, _ = run(LastOutput(cell), carry)  # the other engines read outputs after the recurrence
     taken = None if lengths is None else lengths > 0
