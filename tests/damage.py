@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
 
 def cases(root: Path) -> list[Case]:
-    """Makes the folders in root. Each command goes on in the folder root/work, a copy."""
+    """Makes the folders in root. Each command runs in the folder root/work, a copy."""
     rng = np.random.default_rng(0)
     y = np.arange(60) % 2
     arrays = {'x': rng.normal(y[:, None, None], 1, (60, 4, 2)), 'y': np.array(['no', 'yes'])[y]}

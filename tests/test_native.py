@@ -17,7 +17,7 @@ CELLS = {'elman': elman, 'relu': lambda n: elman(n, activation='relu'), 'lstm': 
 
 @pytest.fixture(autouse=True)
 def compiled():
-    if native.library() is None:
+    if native.kernels() is None:
         pytest.skip('there is no C++ compiler')
 
 
@@ -117,10 +117,10 @@ def test_other_types_run_on_the_gated_engine():
 def test_without_a_compiler_the_gated_engine_serves_and_one_line_says_so(monkeypatch, own_cache):
     cell, params, xs = example(lstm, 3, 2, 2, 2)
     monkeypatch.setenv('CXX', 'no-such-compiler')
-    native.library.cache_clear()
+    native.kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match='no native engine, gated serves: .*no-such-compiler'):
             result = unroll(cell, params, xs, engine='native')
         same(result, unroll(cell, params, xs, engine='gated'))
     finally:
-        native.library.cache_clear()
+        native.kernels.cache_clear()

@@ -47,7 +47,7 @@ def say(*parts: str, indent: int = 0) -> None:
 
 @contextmanager
 def drawing(path: Path) -> Iterator[None]:
-    """A picture is drawn inside; if that fails, this is said, and the run goes on without it."""
+    """A picture is drawn inside; if that fails, this is said, and the run continues."""
     try:
         yield
     except Exception as error:  # numbers are written by now, and no fault of a picture costs them

@@ -108,7 +108,7 @@ def advance(
 def check_resumed(
     progress: loop.Progress, rows: list[Row], folder: Path, before: Json, restored: bool
 ) -> None:
-    """Raises InputError unless all that a run has written goes on exactly from its checkpoint."""
+    """Raises InputError unless the files of a run continue from its checkpoint."""
     plan = progress.program.plan
     if not restored and (folder / runs.SUMMARY).exists():
         words = f'{folder} holds a finished run, and its checkpoint is gone'

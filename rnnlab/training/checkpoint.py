@@ -46,7 +46,7 @@ class Checkpoints:
         """Waits for the last save; InputError if it failed."""
         if wrong := self.writing and self.writing.result():
             words = f'no checkpoint can be written in {self.folder}: {wrong}'
-            raise InputError(f'{words}; resume once that is mended')
+            raise InputError(f'{words}; resume once that is fixed')
 
 
 @contextlib.contextmanager

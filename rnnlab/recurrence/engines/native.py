@@ -137,7 +137,7 @@ def takes(cell: Masked, constants: Constants, carry: Carry, inputs: Inputs) -> b
     leaves = jax.tree.leaves((constants, carry, inputs.x))
     types = {leaf.dtype for leaf in leaves}
     one = len(types) == 1 and types <= {np.dtype('float32'), np.dtype('float64')}
-    return one and inputs.x.size > 0 and library() is not None
+    return one and inputs.x.size > 0 and kernels() is not None
 
 
 def weights(params: Params, hidden: int) -> Sequence[Array]:
@@ -232,13 +232,13 @@ def refuse(*_: object) -> Any:
 def widths(kernel: int, hidden: int, is_double: bool) -> tuple[int, int]:
     """The widths of what a step keeps: all gates, and the memory c, each padded."""
     out = (ctypes.c_int64 * 2)()
-    compiled: Any = library()
+    compiled: Any = kernels()
     compiled.rnnlab_widths(kernel, ctypes.c_int64(hidden), ctypes.c_bool(is_double), out)
     return out[0], out[1]
 
 
 @cache
-def library() -> ctypes.CDLL | None:
+def kernels() -> ctypes.CDLL | None:
     """native.cc compiled and registered with JAX; None, and one warning, where that fails."""
     try:
         compiled = ctypes.CDLL(str(build()))
