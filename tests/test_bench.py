@@ -92,7 +92,8 @@ def test_lengths(tmp_path, monkeypatch, capsys):
     length.time_lengths(['irnn', 'gru_reset_before'], 2, tmp_path)
     seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
     # gru_reset_before has no form that another engine takes
-    assert list(seconds) == ['irnn/gated', 'irnn/scan', 'gru_reset_before/scan']
+    names = ['irnn/gated', 'irnn/native', 'irnn/scan', 'gru_reset_before/scan']
+    assert list(seconds) == names
     times = [times for by_length in seconds.values() for times in by_length.values()]
     assert all(len(each) == 2 and min(each) > 0 for each in times)
     assert 'T = 4' in capsys.readouterr().out
