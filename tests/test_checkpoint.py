@@ -164,7 +164,7 @@ def disk(tmp_path):
 
 @pytest.mark.parametrize(
     ('flags', 'kilobytes'),
-    [([*RUN, '--checkpoint_every=0'], 130), pytest.param(SWEEP, 60, marks=pytest.mark.slow)],
+    [([*RUN, '--checkpoint_every=0'], 100), pytest.param(SWEEP, 60, marks=pytest.mark.slow)],
 )
 def test_a_full_disk_is_one_line(disk, tmp_path, flags, kilobytes):
     """And what was there resumes elsewhere, without what was half saved."""
