@@ -160,8 +160,8 @@ template <class S, int use> S* scratch(int64_t size) {
 
 // -------------------------------------------------------------------------------------- cells
 
-// The elementwise work of a cell on one vector of units. z[j] is block j of z, which forward replaces
-// by what backward needs; backward makes the gradient of z, and of the carry before the step.
+// The elementwise work of a cell on one vector of units. z[j] is block j of z, which forward
+// replaces by what backward needs; backward makes the gradient of z, and of the carry before the step.
 
 template <bool relu> struct Elman {
   template <class S> static void forward(Vec<S>* z, Vec<S>& h, Vec<S>&) {
@@ -307,6 +307,10 @@ template <class S> struct Call {
   const S *d_ys, *d_h, *d_c;         // backward: [T, B, H], [B, H], [B, H]
   S *d_x, *d_W, *d_U, *d_b, *d_bc, *d_h0, *d_c0, *d_h_reset, *d_c_reset, *d_mask;
 
+  // Row k of W and then of U.
+  const S* weights(int64_t k, int64_t columns) const {
+    return k < D ? W + k * columns : U + (k - D) * columns;
+  }
   int64_t parts() const {
     const int64_t bytes = (D + H) * H * cell.blocks.size() * sizeof(S);
     const int64_t rows = bytes > LARGE ? LARGE_PART : PART;
@@ -390,9 +394,8 @@ template <class S> S* pack(const Call<S>& call, const Layout<S>& layout) {
   S* packed = scratch<S, 0>(layout.width * K);
   std::fill(packed, packed + layout.width * K, S(0));
   in_runs(call, layout, [&](int64_t k, int64_t column, int64_t at, int64_t n) {
-    const S* row = k < call.D ? call.W + k * layout.columns : call.U + (k - call.D) * layout.columns;
     S* to = packed + (column / PANEL<S> * K + k) * PANEL<S> + column % PANEL<S>;
-    std::memcpy(to, row + at, n * sizeof(S));
+    std::memcpy(to, call.weights(k, layout.columns) + at, n * sizeof(S));
   });
   return packed;
 }
@@ -403,10 +406,10 @@ template <class S> S* pack_transposed(const Call<S>& call, const Layout<S>& layo
   S* packed = scratch<S, 1>(layout.width * all);
   std::fill(packed, packed + layout.width * all, S(0));
   in_runs(call, layout, [&](int64_t k, int64_t column, int64_t at, int64_t n) {
-    const S* row = k < call.D ? call.W + k * layout.columns : call.U + (k - call.D) * layout.columns;
+    const S* from = call.weights(k, layout.columns) + at;
     const int64_t to = k < call.D ? k : of_x + k - call.D;
     S* first = packed + (to / PANEL<S> * layout.width + column) * PANEL<S> + to % PANEL<S>;
-    for (int64_t i = 0; i < n; ++i) first[i * PANEL<S>] = row[at + i];
+    for (int64_t i = 0; i < n; ++i) first[i * PANEL<S>] = from[i];
   });
   return packed;
 }
