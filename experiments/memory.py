@@ -5,7 +5,6 @@ python -m experiments.memory --task=copy --length=100 --chrono=120
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +29,15 @@ from rnnlab.training.memory import check, shapes, size
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import classification
 
-LENGTHS = {'adding': 200, 'copy': 100, 'parity': 40, 'recall': 11}
+LENGTHS = {
+    'adding': 200,
+    'copy': 100,
+    'parity': 40,
+    'recall': 11,
+    'flipflop': 100,
+    'integrate': 100,
+    'delayed_match': 50,
+}
 EPOCH = 100  # steps, since the examples have no end
 SHOWN = 10
 
@@ -42,8 +49,8 @@ class Config(groups.Layers, groups.Training):
     task: str = static('adding', 'What is to be remembered.', choices=tuple(TASKS), data=True)
     length: int = static(
         None,
-        'Time steps; of copy the delay, 20 steps less. By default 200, copy 100, parity 40, '
-        'recall 11.',
+        'Time steps; of copy the delay, 20 steps less. By default '
+        f'{", ".join(f"{task} {length}" for task, length in LENGTHS.items())}.',
         low=1,
         data=True,
     )
@@ -79,7 +86,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
         model.make_layers(config, hyper),
         inputs=kind.inputs,
         outputs=kind.outputs,
-        pool='last' if kind.numbers else None,
+        pool=kind.pool,
         **model.readout(config, hyper),
     )
 
@@ -95,21 +102,21 @@ def batches(config: Config, data: None) -> Batches:
 def show_answers(plan: Plan, params: Any, folder: Path) -> None:
     """Prints the last answers of the first test sequence, or the answers of the first sequences
     where each has one alone."""
-    test = plan.data.test
+    test, kind = plan.data.test, problem(plan.config)
     assert test
     first = jax.tree.map(lambda leaf: leaf[:SHOWN], test)
-    answers = np.asarray(jax.jit(plan.model.apply)(params, first.inputs))
-    if problem(plan.config).numbers:
-        labels, given = first.labels[:, 0], answers[:, 0]
-    else:
-        unmasked = partial(np.compress, (first.labels >= 0).ravel())
-        labels, given = unmasked(first.labels.ravel()), unmasked(answers.argmax(axis=-1).ravel())
-        end = np.sum(first.labels[0] >= 0) if len(labels) > SHOWN else len(labels)
-        labels, given = labels[max(0, end - SHOWN) : end], given[max(0, end - SHOWN) : end]
-    numbers = [str(number) for number in range(len(labels))]
+    given = np.asarray(jax.jit(plan.model.apply)(params, first.inputs))
+    labels, asked = first.labels, np.ones(given.shape[:-1], bool)
+    if not kind.numbers:
+        labels, given, asked = labels[..., None], given.argmax(axis=-1)[..., None], labels >= 0
+    last = slice(None) if asked.sum() <= SHOWN else slice(0, 1)
+    shown = [values[last][asked[last]][-SHOWN:] for values in (labels, given)]
+    numbers = [str(number) for number in range(len(shown[0]))]
     table = new_table('test answer', *numbers, right=tuple(numbers))
-    for name, values in (('label', labels), ('given', given)):
-        table.add_row(name, *(f'{value:.3g}' for value in values))
+    for at in range(labels.shape[-1]):
+        output = f' {at}' if labels.shape[-1] > 1 else ''
+        for name, values in zip(('label', 'given'), shown, strict=True):
+            table.add_row(name + output, *(f'{value:.3g}' for value in values[:, at]))
     console.print(f'\n{render(table)}')
 
 

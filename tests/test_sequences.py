@@ -340,7 +340,7 @@ def test_bad_memory_flags_are_one_line(tmp_path):
         (['--task=adding', '--length=1'], ['--length of 2 or more']),
         (['--task=recall', '--length=8'], ['an odd --length']),
         (['--task=parity', '--length=1'], ['--length of 2 or more']),
-        (['--task=juggling'], ['--task', 'adding, copy, parity, recall']),
+        (['--task=juggling'], ['--task', 'adding, copy, parity, recall, flipflop']),
         (['--cell=elman', '--chrono=9'], ['--chrono', 'elman']),
         (['--chrono=9', '--forget_bias=1'], ['chrono', 'forget_bias']),
         (['--chrono=1'], ['--chrono', '2 time steps']),

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from rnnlab.data.dataset import Dataset, Split
 from rnnlab.errors import InputError, positive
@@ -15,27 +15,28 @@ from rnnlab.errors import InputError, positive
 EXAMPLES_SEED = 4711  # of the validation and test sequences, the same for every run
 SYMBOLS, COPIED = 8, 10  # of the copy task: different symbols, symbols to remember
 LETTERS, DIGITS = 26, 10  # of the recall task
+BITS, PULSE = 3, 0.2  # of the flip-flop task: bits, and the probability of a pulse
+STIMULI = 8  # of the delayed match
 
 
 class Task(NamedTuple):
     """A task that generates its sequences.
 
     sample: key -> (inputs [T, D], labels): classes int [T], negative where the loss is masked, or
-        one number [1] at the end.
+        numbers [T, K], or [K] at the end.
     inputs: D.
-    outputs: number of classes, or 1 for a number.
+    outputs: number of classes, or K.
     baseline: loss of the best memoryless guess, nats per step or mean squared error.
+    numbers: whether numbers are predicted, not classes.
+    pool: 'last' for labels at the end alone.
     """
 
     sample: Callable[[Array], tuple[Array, Array]]
     inputs: int
     outputs: int
     baseline: float
-
-    @property
-    def numbers(self) -> bool:
-        """Whether a number is predicted, not classes."""
-        return self.outputs == 1
+    numbers: bool = False
+    pool: str | None = None
 
 
 def adding(length: int) -> Task:
@@ -56,7 +57,7 @@ def adding(length: int) -> Task:
         marks = ((time == first) | (time == second)).astype(values.dtype)
         return jnp.stack([values, marks], axis=-1), jnp.sum(values * marks, keepdims=True)
 
-    return Task(sample, inputs=2, outputs=1, baseline=1 / 6)
+    return Task(sample, inputs=2, outputs=1, baseline=1 / 6, numbers=True, pool='last')
 
 
 def copy(length: int) -> Task:
@@ -120,11 +121,73 @@ def recall(length: int) -> Task:
     return Task(sample, inputs=LETTERS + DIGITS, outputs=DIGITS, baseline=math.log(DIGITS))
 
 
+def flipflop(length: int) -> Task:
+    """The sign of the last pulse of each of three bits, at every step (Sussillo, Barak 2013).
+
+    A step has a pulse of 1 or -1 for a bit with probability 0.2, else 0; the first step has one for
+    each. Guessing 0 where there is no pulse has an error of 1.
+    """
+    if length < 2:
+        raise InputError(f'the flipflop task needs a `length` of 2 or more, not {length}')
+
+    def sample(key: Array) -> tuple[Array, Array]:
+        of_times, of_signs = jax.random.split(key)
+        pulse = jax.random.bernoulli(of_times, PULSE, (length, BITS)).at[0].set(True)
+        signs = jax.random.rademacher(of_signs, (length, BITS), float)
+        time = jnp.broadcast_to(jnp.expand_dims(jnp.arange(length), 1), pulse.shape)
+        last = lax.cummax(jnp.where(pulse, time, 0))
+        return jnp.where(pulse, signs, 0), jnp.take_along_axis(signs, last, axis=0)
+
+    baseline = (1 - PULSE) * (length - 1) / length
+    return Task(sample, inputs=BITS, outputs=BITS, baseline=baseline, numbers=True)
+
+
+def integrate(length: int) -> Task:
+    """The sum of the inputs so far, at every step: a line attractor keeps it (Seung 1996).
+
+    Inputs are normal with variance 1 / length, so that the last sum has variance 1. Guessing the
+    input itself leaves the variance of the sum before.
+    """
+    if length < 2:
+        raise InputError(f'the integrate task needs a `length` of 2 or more, not {length}')
+
+    def sample(key: Array) -> tuple[Array, Array]:
+        steps = jax.random.normal(key, (length, 1)) / math.sqrt(length)
+        return steps, jnp.cumsum(steps, axis=0)
+
+    return Task(sample, inputs=1, outputs=1, baseline=(length - 1) / (2 * length), numbers=True)
+
+
+def delayed_match(length: int) -> Task:
+    """Whether the last step shows the stimulus of the first (Fuster and Alexander 1971; as a task
+    of recurrent networks Yang et al. 2019).
+
+    One of eight stimuli, blank steps, then the same one or, in half of the sequences, another;
+    labelled at the last step: 1 for a match.
+    """
+    if length < 2:
+        raise InputError(f'the delayed_match task needs a `length` of 2 or more, not {length}')
+
+    def sample(key: Array) -> tuple[Array, Array]:
+        of_first, of_match, of_other = jax.random.split(key, 3)
+        first = jax.random.randint(of_first, (), 0, STIMULI, jnp.int32)
+        match = jax.random.bernoulli(of_match).astype(jnp.int32)
+        other = (first + jax.random.randint(of_other, (), 1, STIMULI, jnp.int32)) % STIMULI
+        shown = jax.nn.one_hot(jnp.stack([first, jnp.where(match, first, other)]), STIMULI)
+        steps = jnp.zeros((length, STIMULI)).at[jnp.array([0, -1])].set(shown)
+        return steps, jnp.full(length, -1, jnp.int32).at[-1].set(match)
+
+    return Task(sample, inputs=STIMULI, outputs=2, baseline=math.log(2))
+
+
 TASKS: dict[str, Callable[[int], Task]] = {
     'adding': adding,
     'copy': copy,
     'parity': parity,
     'recall': recall,
+    'flipflop': flipflop,
+    'integrate': integrate,
+    'delayed_match': delayed_match,
 }
 
 
