@@ -3,9 +3,11 @@
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +23,8 @@ from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Status, Summary, Trial
 from rnnlab.results.trials import Curves, SweepRecord
-from rnnlab.sweeps import search
-from rnnlab.sweeps.axes import Drawn, Grid, Settings
+from rnnlab.sweeps.axes import Settings
 from rnnlab.training import checkpoint
-
-POINTS = 8  # that a search tries at once
 
 
 class Planned(NamedTuple):
@@ -48,6 +47,13 @@ class Group:
     batch_bytes: int
 
 
+class Batch(NamedTuple):
+    """Trials of a group that its program trains side by side."""
+
+    group: Group
+    trials: Sequence[Planned]
+
+
 class Sweep(NamedTuple):
     """What all batches of a sweep share."""
 
@@ -64,66 +70,37 @@ def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Plan
     return Planned(number, settings, resolve(task, own))
 
 
-def train_group(
-    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep, show: Callable
+def train_rounds(
+    task: Task, config: Any, rounds: Iterable[Iterable[Batch]], shared: Sweep, show: Callable
 ) -> None:
-    """Trains the unfinished trials of a group, batch by batch, until a signal asks to stop."""
-    program = None
-    if config.search:
-        batches = searched(task, config, group, axes, shared)
-    else:
-        batches = unfinished(group.trials, group.lanes, shared)
-    with machine.precision(group.trials[0].config):
-        for batch in batches:
-            try:
-                program = program or loop.program_over_lanes(
-                    make_plan(task, batch[0].config), group.lanes, machine.devices(config)
-                )
-                train_batch(program, batch, shared, partial(show, group, len(batch)))
-            except jax.errors.JaxRuntimeError as error:
-                if 'RESOURCE_EXHAUSTED' not in str(error):
-                    raise
-                words = f'{group.lanes} lanes take more memory than there is'
-                advice = f'resume with --max_lanes=N for fewer at once and --out={shared.folder}'
-                raise InputError(f'{words}; {advice} --resume') from error
-            if not config.shard:
-                trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
-            if shared.interrupts:
-                return
+    """Trains what is unfinished of each batch, one after the other, until a signal asks to stop."""
+    program, group = None, None
+    for batch in chain.from_iterable(rounds):
+        members = [trial for trial in batch.trials if trial.number not in shared.finished]
+        if not members:
+            continue
+        with machine.precision(members[0].config), enough_memory(batch.group, shared.folder):
+            if program is None or group is not batch.group:
+                plan, group = make_plan(task, members[0].config), batch.group
+                program = loop.program_over_lanes(plan, group.lanes, machine.devices(config))
+            train_batch(program, members, shared, partial(show, group, len(members)))
+        if not config.shard:
+            trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
+        if shared.interrupts:
+            return
 
 
-def unfinished(planned: list[Planned], lanes: int, shared: Sweep) -> Iterator[list[Planned]]:
-    """The unfinished trials of each batch."""
-    for begin in range(0, len(planned), lanes):
-        members = planned[begin : begin + lanes]
-        if batch := [trial for trial in members if trial.number not in shared.finished]:
-            yield batch
-
-
-def searched(
-    task: Task, config: Any, group: Group, axes: list[Grid | Drawn], shared: Sweep
-) -> Iterator[list[Planned]]:
-    """Batches of the points that earlier results make promising.
-
-    A point is judged by the mean over its trials. A search that is resumed asks for the finished
-    points again, and gets the same ones.
-    """
-    drawn, each = [axis for axis in axes if isinstance(axis, Drawn)], len(group.trials)
-    told: list[tuple[Settings, float]] = []
-    while len(told) < config.trials:
-        number = min(POINTS, config.trials - len(told))
-        points = search.ask(drawn, told, number, config.sweep_seed)
-        begins = range(each * len(told), each * (len(told) + number), each)
-        numbers = [group.numbers[begin : begin + each] for begin in begins]
-        planned = [
-            plan_trial(task, config, number, trial.settings | point)
-            for point, own in zip(points, numbers, strict=True)
-            for number, trial in zip(own, group.trials, strict=True)
-        ]
-        yield from unfinished(planned, group.lanes, shared)
-        for point, own in zip(points, numbers, strict=True):
-            judged = trials.Setting(dict(point), [shared.finished[number] for number in own])
-            told.append((point, judged.score(shared.record.ranked_by)))
+@contextmanager
+def enough_memory(group: Group, folder: Path) -> Iterator[None]:
+    """Inside, a lack of memory is an InputError that says what to do."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        words = f'{group.lanes} lanes take more memory than there is'
+        advice = f'resume with --max_lanes=N for fewer at once and --out={folder}'
+        raise InputError(f'{words}; {advice} --resume') from error
 
 
 def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Callable) -> None:

@@ -12,8 +12,9 @@ import jax
 from experiments.runner import console, machine
 from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_of
 from experiments.runner.interrupts import watched_signals
-from experiments.runner.lanes import POINTS, Group, Planned, Sweep, plan_trial, train_group
+from experiments.runner.lanes import Group, Planned, Sweep, plan_trial, train_rounds
 from experiments.runner.report import sweep_report
+from experiments.runner.rounds import POINTS, rounds
 from experiments.runner.run import new_folder
 from experiments.runner.task import Plan, Task, forget, make_plan, settings
 from rnnlab.errors import InputError
@@ -97,15 +98,13 @@ def train(
     folder: Path,
     record: SweepRecord,
 ) -> None:
-    """Trains the groups one after the other, and reports; on a signal leaves what is there."""
+    """Trains all rounds, and reports; on a signal leaves what is there."""
     finished = {trial.number: trial for trial in trials.read_finished(folder, record.metrics)[0]}
     with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
         with console.sweep_progress(groups, finished, record.ranked_by) as show:
-            for group in groups:
-                train_group(task, config, group, axes, shared, show)
-                if interrupts:
-                    break
+            every = rounds(task, config, groups, axes, shared)
+            train_rounds(task, config, every, shared, show)
     ended = len(trials.read_waves(folder, record.metrics)[0])  # other parts may have ended too
     if ended == record.trials:
         sweep_report(folder)
