@@ -34,19 +34,23 @@ def test_a_run_shows_its_evaluations(capsys):
     assert second == f'epoch 2.00 step 20 {train} validation loss - accuracy - 10.0 s'
 
 
-def group(**others):
-    values = {'label': 'cell=gru', 'numbers': [0, 1, 2, 3], 'steps': 20, 'lanes': 3}
-    return SimpleNamespace(**values | {'batch_bytes': 2_500_000} | others)
+def group(label='cell=gru', numbers=(0, 1, 2, 3)):
+    rung = SimpleNamespace(stop=20, trials=len(numbers), lanes=3, batch_bytes=2_500_000)
+    return SimpleNamespace(label=label, numbers=[*numbers], rungs=[rung])
+
+
+def batch(group, size):
+    return SimpleNamespace(group=group, trials=[None] * size, number=1)
 
 
 def test_a_sweep_shows_the_spread_of_its_trials(capsys):
     results, _ = trials()
     finished, own = {}, group()
     with console.sweep_progress([own], finished, Outcome('best', ACCURATE.selection)) as show:
-        show(own, 3, 10, None)
-        show(own, 3, 20, np.array([0.5, np.nan, 0.9]))
-        finished.update({3: results[3]})  # which diverged
-        show(own, 1, 20, np.array([0.7]))
+        show(batch(own, 3), 10, None)
+        show(batch(own, 3), 20, np.array([0.5, np.nan, 0.9]))
+        finished.update({(1, 3): results[3]})  # which diverged
+        show(batch(own, 1), 20, np.array([0.7]))
     first, second = lines(capsys.readouterr().out)
     told = 'cell=gru step 20 of 20'
     assert first.startswith(f'3 of 4 trials {told} best 0.9000 median 0.7000 diverged 1 ')

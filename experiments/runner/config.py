@@ -245,6 +245,11 @@ class Training(Seed):
         'Which parameters to keep and test: the last, or the best on the validation split.',
         choices=('last', 'best'),
     )
+    patience: int | None = static(
+        None,
+        'Stop after this many evaluations without a better one on the validation split.',
+        low=1,
+    )
     precision: str = static(
         'float32',
         'Precision of matrix-product inputs; accumulation is in float32.',
@@ -269,6 +274,16 @@ class Training(Seed):
         'Choose the axes with ~ by earlier results, a batch of trials at a time.',
         choices=SAMPLERS,
         needs=('sweep', ()),
+    )
+    rungs: int = operational(
+        1,
+        'Stop the worst trials early, at N - 1 steps: successive halving.',
+        low=1,
+        high=20,
+        needs=('sweep', ()),
+    )
+    eta: int = operational(
+        3, 'One setting in so many goes on to the next rung.', low=2, needs=('rungs', ())
     )
     dry_run: bool = operational(
         False,

@@ -56,19 +56,39 @@ def drawing(path: Path) -> Iterator[None]:
         say(f'{path} is not drawn: {first_line(error)}')
 
 
-class Group(Protocol):
+class Rung(Protocol):
     """What is shown of the trials that one compiled program trains."""
+
+    @property
+    def stop(self) -> int: ...  # the last step of each trial
+    @property
+    def trials(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def batch_bytes(self) -> int: ...  # memory of a batch of trials
+
+
+class Group(Protocol):
+    """What is shown of the trials of one static configuration."""
 
     @property
     def label(self) -> str: ...
     @property
     def numbers(self) -> list[int]: ...  # of its trials
     @property
-    def steps(self) -> int: ...  # of each trial
+    def rungs(self) -> Sequence[Rung]: ...
+
+
+class Batch(Protocol):
+    """What is shown of the trials that train side by side."""
+
     @property
-    def lanes(self) -> int: ...
+    def group(self) -> Group: ...
     @property
-    def batch_bytes(self) -> int: ...  # memory of a batch of trials
+    def trials(self) -> Sequence[Any]: ...
+    @property
+    def number(self) -> int: ...  # of the rung
 
 
 def number(value: float | None, beside: float | None = None) -> str:
@@ -126,34 +146,50 @@ def values_words(values: Values) -> str:
 
 @contextmanager
 def sweep_progress(
-    groups: Sequence[Group], finished: Mapping[int, Trial], ranked_by: Outcome
-) -> Iterator[Callable[[Group, int, int, np.ndarray | None], None]]:
-    """show(group, batch_size, step, scores) for a batch of trials in training.
+    groups: Sequence[Group], finished: Mapping[tuple[int, int], Trial], ranked_by: Outcome
+) -> Iterator[Callable[[Batch, int, np.ndarray | None], None]]:
+    """show(batch, step, scores) for a batch of trials in training.
 
     scores: values of the selection metric [batch_size], NaN of diverged trials; None before the
     first evaluation. A bar shows the spread of all trials so far, and a line the end of each batch;
     without a terminal there is a line every five seconds too.
     """
     began = shown_at = time.perf_counter()
-    steps_of = {number: group.steps for group in groups for number in group.numbers}
+    group_of = {number: group for group in groups for number in group.numbers}
+    total = sum(rung.trials * steps_in(group, n) for group in groups for n, rung in numbered(group))
     with progress_bar(TextColumn('{task.percentage:3.0f} %')) as bar:
-        task = bar.add_task('compiling', total=sum(steps_of.values()))
+        task = bar.add_task('compiling', total=total)
 
-        def show(group: Group, batch_size: int, step: int, scores: np.ndarray | None) -> None:
+        def show(batch: Batch, step: int, scores: np.ndarray | None) -> None:
             nonlocal shown_at
-            before = [trial for number, trial in finished.items() if number in steps_of]
-            done = sum(steps_of[trial.number] for trial in before) + step * batch_size
+            group, size, stop = batch.group, len(batch.trials), batch.group.rungs[-1].stop
+            ours = [place for place in finished if place[1] in group_of]
+            done = sum(steps_in(group_of[number], rung) for rung, number in ours)
+            left = group.rungs[batch.number - 1].stop - step
+            done += (steps_in(group, batch.number) - left) * size
+            before = [finished[place] for place in ours if place[0] == batch.number]
             words = spread(before, scores, ranked_by)
             bar.update(task, completed=done, description=f'{group.label}  {words}')
             now = time.perf_counter()
-            if step == group.steps or (not console.is_terminal and now - shown_at > 5):
+            if not left or (not console.is_terminal and now - shown_at > 5):
                 shown_at = now
-                ended = len(before) + (batch_size if step == group.steps else 0)
-                trials, steps = f'{ended} of {len(steps_of)} trials', f'{step} of {group.steps}'
+                ended = len(before) + (0 if left else size)
+                most = sum(group.rungs[batch.number - 1].trials for group in groups)
+                trials, steps = f'{ended} of {most} trials', f'{step} of {stop}'
                 parts = trials, group.label, f'step {steps}', words, f'{now - began:.1f} s'
                 say(*filter(None, parts), indent=2)
 
         yield show
+
+
+def numbered(group: Group) -> Iterator[tuple[int, Rung]]:
+    return enumerate(group.rungs, 1)
+
+
+def steps_in(group: Group, number: int) -> int:
+    """The steps of a trial in a rung."""
+    before = group.rungs[number - 2].stop if number > 1 else 0
+    return group.rungs[number - 1].stop - before
 
 
 def spread(finished: list[Trial], scores: np.ndarray | None, outcome: Outcome) -> str:
@@ -202,9 +238,11 @@ def groups_table(groups: Sequence[Group]) -> str:
     columns = 'trials', 'lanes', 'batches', 'steps', 'MB a batch'
     table = new_table('program', *columns, right=columns)
     for at, group in enumerate(groups, 1):
-        trials, batches = len(group.numbers), -(-len(group.numbers) // group.lanes)
-        values = trials, group.lanes, batches, group.steps, group.batch_bytes / 1e6
-        table.add_row(group.label or str(at), *(f'{value:,.0f}' for value in values))
+        for number, rung in numbered(group):
+            batches = -(-rung.trials // rung.lanes)
+            values = rung.trials, rung.lanes, batches, rung.stop, rung.batch_bytes / 1e6
+            parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
+            table.add_row('  '.join(filter(None, parts)), *(f'{value:,.0f}' for value in values))
     return render(table)
 
 

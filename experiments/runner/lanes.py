@@ -3,7 +3,7 @@
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,14 @@ import numpy as np
 
 from experiments.runner import loop, machine
 from experiments.runner.fields import parsed
+from experiments.runner.gather import gather
 from experiments.runner.interrupts import Interrupts, undisturbed
 from experiments.runner.loop import Program, Progress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Status, Summary, Trial
-from rnnlab.results.trials import Curves, SweepRecord
+from rnnlab.results.trials import Curves, Place, SweepRecord
 from rnnlab.sweeps.axes import Settings
 from rnnlab.training import checkpoint
 
@@ -35,23 +36,45 @@ class Planned(NamedTuple):
     config: Any  # resolved
 
 
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Trials of one static configuration, which one program trains."""
+class Rung(NamedTuple):
+    """The part of a training after which the worst trials stop; a sweep without has one."""
 
-    label: str
-    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
-    numbers: list[int]  # of all its trials
-    steps: int  # of each trial
+    stop: int  # its last step
+    trials: int  # at most
     lanes: int  # that train at once
     batch_bytes: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials of one static configuration, which a program for each rung trains."""
+
+    label: str
+    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
+    numbers: list[int]  # of all its trials
+    rungs: list[Rung]
+    devices: int  # on all rungs: a lane's last bits depend on it
+
+
 class Batch(NamedTuple):
-    """Trials of a group that its program trains side by side."""
+    """Trials of a group that a program trains side by side, on one rung."""
 
     group: Group
     trials: Sequence[Planned]
+    number: int = 1  # of the rung
+
+    @property
+    def rung(self) -> Rung:
+        return self.group.rungs[self.number - 1]
+
+    @property
+    def last(self) -> bool:
+        return self.number == len(self.group.rungs)
+
+    def unfinished(self, finished: Container[Place]) -> 'Batch':
+        """What is left to train."""
+        left = [trial for trial in self.trials if (self.number, trial.number) not in finished]
+        return self._replace(trials=left)
 
 
 class Sweep(NamedTuple):
@@ -59,7 +82,7 @@ class Sweep(NamedTuple):
 
     folder: Path
     record: SweepRecord
-    finished: dict[int, Trial]
+    finished: dict[Place, Trial]
     interrupts: Interrupts
 
 
@@ -74,16 +97,19 @@ def train_rounds(
     task: Task, config: Any, rounds: Iterable[Iterable[Batch]], shared: Sweep, show: Callable
 ) -> None:
     """Trains what is unfinished of each batch, one after the other, until a signal asks to stop."""
-    program, group = None, None
+    program, made_for = None, None
     for batch in chain.from_iterable(rounds):
-        members = [trial for trial in batch.trials if trial.number not in shared.finished]
-        if not members:
+        batch = batch.unfinished(shared.finished)
+        if not batch.trials:
             continue
-        with machine.precision(members[0].config), enough_memory(batch.group, shared.folder):
-            if program is None or group is not batch.group:
-                plan, group = make_plan(task, members[0].config), batch.group
-                program = loop.program_over_lanes(plan, group.lanes, machine.devices(config))
-            train_batch(program, members, shared, partial(show, group, len(members)))
+        first = batch.trials[0].config
+        with machine.precision(first), enough_memory(batch.rung.lanes, shared.folder):
+            if program is None or made_for != (batch.group.label, batch.number):
+                made_for = batch.group.label, batch.number
+                devices = machine.devices(config)[: batch.group.devices]
+                plan = make_plan(task, first)
+                program = loop.program_over_lanes(plan, batch.rung.lanes, devices)
+            train_batch(program, batch, shared, partial(show, batch))
         if not config.shard:
             trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
         if shared.interrupts:
@@ -91,38 +117,49 @@ def train_rounds(
 
 
 @contextmanager
-def enough_memory(group: Group, folder: Path) -> Iterator[None]:
+def enough_memory(lanes: int, folder: Path) -> Iterator[None]:
     """Inside, a lack of memory is an InputError that says what to do."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         if 'RESOURCE_EXHAUSTED' not in str(error):
             raise
-        words = f'{group.lanes} lanes take more memory than there is'
+        words = f'{lanes} lanes take more memory than there is'
         advice = f'resume with --max_lanes=N for fewer at once and --out={folder}'
         raise InputError(f'{words}; {advice} --resume') from error
 
 
-def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Callable) -> None:
+def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) -> None:
     """Trains one batch of trials and writes its results, also to `sweep.finished`.
 
-    If a signal interrupts it, it leaves a checkpoint. `show` is called after every chunk of steps
-    with the step and the best value of each trial so far (see `loop.running_best`).
+    If a signal interrupts it, it leaves a checkpoint, and at the end of a rung those that go on.
+    `show` is called after every chunk of steps with the step and the best value of each trial so
+    far (see `loop.running_best`).
     """
-    path = trials.wave_path(sweep.folder, batch[0].number)
-    identity = [program.lanes, *((trial.number, recorded(program.plan, trial)) for trial in batch)]
+    planned = batch.trials
+    path = trials.wave_path(sweep.folder, planned[0].number, batch.number)
+    identity = [
+        program.lanes,
+        *((trial.number, recorded(program.plan, trial)) for trial in planned),
+    ]
     own = zlib.crc32(str(identity).encode())  # else of trials that were batched differently
-    folder = path.with_suffix(f'.{own:08x}')
-    hypers, seeds = [t.config.hyper for t in batch], [t.config.seed for t in batch]
-    progress = loop.begin(program, hypers, seeds, np.uint32(own))
+    room = sweep.folder / (trials.WAVES if len(batch.group.rungs) == 1 else trials.STATES)
+    folder = room / f'{path.stem}.{own:08x}'
+    room.mkdir(exist_ok=True)
+    hypers, seeds = [t.config.hyper for t in planned], [t.config.seed for t in planned]
+    progress = loop.begin(program, hypers, seeds, np.uint32(own), batch.rung.stop)
     with checkpoint.open_checkpoints(folder) as checkpoints:
-        loop.restore(progress, checkpoints)
+        if not loop.restore(progress, checkpoints) and batch.number > 1:
+            there = trials.states(sweep.folder, batch.number - 1)
+            begin = batch.group.rungs[batch.number - 2].stop
+            gather(progress, [there[trial.number] for trial in planned], begin)
         for _ in loop.train(progress, checkpoints, sweep.interrupts):
             show(progress.step, loop.running_best(progress))
-        if progress.step < program.plan.steps and np.any(progress.state.finite):
+        if not (progress.ended and batch.last):
             with undisturbed():
                 loop.save(progress, checkpoints)
                 checkpoints.wait_until_finished()
+        if not progress.ended:
             return
         results, curves = judge(progress, batch, sweep.record.names)
         winner = trials.best(results, sweep.record.ranked_by)
@@ -130,16 +167,18 @@ def train_batch(program: Program, batch: list[Planned], sweep: Sweep, show: Call
         rivals, _ = trials.read_waves(sweep.folder, metrics)
         if winner and trials.best([*rivals, winner], sweep.record.ranked_by) is winner:
             lane = results.index(winner)
-            write_run(path.with_suffix(''), progress, lane, batch[lane], winner, curves)
+            write_run(path.with_suffix(''), progress, lane, planned[lane], winner, curves)
+    for left in room.glob(f'{path.stem}.*/'):
+        if batch.last or left != folder:
+            shutil.rmtree(left, ignore_errors=True)  # a report may have done so since
     trials.write_wave(sweep.folder, results, curves, metrics)
-    shutil.rmtree(folder, ignore_errors=True)  # a report may have done so since
-    sweep.finished.update({result.number: result for result in results})
+    sweep.finished.update({(batch.number, result.number): result for result in results})
 
 
-def judge(progress: Progress, batch: list[Planned], names: list[str]) -> tuple[list[Trial], Curves]:
+def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Trial], Curves]:
     """The results of the trials, from a test of the parameters that are kept, and their curves."""
     results, curves, plan = [], {}, progress.program.plan
-    for lane, (trial, test) in enumerate(zip(batch, loop.tested(progress), strict=True)):
+    for lane, (trial, test) in enumerate(zip(batch.trials, loop.tested(progress), strict=True)):
         curves[trial.number] = rows = loop.rows(progress, lane)
         sound = bool(progress.state.finite[lane]) and all(map(math.isfinite, test.values()))
         values = test if sound else dict.fromkeys(test)
@@ -151,6 +190,7 @@ def judge(progress: Progress, batch: list[Planned], names: list[str]) -> tuple[l
                 settings={name: own[name] for name in names},
                 status=status(summary, plan) if sound else DIVERGED,
                 summary=summary,
+                rung=batch.number if len(batch.group.rungs) > 1 else None,
             )
         )
     return results, curves

@@ -96,6 +96,7 @@ class Progress:
     history: dict[str, Any]  # of every evaluation [evaluations, lanes]
     best: Best | None
     fingerprint: np.uint32  # of the settings that they train with
+    stop: int  # the step at which they end
     seconds_before: float = 0.0
     began: float = field(default_factory=time.perf_counter)
 
@@ -106,6 +107,11 @@ class Progress:
     @property
     def seconds(self) -> float:
         return self.seconds_before + time.perf_counter() - self.began
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step == self.stop or not np.any(self.state.training)
 
     @property
     def evaluations(self) -> int:
@@ -130,7 +136,11 @@ class Progress:
 
 
 def begin(
-    program: Program, hypers: Sequence[Hyper], seeds: Sequence[int], fingerprint: np.uint32
+    program: Program,
+    hypers: Sequence[Hyper],
+    seeds: Sequence[int],
+    fingerprint: np.uint32,
+    stop: int | None = None,
 ) -> Progress:
     """Lanes at step 0; the last trial fills up those that are left over."""
     trials, plan = len(hypers), program.plan
@@ -150,6 +160,8 @@ def begin(
     if plan.config.keep == 'best':
         steps, scores = np.zeros(program.lanes, np.int32), np.full(program.lanes, -np.inf)
         best = Best(jax.tree.map(jnp.copy, state.params), steps, scores)
+    if plan.config.patience:
+        state = program.place(state.replace(stopped=np.zeros(program.lanes, bool)))
     return Progress(
         program=program,
         hypers=stacked[0],
@@ -159,6 +171,7 @@ def begin(
         history=history,
         best=best,
         fingerprint=fingerprint,
+        stop=stop or plan.steps,
     )
 
 
@@ -170,11 +183,16 @@ def restore(progress: Progress, checkpoints: checkpoint.Checkpoints) -> bool:
         return False
     if saved['fingerprint'] != progress.fingerprint:
         raise InputError(f'the checkpoint in {checkpoints.folder} belongs to another run')
+    take_up(progress, saved)
+    return True
+
+
+def take_up(progress: Progress, saved: dict[str, Any]) -> None:
+    """Continues from a tree like that of the progress."""
     progress.state = progress.program.place(saved['state'])
     progress.history = saved['history']
     progress.seconds_before = float(saved['seconds'])
     progress.best = Best(**saved['best']) if progress.best else None
-    return True
 
 
 def extended(progress: Progress, saved: Json) -> Json:
@@ -190,18 +208,23 @@ def extended(progress: Progress, saved: Json) -> Json:
 def train(
     progress: Progress, checkpoints: checkpoint.Checkpoints, interrupts: Interrupts
 ) -> Iterator[Progress]:
-    """Trains to the last step, yielding the progress after each chunk of steps.
+    """Trains to the step `progress.stop`, yielding the progress after each chunk of steps.
 
-    Ends early when a signal asks to stop, or when all lanes have diverged.
+    Ends early when a signal asks to stop, or when all lanes have diverged or stopped.
     """
     program, plan = progress.program, progress.program.plan
     saved_at = time.perf_counter()
-    data, options = program.train_split, {'stop': plan.steps, 'every': plan.every}
-    states = fit(program.run, progress.hypers, progress.keys, data, progress.state, **options)
-    for progress.state in states:
+
+    def after(state: TrainState) -> TrainState:
         checkpoints.check()
+        progress.state = state
         if progress.evaluated:
             evaluate(progress)
+        return progress.state
+
+    settings, data = (progress.hypers, progress.keys), program.train_split
+    options: dict[str, Any] = {'stop': progress.stop, 'every': plan.every, 'after': after}
+    for _ in fit(program.run, *settings, data, progress.state, **options):
         yield progress
         if interrupts:
             return
@@ -215,12 +238,15 @@ def save(progress: Progress, checkpoints: checkpoint.Checkpoints) -> None:
 
 
 def evaluate(progress: Progress) -> None:
-    """Records the means since the last evaluation and a new evaluation, and keeps the best."""
+    """Records the means since the last evaluation and a new evaluation.
+
+    Keeps the best parameters, and stops the lanes of which --patience is at an end.
+    """
     program, plan, state = progress.program, progress.program.plan, progress.state
     record: dict[str, Any] = {
         'train': state.totals.means(),
         'grad_norm': state.totals.mean_grad_norm(),
-        'finite': state.finite,
+        'finite': state.training,
         'seconds': progress.seconds / progress.trials,
     }
     at = progress.evaluations - 1
@@ -233,11 +259,21 @@ def evaluate(progress: Progress) -> None:
         metric = plan.metrics.selection
         scores = metric.score(np.asarray(record['validation'][metric.name]))
         progress.best = improved(progress.best, state, scores)
+    if plan.config.patience:
+        stopped = state.stopped | state.training & (stale(progress) >= plan.config.patience)
+        progress.state = program.place(state.replace(stopped=stopped))
+
+
+def stale(progress: Progress) -> np.ndarray:
+    """The number of evaluations [lanes] since the first of the best of each lane."""
+    metric, number = progress.program.plan.metrics.selection, progress.evaluations
+    scores = metric.score(progress.history['validation'][metric.name][:number])
+    return number - 1 - np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=0)
 
 
 def improved(best: Best, state: TrainState, scores: np.ndarray) -> Best:
     """The best of each lane, this evaluation included."""
-    higher = np.asarray(state.finite) & (scores > best.score)
+    higher = np.asarray(state.training) & (scores > best.score)
     params = lanes.better(best.params, state.params, higher)
     step = np.where(higher, np.int32(state.step), best.step)
     return Best(params, step, np.where(higher, scores, best.score))
@@ -258,7 +294,7 @@ def running_best(progress: Progress) -> np.ndarray | None:
 
 
 def rows(progress: Progress, lane: int) -> list[Row]:
-    """The evaluations of a lane, up to the step that was not finite, if any."""
+    """The evaluations of a lane, up to its last step."""
     history, plan = progress.history, progress.program.plan
     number = int(np.sum(history['finite'][: progress.evaluations, lane]))
 
@@ -302,12 +338,16 @@ def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> S
     last = rows[-1].splits if rows else {}
     examples = {'validation': plan.window} if validated else {}
     examples |= {'test': len(plan.data.test.labels)} if plan.data.test else {}
+    state = progress.state
+    impatient = state.stopped is not None and bool(state.stopped[lane])
+    ended = int(state.taken[lane]) if impatient else progress.stop
     return Summary(
         best=max(values, key=metric.score, default=None),
         last={name: last[name] for name in ('train', 'validation') if name in last},
         test=test,
         examples=examples,
         kept_step=int((best.step if best else progress.state.taken)[lane]),
+        stopped_at=ended if ended < plan.steps else None,
         baseline=plan.data.baseline,
         parameters=count(progress.state.params) // progress.program.lanes,
         steps=plan.steps,

@@ -32,15 +32,18 @@ def sweep_report(folder: Path) -> None:
     names = [name for name in record.names if name != 'seed']
     settings = trials.by_setting(results, ranked_by)
     best = settings[:BEST_SETTINGS]
+    compared = [setting for setting in best if setting.reached == best[0].reached]
     console.print(f'\n{best_table(best, names, ranked_by)}\n')
     if len(settings) > BEST_SETTINGS:
         say(f'the best {BEST_SETTINGS} of {len(settings)} settings')
     diverged, chance = (count(results, status) for status in (DIVERGED, CHANCE))
-    samples = [([shown(s.settings[name]) for name in names], s.sample(ranked_by)) for s in best]
+    samples = [([shown(s.settings[name]) for name in names], s.sample(ranked_by)) for s in compared]
     if intervals := intervals_table(names, samples, ranked_by):
         console.print(f'{intervals}\n' + 'diverged seeds are in no interval\n' * (diverged > 0))
     ended = f'{len(results)} of {record.trials} trials, {diverged} diverged'
     say(f'{ended}, {chance} no better than chance')
+    if any(trial.summary.stopped_at is not None for trial in results):
+        say(work(results))
     if ranked_by.kind == 'test':
         words = 'not every trial has a validation split, so the best value is optimistic'
         say(f'ranked by {ranked_by.words}: {words}')
@@ -57,6 +60,16 @@ def count(results: list[Trial], status: str) -> int:
     return sum(trial.status == status for trial in results)
 
 
+def work(results: list[Trial]) -> str:
+    """How many steps were trained, of those of the whole sweep."""
+    full = sum(trial.summary.steps for trial in results)
+    steps = (trial.summary.stopped_at for trial in results)
+    done = sum(t.summary.steps if s is None else s for t, s in zip(results, steps, strict=True))
+    stopped = sum(trial.summary.stopped_at is not None for trial in results)
+    words = f'{stopped} trials were stopped: {done:,} of {full:,} lane-steps'
+    return f'{words} were trained, {done / full:.1%}'
+
+
 def best_trial(trial: Trial, ranked_by: Outcome) -> str:
     """A trial's number, settings and outcomes."""
     settings = ' '.join(f'{name}={shown(value)}' for name, value in trial.settings.items())
@@ -68,11 +81,14 @@ def best_trial(trial: Trial, ranked_by: Outcome) -> str:
 def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) -> str:
     """The mean and standard deviation of each outcome over the seeds of each setting."""
     columns = [o for o in outcomes(ranked_by.metric) if any(s.values(o) for s in settings)]
-    headings = [*names, 'seeds', *(column.heading for column in columns), 'diverged', 'chance']
+    rungs = any(s.trials[0].rung is not None for s in settings)
+    outcome_headings = (column.heading for column in columns)
+    headings = [*names, *['rung'] * rungs, 'seeds', *outcome_headings, 'diverged', 'chance']
     table = new_table(*headings, right=tuple(headings))
     for setting in settings:
         table.add_row(
             *(shown(setting.settings[name]) for name in names),
+            *[str(setting.reached)] * rungs,
             str(len(setting.trials)),
             *(mean_and_std(setting.values(column)) for column in columns),
             *(str(count(setting.trials, status) or '') for status in (DIVERGED, CHANCE)),
@@ -184,7 +200,8 @@ def draw_sweep(
             plots.sweep_axes(settings, ranked_by, static, linear, path, title + words)
             pictures.append(AXES)
     # settings that are not swept, such as a size that --parameters chose, follow from the axes
-    if len(axes := [name for name in sizes if name in swept]) > 1:
+    axes = [name for name in sizes if name in swept]
+    if len(axes) > 1 and len({setting.reached for setting in settings}) == 1:
         first, second = sorted(axes, key=lambda name: -sizes[name])[:2]
         words = others * (len(axes) > 2) + ', mean over seeds' * seeds
         path = folder / MAP

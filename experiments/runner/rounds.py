@@ -1,11 +1,14 @@
 """Which trials are trained when: rounds of batches, each chosen by the results of those before."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.runner.lanes import Batch, Group, Planned, Sweep, plan_trial
 from experiments.runner.task import Task
 from rnnlab.results import trials
+from rnnlab.results.records import Outcome
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings
 
@@ -27,13 +30,43 @@ def rounds(
         for group in groups:
             yield from searched(task, config, group, axes, shared)
     else:
-        yield [batch for group in groups for batch in divided(group, group.trials)]
+        yield from halved(groups, config.eta, shared)
 
 
-def divided(group: Group, planned: Sequence[Planned]) -> Round:
-    """The batches of some trials of a group."""
-    begins = range(0, len(planned), group.lanes)
-    return [Batch(group, planned[begin : begin + group.lanes]) for begin in begins]
+def halved(groups: list[Group], eta: int, shared: Sweep) -> Iterator[Round]:
+    """A round for each rung, with the settings that did best at the end of the one before.
+
+    All settings of the sweep are compared, by the mean over their seeds of the validation metric
+    at the end of the rung. A single rung is all trials.
+    """
+    left, settings = [trial.number for group in groups for trial in group.trials], 0
+    last, outcome = len(groups[0].rungs), Outcome('last', shared.record.metrics.selection)
+    for rung in range(1, last + 1):
+        yield [
+            batch
+            for group in groups
+            for batch in divided(group, [t for t in group.trials if t.number in left], rung)
+        ]
+        drop_states(shared.folder, rung)
+        if rung < last:
+            ranked = trials.by_setting([shared.finished[rung, n] for n in sorted(left)], outcome)
+            settings = settings or len(ranked)
+            best = ranked[: settings // eta**rung]
+            left = [trial.number for setting in best for trial in setting.trials]
+
+
+def drop_states(folder: Path, rung: int) -> None:
+    """Removes the states before a rung that has ended."""
+    for path in (folder / trials.STATES).glob('*/'):
+        if trials.rung_of(path) < rung:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def divided(group: Group, planned: Sequence[Planned], rung: int = 1) -> Round:
+    """The batches of some trials of a group, on a rung."""
+    lanes = group.rungs[rung - 1].lanes
+    begins = range(0, len(planned), lanes)
+    return [Batch(group, planned[begin : begin + lanes], rung) for begin in begins]
 
 
 def searched(task: Task, config: Any, group: Group, axes: Axes, shared: Sweep) -> Iterator[Round]:
@@ -55,5 +88,5 @@ def searched(task: Task, config: Any, group: Group, axes: Axes, shared: Sweep) -
         ]
         yield divided(group, planned)
         for point, own in zip(points, numbers, strict=True):
-            judged = trials.Setting(dict(point), [shared.finished[number] for number in own])
+            judged = trials.Setting(dict(point), [shared.finished[1, number] for number in own])
             told.append((point, judged.score(shared.record.ranked_by)))

@@ -81,7 +81,7 @@ def advance(
             runs.write_settings(folder, files)
             where = f'resumes at step {progress.step}'
             console.say(where if restored else 'no checkpoint was saved: begins at step 0')
-        if progress.step < plan.steps:
+        if not progress.ended:
             (folder / runs.SUMMARY).unlink(missing_ok=True)  # of a run that is made longer
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))
         with console.run_progress(plan.steps, progress.step) as show:
@@ -98,7 +98,7 @@ def advance(
     if not progress.state.finite[0]:
         what = f'the loss or gradient of step {int(progress.state.taken[0]) + 1}'
         raise not_finite(what, config, folder)
-    if progress.step < plan.steps:
+    if not progress.ended:
         words = f'stopped at step {progress.step} of {plan.steps}'
         console.say(f'{words}; resume with the same command and --out={folder} --resume')
         raise SystemExit(128 + interrupts[0])
@@ -141,6 +141,9 @@ def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     if not all(map(math.isfinite, test.values())):
         raise not_finite('the test loss', plan.config, folder)
     summary = loop.summarise(progress, 0, rows, test)
+    if summary.stopped_at is not None:
+        words = f'--patience={plan.config.patience}: stopped at step {summary.stopped_at}'
+        console.say(f'{words} of {plan.steps}')
     number = trials.trial_of(folder)  # the best run of a sweep has one
     record = {} if number is None else {'trial': number}
     runs.write_summary(folder, record | summary.to_json(plan.metrics))

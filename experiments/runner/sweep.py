@@ -12,7 +12,7 @@ import jax
 from experiments.runner import console, machine
 from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_of
 from experiments.runner.interrupts import watched_signals
-from experiments.runner.lanes import Group, Planned, Sweep, plan_trial, train_rounds
+from experiments.runner.lanes import Group, Planned, Rung, Sweep, plan_trial, train_rounds
 from experiments.runner.report import sweep_report
 from experiments.runner.rounds import POINTS, rounds
 from experiments.runner.run import new_folder
@@ -24,7 +24,8 @@ from rnnlab.results.records import Metrics, Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
-from rnnlab.training.lanes import each_on, lane_bytes, lanes_per_batch
+from rnnlab.sweeps.rungs import rung_steps, survivors
+from rnnlab.training.lanes import each_on, lane_bytes, lane_mesh, lanes_per_batch
 from rnnlab.training.memory import device_memory, size
 
 MEMORY = 0.5  # the fraction of it that lanes may fill
@@ -41,6 +42,8 @@ def sweep(task: Task, config: Any) -> Path | None:
     if config.force:
         words = '--force goes without --sweep'
         raise InputError(f'{words}: a sweep is resumed on as many devices as it began with')
+    if config.rungs > 1:
+        check_rungs(config)
     if config.shard and config.out is None:
         raise InputError('--shard goes with --out, the folder that all parts share')
     forget()
@@ -48,7 +51,9 @@ def sweep(task: Task, config: Any) -> Path | None:
     planned = [plan_trial(task, config, n, s) for n, s in enumerate(settings_of(config, axes))]
     everything = [settings(task, trial.config) for trial in planned]
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
-    groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
+    seeds = Counter(str([own[n] for n in names if n != 'seed']) for own in everything)
+    halves = [max(seeds.values()) * n for n in survivors(len(seeds), config.eta, config.rungs)]
+    groups, metrics, validated = make_groups(task, config, planned, names, halves, part, parts)
     if parts > len(planned):
         raise InputError(f'--shard={config.shard}: more parts than the {len(planned)} trials')
     first = planned[0].config
@@ -99,14 +104,15 @@ def train(
     record: SweepRecord,
 ) -> None:
     """Trains all rounds, and reports; on a signal leaves what is there."""
-    finished = {trial.number: trial for trial in trials.read_finished(folder, record.metrics)[0]}
+    trials.read_finished(folder, record.metrics)  # says what is damaged or gone
+    finished, _ = trials.read_rungs(folder, record.metrics)
     with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
         with console.sweep_progress(groups, finished, record.ranked_by) as show:
             every = rounds(task, config, groups, axes, shared)
             train_rounds(task, config, every, shared, show)
     ended = len(trials.read_waves(folder, record.metrics)[0])  # other parts may have ended too
-    if ended == record.trials:
+    if ended == record.trials and not interrupts:
         sweep_report(folder)
     elif interrupts:
         words = f'stopped with {ended} of {record.trials} trials finished'
@@ -115,6 +121,18 @@ def train(
     else:
         words = f'this part is done; {ended} of {record.trials} trials are'
         console.say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
+
+
+def check_rungs(config: Any) -> None:
+    """Raises InputError for what does not go with rungs."""
+    words = f'--rungs={config.rungs}'
+    if config.shard:
+        raise InputError(f'{words} goes without --shard: each rung compares all trials')
+    if config.search:
+        raise InputError(f'{words} goes without --search')
+    axes = [axis.partition('=')[0].strip() for axis in config.sweep]
+    if config.patience or 'patience' in axes:
+        raise InputError(f'{words} goes without --patience: a rung compares all at one step')
 
 
 def read_axes(config: Any) -> list[Grid | Drawn]:
@@ -201,11 +219,18 @@ def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
 
 
 def make_groups(
-    task: Task, config: Any, planned: list[Planned], names: list[str], part: int, parts: int
+    task: Task,
+    config: Any,
+    planned: list[Planned],
+    names: list[str],
+    most: list[int],
+    part: int,
+    parts: int,
 ) -> tuple[list[Group], Metrics, bool]:
     """The trials of this part by static configuration, their metrics, and whether all validate.
 
-    Raises InputError for settings that do not fit the data.
+    most: how many trials are on each rung, at most. Raises InputError for settings that do not fit
+    the data.
     """
     kinds: dict[Any, list[Planned]] = {}
     for trial in planned:
@@ -228,21 +253,34 @@ def make_groups(
             if mine:
                 static = {name: getattr(first, name) for name in static_names(config, names)}
                 label = trials.label(static, static)
-                lanes, memory = fit_lanes(plan, at_once, config)
+                rungs, devices = make_rungs(plan, at_once, len(numbers), most, config)
                 groups.append(
-                    Group(
-                        label=label,
-                        trials=mine,
-                        numbers=numbers,
-                        steps=plan.steps,
-                        lanes=lanes,
-                        batch_bytes=memory,
-                    )
+                    Group(label=label, trials=mine, numbers=numbers, rungs=rungs, devices=devices)
                 )
-    if config.search and not validated:
-        words = '--search ranks by the validation split'
+    if (config.search or config.rungs > 1) and not validated:
+        words = f'--{"search" if config.search else "rungs"} ranks by the validation split'
         raise InputError(f'{words}: it needs --validation above 0 and --eval_split=validation')
     return groups, plan.metrics, validated
+
+
+def make_rungs(
+    plan: Plan, at_once: int, trials: int, most: list[int], config: Any
+) -> tuple[list[Rung], int]:
+    """The rungs of a group, `most` of whose trials are on each, and how many devices train them.
+
+    Where fewer are left, fewer lanes train, on as many devices as on the first rung. A device
+    keeps two: XLA compiles the loop over a single lane as no loop, which changes the last bits.
+    """
+    lanes, memory = fit_lanes(plan, at_once, config)
+    devices = lane_mesh(lanes, machine.devices(config)).size
+    ends = rung_steps(config.rungs, config.eta, plan.steps, plan.every)
+    rungs = [Rung(ends[0], trials, lanes, memory)]
+    for stop, number in zip(ends[1:], most[1:], strict=True):
+        number = min(trials, number)
+        batches = -(-number // lanes)
+        fewer = min(lanes, max(2, -(-number // (batches * devices))) * devices)
+        rungs.append(Rung(stop, number, fewer, memory * fewer // lanes))
+    return rungs, devices
 
 
 def fit_lanes(plan: Plan, trials: int, config: Any) -> tuple[int, int]:
@@ -272,7 +310,9 @@ def static_names(config: Config, names: list[str]) -> list[str]:
 def how_drawn(config: Any) -> dict[str, Any]:
     """How the trials are drawn, for sweep.json."""
     library = config.search and f'{config.search} of Optuna {search.optuna().__version__}'
-    return {'draws': config.trials, 'sweep_seed': config.sweep_seed, 'search': library}
+    drawn = {'draws': config.trials, 'sweep_seed': config.sweep_seed, 'search': library}
+    halving = {'rungs': config.rungs, 'eta': config.eta}
+    return drawn | (halving if config.rungs > 1 else {})
 
 
 def title(task: Task, config: Any, names: list[str]) -> str:

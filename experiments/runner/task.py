@@ -271,10 +271,14 @@ def check_evaluation(config: Any, held_out: Split | None) -> None:
     if config.eval_examples is not None and config.eval_examples > there:
         words = f'--eval_examples={config.eval_examples} is more than the {there}'
         raise InputError(f'{words} of --eval_split={config.eval_split}')
-    if config.keep == 'best' and (held_out is None or config.eval_split != 'validation'):
+    if held_out is None or config.eval_split != 'validation':
         missing = '--validation above 0' if held_out is None else '--eval_split=validation'
-        words = f'--keep=best selects by the validation split: it needs {missing}'
-        raise InputError(f'{words}, or take --keep=last')
+        if config.keep == 'best':
+            words = f'--keep=best selects by the validation split: it needs {missing}'
+            raise InputError(f'{words}, or take --keep=last')
+        if config.patience:
+            words = f'--patience={config.patience} counts evaluations of the validation split'
+            raise InputError(f'{words}: it needs {missing}')
 
 
 def evaluation_batch(examples: int, mesh: Mesh | None) -> int:

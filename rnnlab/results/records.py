@@ -89,6 +89,7 @@ class Summary:
     test: Values  # of the parameters that were kept
     examples: Mapping[str, int]  # by split, of its evaluations
     kept_step: int
+    stopped_at: int | None = None  # the step; None: it was trained to the end
     baseline: float | None  # loss of the memoryless baseline
     parameters: int
     steps: int
@@ -99,6 +100,7 @@ class Summary:
         record |= flat(self.last) | flat({'test': self.test})
         record |= {f'{split}_examples': number for split, number in self.examples.items()}
         record |= {'kept_step': self.kept_step}
+        record |= {} if self.stopped_at is None else {'stopped_at': self.stopped_at}
         record |= {} if self.baseline is None else {'baseline': self.baseline}
         return record | {name: getattr(self, name) for name in ('parameters', 'steps', 'seconds')}
 
@@ -116,6 +118,7 @@ class Summary:
             test=last.pop('test', {}),
             last=last,
             examples=examples,
+            stopped_at=check(record.get('stopped_at'), int | None, 'stopped_at'),
             baseline=check(record.get('baseline'), float | None, 'baseline'),
             **own,
         )
@@ -129,15 +132,22 @@ class Trial:
     settings: Settings  # the swept ones
     status: Status
     summary: Summary
+    rung: int | None = None  # the last one that it reached, from 1; None in a sweep without them
+
+    @property
+    def reached(self) -> int:
+        return self.rung or 1
 
     def to_json(self, metrics: Metrics) -> Json:
         head = {'trial': self.number, 'settings': self.settings, 'status': self.status}
+        head |= {} if self.rung is None else {'rung': self.rung}
         return head | self.summary.to_json(metrics)
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Trial':
         number, own = field(record, 'trial', int), fields(record, cls, ('settings', 'status'))
-        return cls(number=number, summary=Summary.from_json(record, metrics), **own)
+        rung = check(record.get('rung'), int | None, 'rung')
+        return cls(number=number, summary=Summary.from_json(record, metrics), rung=rung, **own)
 
 
 class Outcome(NamedTuple):

@@ -21,10 +21,12 @@ from rnnlab.results.statistics import Sample
 from rnnlab.results.typed import field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
+STATES = 'states'  # the checkpoints at the end of a rung, until the next one has ended
 
 OWN = ('sweep', 'names', 'static', 'trials', 'title')  # fields of sweep.json
 
 Curves = dict[int, list[Row]]  # the evaluations of each trial, by its number
+Place = tuple[int, int]  # a rung, and the number of a trial on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,11 @@ class Setting(NamedTuple):
         """The standard deviation over seeds; None of fewer than two."""
         return statistics.stdev(values) if len(values := self.values(outcome)) > 1 else None
 
+    @property
+    def reached(self) -> int:
+        """The rung that its trials reached."""
+        return max(trial.reached for trial in self.trials)
+
     def score(self, outcome: Outcome) -> float:
         """The mean over all seeds, greater is better.
 
@@ -97,12 +104,21 @@ def label(settings: Json, names: Iterable[str]) -> str:
     return ' '.join(f'{name}={settings[name]}' for name in names)
 
 
-def wave_path(folder: Path, first: int) -> Path:
-    """The file of the batch of trials that begins with number `first`.
+def wave_path(folder: Path, first: int, rung: int = 1) -> Path:
+    """The file of the batch of trials that begins with number `first`, on a rung.
 
     Beside it, without suffix, is the run of its best trial.
     """
-    return folder / WAVES / f'{first:05d}.json'
+    return folder / WAVES / (f'{first:05d}' + f'-{rung}' * (rung > 1) + '.json')
+
+
+def rung_of(path: Path) -> int:
+    """The rung of what is named like the file of a batch."""
+    return int(path.name.partition('.')[0].partition('-')[2] or 1)
+
+
+def path_of(folder: Path, batch: Sequence[Trial]) -> Path:
+    return wave_path(folder, batch[0].number, batch[0].reached)
 
 
 def write_wave(folder: Path, trials: Sequence[Trial], curves: Curves, metrics: Metrics) -> None:
@@ -110,15 +126,15 @@ def write_wave(folder: Path, trials: Sequence[Trial], curves: Curves, metrics: M
         'trials': [trial.to_json(metrics) for trial in trials],
         'rows': list(json_rows(curves)),
     }
-    first = trials[0].number
-    own = wave_checksum(folder, first, json.dumps(record))
-    runs.write_json(wave_path(folder, first), record | {runs.CHECKSUM: own})
+    own = wave_checksum(folder, trials[0], json.dumps(record))
+    runs.write_json(path_of(folder, trials), record | {runs.CHECKSUM: own})
 
 
-def wave_checksum(folder: Path, first: int, wave: str) -> str:
+def wave_checksum(folder: Path, first: Trial, wave: str) -> str:
     """Of a batch's file, of the place where it belongs, and of the sweep that it belongs to."""
     path = folder / SWEEP
-    return runs.checksum(str(first), path.read_text() if path.exists() else '{}', wave)
+    place = first.number if first.reached == 1 else [first.number, first.reached]
+    return runs.checksum(json.dumps(place), path.read_text() if path.exists() else '{}', wave)
 
 
 def json_rows(curves: Curves) -> Iterable[Json]:
@@ -126,9 +142,20 @@ def json_rows(curves: Curves) -> Iterable[Json]:
 
 
 def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
-    """The finished trials by number, and their curves; InputError for a damaged file."""
-    trials: dict[int, Trial] = {}
-    curves: Curves = {}
+    """The finished trials by number, each on its last rung, and their curves.
+
+    Raises InputError for a damaged file.
+    """
+    every, curves = read_rungs(folder, metrics)
+    latest = {number: trial for (_, number), trial in every.items()}  # the last rung comes last
+    numbers = sorted(latest)
+    return [latest[n] for n in numbers], {n: curves[latest[n].reached, n] for n in numbers}
+
+
+def read_rungs(folder: Path, metrics: Metrics) -> tuple[dict[Place, Trial], dict[Place, list[Row]]]:
+    """The trials at the end of each rung, in the order of the rungs, and their curves."""
+    trials: dict[Place, Trial] = {}
+    curves: dict[Place, list[Row]] = {}
     for path in sorted((folder / WAVES).glob('*.json')):
         with runs.located(
             f'{path} is not its batch of trials (remove it and {TRIALS}, and resume)'
@@ -136,37 +163,59 @@ def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
             wave = runs.read_json(path)
             own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
             numbers = [trial.number for trial in own]
-            if not own or wave_path(folder, numbers[0]) != path or trials.keys() & {*numbers}:
+            if not own or path_of(folder, own) != path:
                 raise InputError(f'it has the trials {numbers}')
-            checksum = wave_checksum(folder, numbers[0], path.read_text())
+            rung = own[0].reached
+            if any(trial.reached != rung or (rung, trial.number) in trials for trial in own):
+                raise InputError(f'it has the trials {numbers}')
+            checksum = wave_checksum(folder, own[0], path.read_text())
             if wave.get(runs.CHECKSUM, checksum) != checksum:  # none in those of earlier versions
                 raise InputError('it has another checksum')
             for trial in own:
                 first = next(iter(trials.values()), trial)
                 if trial.settings.keys() != first.settings.keys():
                     raise InputError(f'trial {trial.number} has other settings than the others')
-                trials[trial.number], curves[trial.number] = trial, []
+                trials[rung, trial.number], curves[rung, trial.number] = trial, []
             for record in field(wave, 'rows', list):
                 if (number := field(record, 'trial', int)) not in numbers:
                     raise InputError(f'it has a row of trial {number}')
-                curves[number].append(Row.from_json(record, metrics))
-    return [trials[number] for number in sorted(trials)], dict(sorted(curves.items()))
+                curves[rung, number].append(Row.from_json(record, metrics))
+    return dict(sorted(trials.items())), curves
+
+
+def states(folder: Path, rung: int) -> dict[int, tuple[Path, int, int]]:
+    """Where the state of each trial is at the end of a rung.
+
+    By number: the folder of the checkpoint, the lane, and the number of trials that it holds.
+    """
+    found = {}
+    for path in (folder / WAVES).glob('*.json'):
+        numbers = [trial['trial'] for trial in runs.read_json(path)['trials']]
+        if path == wave_path(folder, numbers[0], rung):
+            for lane, number in enumerate(numbers):
+                (where,) = (folder / STATES).glob(f'{path.stem}.*')
+                found[number] = where, lane, len(numbers)
+    return found
 
 
 def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:
-    """The trial with the best outcome, the first of equals."""
-    alive = Setting({}, [*trials]).by_trial(outcome)
-    ranked = max(alive, key=lambda item: (outcome.score(item[1]), -item[0].number), default=None)
+    """The trial with the best outcome of those on the last rung, the first of equals."""
+
+    def rank(item: tuple[Trial, float]) -> tuple[int, float, int]:
+        trial, value = item
+        return trial.reached, outcome.score(value), -trial.number
+
+    ranked = max(Setting({}, [*trials]).by_trial(outcome), key=rank, default=None)
     return ranked and ranked[0]
 
 
 def by_setting(trials: Iterable[Trial], outcome: Outcome) -> list[Setting]:
-    """The settings with the trials of all their seeds, the best first."""
+    """The settings with the trials of all their seeds: the last rung's first, the best first."""
     groups: dict[str, Setting] = {}
     for trial in trials:
         settings = {name: value for name, value in trial.settings.items() if name != 'seed'}
         groups.setdefault(json.dumps(settings), Setting(settings, [])).trials.append(trial)
-    return sorted(groups.values(), key=lambda setting: -setting.score(outcome))
+    return sorted(groups.values(), key=lambda each: (-each.reached, -each.score(outcome)))
 
 
 def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Trial], Curves]:
@@ -206,7 +255,7 @@ def read_finished(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
 
 def first_of(folder: Path) -> int | None:
     """The number that begins the name of a folder in waves."""
-    digits = folder.name.partition('.')[0]
+    digits = re.split('[.-]', folder.name)[0]
     return int(digits) if digits.isdecimal() else None
 
 

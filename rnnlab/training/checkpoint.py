@@ -114,7 +114,11 @@ def restore(
         raise InputError(f'{words}; remove it and train again')
     if like is None:
         return saved
-    saved = adapt(saved)
+    return typed(adapt(saved), like, folder)
+
+
+def typed(saved: Any, like: Any, folder: Path) -> Any:
+    """A tree of dicts as one like `like`; InputError, naming the folder, for other shapes."""
     check_shapes(saved, like, folder)
     leaves = by_name(saved)
     return jax.tree.map_with_path(lambda path, _: leaves[name(path)], like)

@@ -77,8 +77,12 @@ def with_lanes(run: Run, each: Callable) -> Run:
         hypers: Hyper, keys: Array, data: Split | None, states: TrainState, steps: int
     ) -> TrainState:
         def lane(hyper: Hyper, key: Array, state: TrainState) -> TrainState:
-            state = state.replace(step=states.step)
-            return run.advance(hyper, key, data, state, steps).replace(step=None)
+            before, own = state.replace(step=states.step), steps
+            if state.stopped is not None and each is not jax.vmap:  # no step of one that stopped
+                left: Tree = jnp.where(state.stopped, 0, steps)
+                before, own = before.replace(stopped=None), left
+            after = run.advance(hyper, key, data, before, own)
+            return after.replace(step=None, stopped=state.stopped)
 
         after = each(lane)(hypers, keys, states.replace(step=None))
         return after.replace(step=states.step + jnp.asarray(steps, jnp.int32))
@@ -93,7 +97,7 @@ def over_lanes(run: Run, mesh: Mesh, each: Callable | None = None) -> Run:
     stays as it was before. `each` is jax.vmap or in_turn; None takes what suits the device.
     """
     start, advance = with_lanes(run, each or each_on(mesh.devices.flat[0]))
-    state = TrainState(WHOLE, PART, PART, PART, PART, PART)
+    state = TrainState(WHOLE, PART, PART, PART, PART, PART, PART)
     return Run(
         jax.jit(sharded(start, mesh, (PART, PART), state)),
         jax.jit(sharded(advance, mesh, (PART, PART, WHOLE, state, WHOLE), state), donate_argnums=3),

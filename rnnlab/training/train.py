@@ -73,10 +73,18 @@ class TrainState(struct.PyTreeNode):
     opt_state: optax.OptState
     totals: Totals
     carry: Carry = None  # initial carry of the next batch, where batches continue
+    stopped: Array | None = None  # whether a lane ended before the others; None: none can
 
     @property
     def finite(self) -> Array:
-        return self.taken == self.step
+        """Whether no loss or gradient was anything else."""
+        advancing = self.taken == self.step
+        return advancing if self.stopped is None else advancing | self.stopped
+
+    @property
+    def training(self) -> Array:
+        """Whether the next step changes anything."""
+        return self.finite if self.stopped is None else self.finite & ~self.stopped
 
 
 class Run(NamedTuple):
@@ -166,7 +174,7 @@ def train_step(
         totals=jax.tree.map(jnp.add, before, Totals(metrics, count, norm, jnp.ones_like(count))),
         carry=carry,
     )
-    finite = state.finite & jnp.isfinite(metrics['loss']) & jnp.isfinite(norm)
+    finite = state.training & jnp.isfinite(metrics['loss']) & jnp.isfinite(norm)
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
     return kept.replace(step=state.step + 1)
 
@@ -362,18 +370,21 @@ def fit(
     stop: int,
     every: int,
     seconds: float = 1.0,
+    after: Callable[[TrainState], TrainState] = lambda state: state,
 ) -> Iterator[TrainState]:
     """Trains until step `stop`, yielding the state after each chunk of about `seconds`.
 
     A chunk ends at every multiple of `every`. The next one donates the state: copy what is kept of
-    it. Ends early after a step whose loss or gradient is not finite, in all lanes if there are any.
+    it. `after` makes the state to continue with from that at the end of a chunk. Ends early where
+    no lane is in training: each has stopped, or had a loss or gradient that is not finite.
     """
     chunk, compiled = 1, False
-    while (step := int(state.step)) < stop and np.any(state.finite):
+    while (step := int(state.step)) < stop and np.any(state.training):
         began = time.perf_counter()
         state = run.advance(hyper, key, data, state, min(chunk, stop - step, every - step % every))
         done = int(state.step) - step  # waits for the device
         if compiled:
             chunk = min(10 * chunk, 1 + int(seconds * done / (time.perf_counter() - began)))
         compiled = True
+        state = after(state)
         yield state

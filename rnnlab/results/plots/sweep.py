@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnlab.results.plots.run import line, points
 from rnnlab.results.plots.style import CYCLE, SHADES, picture, plain, wide
-from rnnlab.results.records import Outcome, Row, Trial
+from rnnlab.results.records import Outcome, Trial
 from rnnlab.results.trials import Curves, Setting, label
 from rnnlab.training.losses import Metric
 
@@ -32,8 +32,9 @@ def sweep_axes(
 ) -> None:
     """Draws a panel for each axis, and in it a colour for each static configuration.
 
-    Dots are trials, crosses at the bottom settings with diverged seeds, lines the best setting at
-    each value of the axis. `linear` names axes that are never logarithmic.
+    Dots are trials, circles those that were stopped, crosses at the bottom settings with diverged
+    seeds, lines the best setting at each value of the axis. `linear` names axes that are never
+    logarithmic.
     """
     names = list(settings[0].settings)
     styles = styles_of(label(setting.settings, static) for setting in settings)
@@ -56,10 +57,14 @@ def sweep_axes(
 
 
 def draw_trials(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
-    """A dot for each trial."""
-    dots = [(x, value) for x, setting in placed for value in setting.values(outcome)]
-    xy = np.reshape(dots, (-1, 2)).T
-    axes.plot(*xy, '.', color=style[0], alpha=0.3, markeredgewidth=0)
+    """A dot for each trial, a circle where it was stopped."""
+    kinds: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    for x, setting in placed:
+        for trial, value in setting.by_trial(outcome):
+            kinds[trial.summary.stopped_at is not None].append((x, value))
+    dots, circles = (np.reshape(xy, (-1, 2)).T for xy in kinds.values())
+    axes.plot(*dots, '.', color=style[0], alpha=0.3, markeredgewidth=0)
+    axes.plot(*circles, 'o', color=style[0], alpha=0.3, markersize=3, fillstyle='none')
 
 
 def draw_diverged(axes: Any, placed: Placed, outcome: Outcome, style: Style, worst: float) -> None:
@@ -72,10 +77,14 @@ def draw_diverged(axes: Any, placed: Placed, outcome: Outcome, style: Style, wor
 def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
     """A line through the best setting at each position, with bars of its standard deviation.
 
-    There is none through values drawn at random, where each has one trial.
+    Of a sweep with rungs it has the settings that reached the last one. There is none through
+    values drawn at random, where each has one trial.
     """
     best: dict[float, Setting] = {}
+    last = max((setting.reached for _, setting in placed), default=1)
     for x, setting in placed:
+        if setting.reached < last:
+            continue
         best[x] = max(best.get(x, setting), setting, key=lambda setting: setting.score(outcome))
     if len(best) >= FEW:
         return
@@ -103,7 +112,8 @@ def sweep_curves(
 ) -> None:
     """Draws a metric over the epochs, a panel for each static configuration, at most the best six.
 
-    Each trial is a line, the best of a panel a thick one, coloured by the first axis of numbers.
+    Each trial is a line, the best of a panel a thick one, coloured by the first axis of numbers. A
+    bar is where it was stopped.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -124,6 +134,8 @@ def sweep_curves(
             colour = colormaps[SHADES](norm(trial.settings.get(axis, 0)))
             own = points(curves.get(trial.number, []), 'epoch', split, metric)
             line(axes, own, color=colour, **style)
+            if own and trial.summary.stopped_at is not None:
+                axes.plot(*own[-1], '|', color='black', markersize=7, markeredgewidth=0.8)
         if (baseline := members[0].summary.baseline) is not None:
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1)
         axes.set_title(plain(kind), fontsize=10)
@@ -140,14 +152,15 @@ def sweep_curves(
 def best_first(
     trials: list[Trial], curves: Curves, split: str, metric: Metric, static: list[str]
 ) -> dict[str, list[Trial]]:
-    """The trials of each static configuration, by the best value of their curves."""
+    """The trials of each static configuration, by rung and the best value of their curves."""
 
-    def best(rows: list[Row]) -> float:
+    def best(trial: Trial) -> tuple[int, float]:
+        rows = curves.get(trial.number, [])
         values = (value for _, value in points(rows, 'epoch', split, metric))
-        return max(map(metric.score, values), default=-np.inf)
+        return trial.reached, max(map(metric.score, values), default=-np.inf)
 
     groups: dict[str, list[Trial]] = {}
-    for trial in sorted(trials, key=lambda trial: -best(curves.get(trial.number, []))):
+    for trial in sorted(trials, key=best, reverse=True):
         groups.setdefault(label(trial.settings, static), []).append(trial)
     return groups
 

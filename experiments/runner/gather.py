@@ -1,0 +1,48 @@
+"""The lanes that go on from one rung to the next, gathered into a smaller program."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.runner import loop
+from experiments.runner.loop import Progress
+from rnnlab.errors import InputError
+from rnnlab.training import checkpoint
+
+Source = tuple[Path, int, int]  # of a lane: the folder of a checkpoint, its lane there, how many
+
+
+def gather(progress: Progress, sources: Sequence[Source], step: int) -> None:
+    """Begins at a step with the lanes that checkpoints hold; the last one fills the program up."""
+    folders = dict.fromkeys(folder for folder, _, _ in sources)
+    trees = {folder: read(folder) for folder in folders}
+    filled = [*sources, *[sources[-1]] * (progress.program.lanes - len(sources))]
+
+    def lanes(part: str, axis: int) -> Any:
+        own = [
+            jax.tree.map(lambda leaf, at=lane: np.take(leaf, [at], axis), trees[folder][part])
+            for folder, lane, _ in filled
+        ]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis), *own)
+
+    for tree in trees.values():
+        del tree['state']['step']
+    saved = {'state': lanes('state', 0), 'history': lanes('history', 1)}
+    saved['state']['step'] = np.int32(step)
+    saved['fingerprint'] = progress.fingerprint
+    saved['seconds'] = np.float64(sum(trees[f]['seconds'] / trials for f, _, trials in sources))
+    if progress.best:
+        saved['best'] = lanes('best', 0)
+    loop.take_up(progress, checkpoint.typed(saved, progress.tree(), next(iter(folders))))
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The tree of a checkpoint; InputError where there is none."""
+    with checkpoint.open_checkpoints(folder) as checkpoints:
+        if (tree := checkpoint.restore(checkpoints)) is None:
+            words = f'{folder} holds no state to continue from'
+            raise InputError(f'{words}; remove {folder.parent.parent} and train again')
+    return tree
