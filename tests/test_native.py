@@ -1,5 +1,10 @@
 """The engine in C++: its functions to the last bits, shapes of all sizes, threads, no compiler."""
 
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,22 +48,22 @@ def ulps(actual, expected):
     return np.max(np.abs(actual.astype(np.longdouble) - expected) / np.spacing(np.abs(expected)))
 
 
-@pytest.mark.parametrize('dtype', [np.float32, np.float64])
-def test_tanh_and_sigmoid_are_right_to_three_units_of_the_last_place(dtype):
+@pytest.mark.parametrize(('dtype', 'most'), [(np.float32, 3), (np.float64, 4)])
+def test_tanh_and_sigmoid_are_right_to_a_few_units_of_the_last_place(dtype, most):
     xs = np.concatenate([np.linspace(-12, 12, 40_001), np.geomspace(1e-6, 80, 20_001)]).astype(
         dtype
     )
     row = jnp.asarray(xs)[None, :, None]
     params = {'kernel': jnp.array([[1], [0]], dtype), 'bias': jnp.zeros(1, dtype)}
     tanh = unroll(elman(1), params, row, engine='native')[1].ravel()
-    assert ulps(np.asarray(tanh), np.tanh(xs.astype(np.longdouble)).astype(dtype)) <= 3
+    assert ulps(np.asarray(tanh), np.tanh(xs.astype(np.longdouble)).astype(dtype)) <= most
     # an LSTM of which only the output gate sees the input, and whose memory stays at 20
     kernel, bias = jnp.array([[0, 0, 0, 1], [0] * 4], dtype), jnp.array([-100, 100, 0, 0], dtype)
     carry = lstm(1).carry({'bias': bias}, (len(xs),))._replace(c=jnp.full((len(xs), 1), 20, dtype))
     params = {'kernel': kernel, 'bias': bias}
     sigmoid = unroll(lstm(1), params, row, carry, engine='native')[1].ravel()
     expected = 1 / (1 + np.exp(-xs.astype(np.longdouble)))
-    assert ulps(np.asarray(sigmoid), expected.astype(dtype)) <= 3
+    assert ulps(np.asarray(sigmoid), expected.astype(dtype)) <= most
 
 
 @pytest.mark.parametrize('number', range(12))
@@ -120,7 +125,22 @@ def test_without_a_compiler_the_gated_engine_serves_and_one_line_says_so(monkeyp
     native.kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match='no native engine, gated serves: .*no-such-compiler'):
-            result = unroll(cell, params, xs, engine='native')
+            result = unroll(cell, params, xs)
         same(result, unroll(cell, params, xs, engine='gated'))
+        with pytest.raises(InputError, match="'native' cannot run this cell; gated and scan can"):
+            unroll(cell, params, xs, engine='native')
     finally:
         native.kernels.cache_clear()
+
+
+@pytest.mark.slow
+def test_the_sanitizers_find_nothing(tmp_path):
+    compiler = shlex.split(os.environ.get('CXX') or 'c++')
+    options = ['-O0', '-march=native', '-std=c++17', '-pthread', '-w']
+    options += ['-fsanitize=address,undefined', '-fno-sanitize-recover=all']
+    folders = [f'-I{native.SOURCE.parent}', f'-I{jax.ffi.include_dir()}']
+    source, program = Path(__file__).with_name('native_check.cc'), tmp_path / 'check'
+    built = subprocess.run([*compiler, *options, *folders, source, '-o', program], check=False)
+    if built.returncode:
+        pytest.skip('the compiler has no sanitizers')
+    assert subprocess.run([program, '300']).returncode == 0

@@ -19,6 +19,8 @@ from rnnlab.cells.base import Params
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
+from rnnlab.precision import reduced
+from rnnlab.recurrence import engines
 from rnnlab.results.records import Metrics
 from rnnlab.training import memory
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
@@ -158,11 +160,20 @@ class Plan:
         return make_evaluate(self.model, batches, loss=loss, mesh=mesh, program=program)
 
     def mesh(self, devices: list[Any], asked: bool) -> Mesh | None:
-        """The devices that share each batch; unless `asked` only where that is worth it."""
+        """The devices that share each batch; unless `asked` only where that is worth it.
+
+        It is not for layers of the native engine, which shares their work among all cores.
+        """
         size = self.batches.size
         if asked:
             return batch_mesh(size, devices)
-        recurrent = sum(count(self.params[name]) for name in self.model.layers)
+        recurrent = sum(
+            count(self.params[name])
+            for name, layer in self.model.layers.items()
+            if self.config.zoneout
+            or reduced()
+            or not all(engines(cell)[0] == 'native' for cell in layer.cells.values())
+        )
         return batch_mesh(size, devices, 6 * self.time_steps * size * recurrent)
 
     @property

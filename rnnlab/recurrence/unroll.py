@@ -14,7 +14,7 @@ from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence import checks, masking
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
-from rnnlab.recurrence.engines.native import native
+from rnnlab.recurrence.engines.native import kernels, native
 from rnnlab.recurrence.engines.parts import in_parts
 from rnnlab.recurrence.engines.scan import scan
 from rnnlab.recurrence.masking import Constants, Inputs, LastOutput, Masked, Output, zeroed
@@ -34,10 +34,11 @@ def engines(cell: Cell, platform: str | None = None) -> list[str]:
 
     `platform` is 'cpu', 'cuda', 'rocm' or 'tpu'; None is JAX's default. On a CPU one step after
     another is several times as fast as the associative scan; an accelerator waits for every step.
+    'native' needs a C++ compiler there.
     """
     if isinstance(cell.form, Gated):
         on_cpu = cell.form.native and (platform or jax.default_backend()) == 'cpu'
-        return ['gated', *(['native'] if on_cpu else []), 'scan']
+        return [*(['native'] if on_cpu and kernels() else []), 'gated', 'scan']
     if isinstance(cell.form, Linear):
         cpu = (platform or jax.default_backend()) == 'cpu'
         return [*(['linear', 'associative'] if cpu else ['associative', 'linear']), 'scan']

@@ -1,4 +1,4 @@
-"""The timed work here; the devices share each batch where that pays."""
+"""The timed work here, on the devices that a run would take."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,11 @@ from jax.sharding import Mesh, PartitionSpec
 
 from experiments.benchmark.peers.functional import loss_and_norm, repeated
 from experiments.benchmark.work import LR, SEED, Shape, Work, make_data, make_model, make_weights
+from rnnlab.cells import find
 from rnnlab.cells.base import Params
 from rnnlab.data import Split
 from rnnlab.models import Model
+from rnnlab.recurrence import engines
 from rnnlab.training.batches import Batch, in_order, shuffled
 from rnnlab.training.optim import Hyper, optimizer
 from rnnlab.training.train import (
@@ -25,7 +27,9 @@ from rnnlab.training.train import (
 
 def prepare(cell: str, shape: Shape, kind: str) -> Work:
     model = make_model(cell, shape)
-    mesh = batch_mesh(shape.batch, operations=shape.operations(cell, 'gradient'))
+    native = engines(find(cell)(shape.hidden))[0] == 'native'  # which takes all cores by itself
+    operations = 0 if native else shape.operations(cell, 'gradient')
+    mesh = batch_mesh(shape.batch, operations=operations)
     params, data = jax.device_put(
         (make_weights(cell, shape).params, make_data(shape, kind)),
         everywhere(mesh) if mesh else None,

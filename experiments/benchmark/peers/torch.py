@@ -31,6 +31,7 @@ class Classifier(nn.Module):
 
 def prepare(cell: str, shape: Shape, kind: str, threads: int) -> Work:
     torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # as XLA does; else gradients at 500 steps take twice as long
     data, steps, model = make_data(shape, kind), shape.times(kind), Classifier(cell, shape)
     inputs = torch.from_numpy(data.inputs).transpose(0, 1).contiguous()
     inputs = inputs.long() if shape.vocabulary else inputs

@@ -18,9 +18,13 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 #if defined(__SSE__)
 #include <xmmintrin.h>
+#endif
+#if defined(__linux__)
+#include <sys/mman.h>
 #endif
 
 #include "xla/ffi/api/ffi.h"
@@ -68,9 +72,10 @@ template <class S> inline void store(S* at, Vec<S> v) {
 }
 template <class S> inline Vec<S> all(S value) { return value - Vec<S>{}; }
 
-// exp by the reduction to [-ln 2 / 2, ln 2 / 2] and the approximations of Cephes (Moshier 1992).
-// Arguments are cut where the result would leave the normal numbers. NaN stays NaN.
-inline Vec<float> exponential(Vec<float> x) {
+// exp(x) is scale + scale * expm1_reduced(x, scale): the reduction of x to [-ln 2 / 2, ln 2 / 2],
+// scale a power of two, and the approximations of Cephes (Moshier 1992). Arguments are cut where
+// the result would leave the normal numbers. NaN stays NaN.
+inline Vec<float> expm1_reduced(Vec<float> x, Vec<float>& scale) {
   using I = Types<float>::I;
   x = x > 88.0f ? all(88.0f) : x;
   x = x < -87.0f ? all(-87.0f) : x;
@@ -82,11 +87,12 @@ inline Vec<float> exponential(Vec<float> x) {
   p = p * x + 4.1665795894e-2f;
   p = p * x + 1.6666665459e-1f;
   p = p * x + 5.0000001201e-1f;
-  p = p * x * x + x + 1.0f;
-  return p * (Vec<float>)(((I)shifted + 127) << 23);
+  p = p * x * x + x;
+  scale = (Vec<float>)(((I)shifted + 127) << 23);
+  return p;
 }
 
-inline Vec<double> exponential(Vec<double> x) {
+inline Vec<double> expm1_reduced(Vec<double> x, Vec<double>& scale) {
   using I = Types<double>::I;
   x = x > 709.0 ? all(709.0) : x;
   x = x < -708.0 ? all(-708.0) : x;
@@ -98,30 +104,22 @@ inline Vec<double> exponential(Vec<double> x) {
       x * ((xx * 1.26177193074810590878e-4 + 3.02994407707441961300e-2) * xx + 1.0);
   const Vec<double> q = ((xx * 3.00198505138664455042e-6 + 2.52448340349684104192e-3) * xx +
                          2.27265548208155028766e-1) * xx + 2.0;
-  return (1.0 + 2.0 * p / (q - p)) * (Vec<double>)(((I)shifted + 1023) << 52);
+  scale = (Vec<double>)(((I)shifted + 1023) << 52);
+  return 2.0 * p / (q - p);
 }
 
-template <class S> inline Vec<S> sigmoid(Vec<S> x) { return S(1) / (S(1) + exponential(-x)); }
+template <class S> inline Vec<S> sigmoid(Vec<S> x) {
+  Vec<S> scale, e = expm1_reduced(-x, scale);
+  return S(1) / (S(1) + (scale + scale * e));
+}
 
-// tanh near 0, where 1 - 2 / (exp(2 x) + 1) would cancel, for z = x x (Cephes).
-inline Vec<float> small_tanh(Vec<float> x, Vec<float> z) {
-  Vec<float> p = z * -5.70498872745e-3f + 2.06390887954e-2f;
-  p = p * z + -5.37397155531e-2f;
-  p = p * z + 1.33314422036e-1f;
-  p = p * z + -3.33332819422e-1f;
-  return p * z * x + x;
-}
-inline Vec<double> small_tanh(Vec<double> x, Vec<double> z) {
-  const Vec<double> p =
-      (z * -9.64399179425052238628e-1 + -9.92877231001918586564e1) * z + -1.61468768441708447952e3;
-  const Vec<double> q =
-      ((z + 1.12811678491632931402e2) * z + 2.23548839060100448583e3) * z + 4.84406305325125486048e3;
-  return x + x * z * (p / q);
-}
+// (exp(2 |x|) - 1) / (exp(2 |x|) + 1), in which nothing cancels near 0.
 template <class S> inline Vec<S> hyperbolic(Vec<S> x) {
   const Vec<S> size = x < S(0) ? -x : x;
-  const Vec<S> big = S(1) - S(2) / (exponential(S(2) * size) + S(1));
-  return size < S(0.625) ? small_tanh(x, x * x) : (x < S(0) ? -big : big);
+  Vec<S> scale, e = expm1_reduced(S(2) * size, scale);
+  e = scale * e + (scale - S(1));
+  const Vec<S> y = e / (e + S(2));
+  return x < S(0) ? -y : y;
 }
 
 // ----------------------------------------------------------------------------------- products
@@ -140,10 +138,20 @@ inline void multiply(Vec<S> (&sums)[M][2], const S* a, int64_t rows, int64_t inn
   }
 }
 
-// Calls f with the begin of each block of rows and its size as a constant: ROWS, then halves of it.
-template <class F, int64_t M = ROWS> inline void in_blocks(int64_t rows, F&& f, int64_t from = 0) {
-  for (; rows - from >= M; from += M) f(from, std::integral_constant<int64_t, M>());
-  if constexpr (M > 1) in_blocks<F, M / 2>(rows, std::forward<F>(f), from);
+// Calls f with the size of a block, of 1 to M rows, as a constant.
+template <int64_t M = ROWS, class F> inline void with_size(int64_t size, F&& f) {
+  if (size == M) return f(std::integral_constant<int64_t, M>());
+  if constexpr (M > 1) with_size<M - 1>(size, f);
+}
+
+// Calls f with the begin and the size of each block of rows: as few blocks as ROWS allows, of equal
+// size, since a block of few rows takes as long as one of many.
+template <class F> inline void in_blocks(int64_t rows, F&& f) {
+  const int64_t blocks = (rows + ROWS - 1) / ROWS;
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t from = rows * i / blocks, size = rows * (i + 1) / blocks - from;
+    with_size(size, [&](auto constant) { f(from, constant); });
+  }
 }
 
 // Memory of this thread for one use, kept for the next call: fresh pages cost as much as the work.
@@ -156,6 +164,16 @@ template <class S, int use> S* scratch(int64_t size) {
     have = size;
   }
   return static_cast<S*>(memory.get());
+}
+
+// Asks the system for large pages: the first use of small ones costs as much as the arithmetic.
+template <class S> void in_large_pages(S* data, int64_t size) {
+#if defined(MADV_HUGEPAGE)
+  constexpr uintptr_t LARGE_PAGE = 1 << 21;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + LARGE_PAGE - 1) & -LARGE_PAGE;
+  const uintptr_t end = reinterpret_cast<uintptr_t>(data + size) & -LARGE_PAGE;
+  if (data && begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 // -------------------------------------------------------------------------------------- cells
@@ -339,8 +357,8 @@ template <class S> struct Call {
 
 // Runs work(0) to work(n - 1), each once, on this thread and on idle ones of the pool. A thread
 // takes what is left, so that this one never waits for a part that has not begun.
-inline void share(int64_t n, int64_t threads, ffi::ThreadPool& pool,
-                  const std::function<void(int64_t)>& work) {
+template <class Pool>
+void share(int64_t n, int64_t threads, Pool& pool, const std::function<void(int64_t)>& work) {
   struct State {
     std::atomic<int64_t> next{0};
     int64_t done = 0;
@@ -476,9 +494,12 @@ void forward_part(const Call<S>& call, const Layout<S>& layout, const S* packed,
   if (call.cell.memory) copy_rows(call.c_last + from * H, H, c, P, rows, H);
 }
 
-template <class S>
-void forward(const Call<S>& call, int64_t threads, ffi::ThreadPool& pool) {
+template <class S, class Pool>
+void forward(const Call<S>& call, int64_t threads, Pool& pool) {
   const Layout<S> layout(call.cell, call.H);
+  in_large_pages(call.ys, call.T * call.B * call.H);
+  in_large_pages(call.gates, call.T * call.B * layout.width);
+  in_large_pages(call.cs, call.T * call.B * layout.padded);
   const S* packed = pack<S>(call, layout);
   S* bias = scratch<S, 3>(layout.width);
   std::fill(bias, bias + layout.width, S(0));
@@ -606,8 +627,8 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
   if (call.cell.memory) copy_rows(call.d_c0 + from * H, H, dc, P, rows, H);
 }
 
-template <class S>
-void backward(const Call<S>& call, int64_t threads, ffi::ThreadPool& pool) {
+template <class S, class Pool>
+void backward(const Call<S>& call, int64_t threads, Pool& pool) {
   const Layout<S> layout(call.cell, call.H);
   const int64_t K = call.D + call.H + 1, H = call.H, each = layout.width * K;
   const int64_t N = layout.columns;
@@ -681,7 +702,8 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets o
     for (S** to : {&call.ys, &call.h, &call.c_last, &call.gates, &call.cs})
       *to = reader.result<S>();
   }
-  if (threads < 1) threads = pool.num_threads();
+  if (threads < 1)  // the pool may have more threads than there are cores
+    threads = std::min<int64_t>(pool.num_threads(), std::thread::hardware_concurrency());
   if constexpr (gradient) backward<S>(call, threads, pool);
   else forward<S>(call, threads, pool);
   return ffi::Error::Success();

@@ -1,9 +1,9 @@
 """The engine for CPUs that runs Elman cells, LSTMs and GRUs over whole sequences in C++.
 
 One call computes the values and one the gradient. native.cc is compiled at first use by the
-machine's C++ compiler, for its processor, and kept in the cache. Where that fails, and for what it
-does not take (other float types than float32 and float64, bfloat16 products, zoneout), the engine
-`gated` serves. Reverse mode only.
+machine's C++ compiler, for its processor, and kept in the cache. What it does not take (other
+float types than float32 and float64, bfloat16 products, zoneout) the engine `gated` computes.
+Reverse mode only.
 """
 
 import ctypes
@@ -137,7 +137,7 @@ def takes(cell: Masked, constants: Constants, carry: Carry, inputs: Inputs) -> b
     leaves = jax.tree.leaves((constants, carry, inputs.x))
     types = {leaf.dtype for leaf in leaves}
     one = len(types) == 1 and types <= {np.dtype('float32'), np.dtype('float64')}
-    return one and inputs.x.size > 0 and kernels() is not None
+    return one and inputs.x.size > 0
 
 
 def weights(params: Params, hidden: int) -> Sequence[Array]:
