@@ -95,11 +95,19 @@ def main(config: Config, folders: list[str]) -> None:
         console.print(f'\n{words}\n\n{groups_table(several)}')
         if intervals := differences(several):
             console.print(f'\n{intervals}')
+    if len(groups) == 1:  # a colour for each run
+        groups = {label_alone(result, results): [result] for result in results}
     curves = {name: [run.rows for run in group if run.rows] for name, group in groups.items()}
     if curves := {name: rows for name, rows in curves.items() if rows}:
         with drawing(path):
-            plots.compare(curves, results[0].metrics, path)
+            plots.compare(curves, results[0].metrics, path, title(results, different))
             console.print(f'\ndrawn: {path}')
+    logged = {r.name: r.rows for r in results if r.rows and r.rows[0].gradients}
+    if logged:
+        path = path.with_name(runs.GRADIENTS)
+        with drawing(path):
+            plots.gradients(logged, path, 'How the gradient fades over the time steps')
+            console.print(f'drawn: {path}')
 
 
 def read(folder: Path) -> Result:
@@ -128,6 +136,19 @@ def by_settings(results: list[Result], names: list[str]) -> dict[str, list[Resul
             group = groups.setdefault(result.name, [])  # the same run again
         group.append(result)
     return groups
+
+
+def label_alone(result: Result, results: list[Result]) -> str:
+    """What tells a run from others with equal settings: its seed, or else its folder."""
+    seeds = [other.config.get('seed') for other in results]
+    return f'seed={result.config.get("seed")}' if len({*seeds}) == len(seeds) else result.name
+
+
+def title(results: list[Result], different: list[str]) -> str:
+    """What is compared, and by what settings."""
+    experiments = ', '.join(dict.fromkeys(str(r.config.get('experiment')) for r in results))
+    by = f' by {", ".join(different)}' if 0 < len(different) <= 4 else ''
+    return f'{experiments}: {len(results)} {"run" if len(results) == 1 else "runs"}{by}'
 
 
 def setting(result: Result, name: str) -> str:

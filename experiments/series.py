@@ -167,7 +167,9 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
     path, series = folder / PICTURE, loaded.known[:end]
     console.print(f'\n{PREDICTIONS}, {FORECAST} and {ERRORS} in {folder} have the numbers')
     with drawing(path):
-        plots.forecast(loaded.names, series, ahead, free, past, loaded.ends, path, title)
+        plots.forecast(
+            loaded.names, series, ahead, free, past, loaded.ends, path, title, loaded.series.times
+        )
         console.print(f'drawn: {path}')
 
 

@@ -83,14 +83,16 @@ class Model:
         lengths: Lengths = None,
         keys: Key[Array, ' B'] | None = None,
         carry: Carry | None = None,
+        perturbation: Carry | None = None,
     ) -> tuple[Carry, Float[Array, 'B *T K']]:
         """(carry, outputs [B, K] or [B, T, K]) for inputs [B, T, D], or ids [B, T].
 
         With keys, one per sequence, dropout is on. A returned carry continues the sequences in the
-        next call.
+        next call. A perturbation, a carry with a leading axis T, is unroll's of each layer.
         """
         check_params(self, params)
-        after, ys = run_layers(self, params, embed(self, params, inputs), lengths, keys, carry)
+        xs = embed(self, params, inputs)
+        after, ys = run_layers(self, params, xs, lengths, keys, carry, perturbation)
         y = ys if self.pool is None else POOLS[self.pool](params.get(self.pool), ys, lengths)
         if keys is not None and self.dropout is not None:
             mask = dropout_mask(fold(keys, 0), self.dropout, y.shape[-1], y.dtype)
@@ -223,7 +225,13 @@ def embed(net: Model, params: Params, inputs: Arrays) -> Array:
 
 
 def run_layers(
-    net: Model, params: Params, ys: Array, lengths: Lengths, keys: Array | None, carry: Carry | None
+    net: Model,
+    params: Params,
+    ys: Array,
+    lengths: Lengths,
+    keys: Array | None,
+    carry: Carry | None,
+    perturbation: Carry | None,
 ) -> tuple[Carry, Array]:
     """(carry by layer, outputs of the highest layer [T, B, H]), with pool 'last' [B, H]."""
     after = {}
@@ -235,6 +243,7 @@ def run_layers(
             lengths=lengths,
             last=net.pool == 'last' and number == len(net.layers),
             keys=None if keys is None else fold(keys, number),
+            perturbation=None if perturbation is None else perturbation[name],
         )
     return after, ys
 

@@ -55,13 +55,15 @@ def test_curves_leave_out_values_that_are_not_finite(tmp_path):
 def test_runs_side_by_side_have_a_colour_for_each_group(tmp_path):
     groups = {name: [[row(n, train=0.3, validation=0.1 * n) for n in (1, 2)]] for name in 'ab'}
     tested = {'c': [[row(n, train=0.3, test=0.1 * n) for n in (1, 2)]]}
-    plots.compare(groups | tested, ACCURATE, tmp_path / 'compare.png')
+    plots.compare(groups | tested, ACCURATE, tmp_path / 'compare.png', 'three')
     assert cycle(0, 1, 2) <= colours(tmp_path / 'compare.png')
 
 
 def test_gates_and_reach_draw_what_they_are_given(tmp_path):
-    plots.gates({'i': np.ones((5, 3)), 'c': -np.ones((5, 3))}, tmp_path / 'gates.png', 'gates')
-    assert {(103, 0, 31), (5, 48, 97)} <= colours(tmp_path / 'gates.png')  # the ends of the scale
+    values = {'i': np.linspace(0, 1, 15).reshape(5, 3), "c'": np.tile([-1.0, 1.0], (5, 1))}
+    plots.gates(values, tmp_path / 'gates.png', 'gates')
+    around_0, from_0_to_1 = {(103, 0, 31), (5, 48, 97)}, {(68, 1, 84), (253, 231, 36)}
+    assert around_0 | from_0_to_1 <= colours(tmp_path / 'gates.png')
     norms = {'a': {'h': np.full((9, 2), 0.5)}, 'b': {'h': np.zeros((9, 2))}}
     plots.reach(norms, tmp_path / 'reach.png', 'reach')
     assert cycle(0) <= colours(tmp_path / 'reach.png')
@@ -72,6 +74,15 @@ def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
     free, past, path = known[50:55] - 0.5, known[:5], tmp_path / 'forecast.png'
     plots.forecast(('x',), known, 0.5 + known[1:], free, past, (40, 50, 60), path, 'a series')
     assert cycle(0, 1, -1) <= colours(path)
+
+
+def test_a_forecast_has_dates_where_there_are_some(tmp_path):
+    known = np.sin(np.arange(60.0) / 4)[:, None]
+    arguments = ('x',), known, known[1:], None, known[:5], (40, 50, 60)
+    times = np.datetime64('2020-01-01T00', 's') + np.arange(60) * np.timedelta64(1, 'D')
+    plots.forecast(*arguments, tmp_path / 'rows.png', 'a series')
+    plots.forecast(*arguments, tmp_path / 'dates.png', 'a series', times)
+    assert not same_picture(tmp_path / 'rows.png', tmp_path / 'dates.png')
 
 
 def sweep_pictures(metrics, path):
@@ -109,7 +120,7 @@ def test_names_are_no_mathematics_and_hide_no_label(tmp_path, name, recwarn):
     path, metrics = tmp_path / 'picture.png', ACCURATE
     rows = [row(n, train=0.3, validation=0.1 * n) for n in (1, 2)]
     plots.curves(rows, metrics, path, name)
-    plots.compare({name: [rows]}, metrics, path)
+    plots.compare({name: [rows]}, metrics, path, name)
     plots.gates({name: np.ones((5, 3))}, path, name)
     plots.reach({name: {'h': np.full((9, 2), 0.5)}}, path, name)
     known = np.sin(np.arange(60.0) / 4)[:, None]

@@ -52,6 +52,16 @@ def table(folder, kind, columns):
 
 
 @pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
+def test_dates_are_read_where_they_increase(tmp_path, kind):
+    days, values = ['2020-01-01', '2020-01-02', '2020-03-01'], {'x': [1, 2, 3]}
+    dated = table(tmp_path, kind, {'day': days} | values)
+    assert read_series(dated)[0].times.tolist() == np.array(days, 'datetime64[s]').tolist()
+    for wrong in ([*days[1:], days[0]], ['mon', 'tue', 'wed']):
+        assert read_series(table(tmp_path, kind, {'day': wrong} | values))[0].times is None
+    assert read_series(table(tmp_path, kind, {'year': [2001, 2002, 2003]}))[0].times is None
+
+
+@pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
 def test_tables_are_read(tmp_path, kind):
     columns = {'day': ['mon', 'tue', 'wed'], 'sold': [1, 2, 3], 'price': [0.5, 1.5, -1e3]}
     path = table(tmp_path, kind, columns)

@@ -250,6 +250,12 @@ class Training(Seed):
         'Stop after this many evaluations without a better one on the validation split.',
         low=1,
     )
+    log_gradients: bool = static(
+        False,
+        'At each evaluation, write into metrics.jsonl how the gradient of the loss fades over the '
+        'time steps of a batch.',
+        recurrent=True,
+    )
     precision: str = static(
         'float32',
         'Precision of matrix-product inputs; accumulation is in float32.',

@@ -37,6 +37,7 @@ class Program:
     place: Callable[[TrainState], TrainState]
     evaluate: Callable | None  # (params, split, start, count) -> the mean of each metric [lanes]
     test: Callable | None
+    gradients: Callable | None  # of --log_gradients: norms [lanes, T] by field of the carry
     train_split: Split | None
     held_out: Split | None
     test_split: Split | None
@@ -70,6 +71,7 @@ def make_program(
         place=place,
         evaluate=evaluation(held_out, plan.window) if held_out else None,
         test=evaluation(test, len(test.labels)) if test else None,
+        gradients=plan.make_gradient_norms() if plan.config.log_gradients else None,
         train_split=splits[0],
         held_out=splits[1],
         test_split=splits[2],
@@ -156,6 +158,12 @@ def begin(
     splits = ['train', *([plan.config.eval_split] if plan.held_out else [])]
     history: dict[str, Any] = {split: {name: zeros() for name in names} for split in splits}
     history |= {name: zeros() for name in ('grad_norm', 'finite', 'seconds')}
+    if program.gradients:
+        parts = stacked[0], stacked[1], program.train_split, state.params, state.carry, state.step
+        shapes = jax.eval_shape(program.gradients, *parts)
+        history['gradients'] = {
+            name: np.zeros((plan.evaluations, *leaf.shape)) for name, leaf in shapes.items()
+        }
     best = None
     if plan.config.keep == 'best':
         steps, scores = np.zeros(program.lanes, np.int32), np.full(program.lanes, -np.inf)
@@ -250,6 +258,9 @@ def evaluate(progress: Progress) -> None:
         'seconds': progress.seconds / progress.trials,
     }
     at = progress.evaluations - 1
+    if program.gradients:
+        settings = progress.hypers, progress.keys, program.train_split
+        record['gradients'] = program.gradients(*settings, state.params, state.carry, state.step)
     if program.evaluate and program.held_out:
         split = plan.config.eval_split
         start = at * plan.window % len(program.held_out.labels) if plan.config.eval_next else 0
@@ -305,11 +316,16 @@ def rows(progress: Progress, lane: int) -> list[Row]:
             names = (metric.name for metric in plan.metrics.every)
             return {name: finite(history[split][name][at, lane]) for name in names}
 
+        def gradients() -> dict[str, list[float | None]]:
+            norms = history['gradients'].items()
+            return {name: [*map(short, values[at, lane])] for name, values in norms}
+
         return Row(
             step=step,
             epoch=plan.epoch(step),
             splits={split: values(split) for split in SPLITS if split in history},
             grad_norm=finite(history['grad_norm'][at, lane]),
+            gradients=gradients() if 'gradients' in history else None,
             seconds=round(float(history['seconds'][at, lane]), 3),
         )
 
@@ -317,7 +333,12 @@ def rows(progress: Progress, lane: int) -> list[Row]:
 
 
 def finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return float(value) if math.isfinite(float(value)) else None
+
+
+def short(value: Any) -> float | None:
+    """A number with four digits, since there are as many as time steps."""
+    return finite(f'{value:.4g}')
 
 
 def tested(progress: Progress) -> list[dict[str, float]]:

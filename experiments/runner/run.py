@@ -150,6 +150,9 @@ def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     path, words = folder / runs.CURVES, title(plan, summary)
     with console.drawing(path):
         plots.curves(rows, plan.metrics, path, words, summary.baseline)
+    if plan.config.log_gradients:
+        with console.drawing(folder / runs.GRADIENTS):
+            plots.gradients({'': rows}, folder / runs.GRADIENTS, words)
     return summary
 
 

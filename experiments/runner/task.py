@@ -24,6 +24,7 @@ from rnnlab.recurrence import engines
 from rnnlab.results.records import Metrics
 from rnnlab.training import memory
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
+from rnnlab.training.gradients import make_gradient_norms
 from rnnlab.training.losses import Loss
 from rnnlab.training.optim import Hyper, optimizer, schedule
 from rnnlab.training.train import Run, batch_mesh, classification, make_evaluate, make_run
@@ -146,6 +147,15 @@ class Plan:
         loss = self.task.loss(self.config)
         options: dict[str, Any] = {'every': self.every, 'loss': loss, 'mesh': mesh}
         return make_run(build, self.make_optimizer, self.batches, **options)
+
+    def make_gradient_norms(self) -> Callable:
+        """make_gradient_norms of rnnlab over lanes, which share the data and the step."""
+        make = make_gradient_norms(
+            lambda hyper: self.task.build(self.config, self.data, hyper),
+            self.task.loss(self.config),
+            self.batches,
+        )
+        return jax.jit(jax.vmap(make, in_axes=(0, 0, None, 0, 0, None)))
 
     def make_evaluate(
         self, split: Split, window: int, mesh: Mesh | None = None, program: Callable = jax.jit

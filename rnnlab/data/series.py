@@ -21,6 +21,7 @@ ALL = 'all'  # in place of column names: every column of numbers
 class Series(NamedTuple):
     values: np.ndarray  # float64 [N, C], a row per time step
     columns: tuple[str, ...]
+    times: np.ndarray | None = None  # datetime64 [N], the dates of the rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +109,7 @@ def read_series(
     targets = list(dict.fromkeys(numeric if ALL in column or not column else column))
     names = list(dict.fromkeys([*targets, *(numeric if ALL in inputs else inputs)]))
     values = [table.numbers(name) for name in names]
-    return Series(np.stack(values, axis=1), tuple(names)), len(targets)
+    return Series(np.stack(values, axis=1), tuple(names), table.dates()), len(targets)
 
 
 def forecasting(

@@ -3,8 +3,10 @@
 import csv
 import io
 import math
+import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice, zip_longest
@@ -71,6 +73,19 @@ class Table:
                 f'where a number should be{hint}'
             )
         return np.array(converted, np.float64)
+
+    def dates(self) -> np.ndarray | None:
+        """The first column of dates that increase, datetime64 [N], as text in ISO 8601; None if
+        there is none."""
+        for values in self.columns.values():
+            if not len(values) or any(number(value) is not None for value in values):
+                continue
+            with warnings.catch_warnings(), suppress(ValueError, TypeError, Warning):
+                warnings.simplefilter('error')  # of time zones, which NumPy does not know
+                times = np.array(values, 'datetime64[s]')
+                if not np.isnat(times).any() and (times[1:] > times[:-1]).all():
+                    return times
+        return None
 
 
 def read_table(path: Path) -> Table:

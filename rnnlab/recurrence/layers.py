@@ -19,9 +19,9 @@ class Layer(NamedTuple):
     """init: (key, D, dtype=float) -> params, a dict with the params of each of the cells.
 
     carry: (params, batch_shape) -> the initial carry of a sequence.
-    apply: (params, xs [T, *batch, D], carry=None, *, keys=None, lengths=None, last=False) ->
-        (carry, ys [T, *batch, H], [*batch, H] with last). With keys [*batch], one per sequence,
-        dropout and zoneout are on.
+    apply: (params, xs [T, *batch, D], carry=None, *, keys=None, lengths=None, last=False,
+        perturbation=None) -> (carry, ys [T, *batch, H], [*batch, H] with last). With keys
+        [*batch], one per sequence, dropout and zoneout are on. The perturbation is unroll's.
     cells: the cells inside, by the name of their params.
     """
 
@@ -112,7 +112,13 @@ def bidirectional(
         return tuple(cell.carry(params[name], batch_shape) for name, cell in cells.items())
 
     def apply(
-        params: Params, xs: Array, carry: Carry = None, *, keys: Array | None = None, **options: Any
+        params: Params,
+        xs: Array,
+        carry: Carry = None,
+        *,
+        keys: Array | None = None,
+        perturbation: Any = None,
+        **options: Any,
     ) -> tuple[Carry, Array]:
         check_entries(params, cells)
         if carry is not None:
@@ -120,9 +126,12 @@ def bidirectional(
                 'a bidirectional layer takes no carry: its backward cell begins at the end'
             )
         own_keys = (None, None) if keys is None else (fold(keys, 0), fold(keys, 1))
+        moves = perturbation or (None, None)
         outcomes = [
-            run(cell, params[name], xs, None, k, reverse=name == 'backward', **options)
-            for (name, cell), k in zip(cells.items(), own_keys, strict=True)
+            run(cell, params[name], xs, None, k, reverse=back, perturbation=move, **options)
+            for (name, cell), k, back, move in zip(
+                cells.items(), own_keys, (False, True), moves, strict=True
+            )
         ]
         carries, outputs = zip(*outcomes, strict=True)
         return carries, MERGES[merge](*outputs)

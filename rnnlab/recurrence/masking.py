@@ -29,6 +29,7 @@ class Inputs(NamedTuple):
     reset: Array | None = None  # bool [T, *batch]: the step begins from the initial carry
     boundary: Array | None = None  # bool [T]: no gradient flows into the carry before the step
     zoneout: Mapping[str, Array] | None = None  # by field of the carry, the fraction kept
+    perturbation: Carry | None = None  # [T, *batch, ...], added to the carry after the step
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ class Masked:
         before, x = resets(self.cell, params, carry, inputs), zeroed(inputs.valid, inputs.x)
         after, y = take_step(self.cell, params, before, x, mask)
         after, y = zoneout(self.cell, params, x, before, after, y, inputs.zoneout)
+        after, y = perturbed(self.cell, params, x, after, y, inputs.perturbation)
         return padding(inputs.valid, before, after, y)
 
     def affine(self, constants: Constants, carry: Carry, inputs: Inputs) -> Z:
@@ -126,10 +128,7 @@ def zoneout(
     y: Array,
     rates: Mapping[str, Array] | None,
 ) -> tuple[Carry, Array]:
-    """(carry, y) of a step with the old carry mixed in.
-
-    y is that of the mixed h if it is h, or if a Linear cell reads it from h.
-    """
+    """(carry, y) of a step with the old carry mixed in."""
     if rates is None:
         return after, y
     mixed = after._replace(
@@ -138,9 +137,27 @@ def zoneout(
             for name, rate in rates.items()
         }
     )
+    return mixed, output_of(cell, params, x, after, mixed, y)
+
+
+def perturbed(
+    cell: Cell, params: Params, x: Array, after: Carry, y: Array, perturbation: Carry | None
+) -> tuple[Carry, Array]:
+    """(carry, y) of a step with something added to its carry."""
+    if perturbation is None:
+        return after, y
+    moved = jax.tree.map(jnp.add, after, perturbation)
+    return moved, output_of(cell, params, x, after, moved, y)
+
+
+def output_of(
+    cell: Cell, params: Params, x: Array, after: Carry, changed: Carry, y: Array
+) -> Array:
+    """y of a step whose new carry is changed: that of the changed h if y is h, or if a Linear cell
+    reads it from h."""
     if isinstance(cell.form, Linear):
-        return mixed, cell.form.read(params, mixed.h, x)
-    return mixed, mixed.h if y is after.h else y
+        return cell.form.read(params, changed.h, x)
+    return changed.h if y is after.h else y
 
 
 def padding(valid: Array | None, before: Carry, after: Carry, y: Array) -> tuple[Carry, Array]:

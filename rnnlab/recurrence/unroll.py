@@ -61,6 +61,7 @@ def unroll(
     remat: int | None = None,
     engine: str | None = None,
     time_major: bool = True,
+    perturbation: Carry | None = None,
 ) -> tuple[Carry, Inexact[Array, '... H']]:
     """(carry, ys [T, *batch, H]) of a cell over xs [T, *batch, D], as in this loop:
 
@@ -100,6 +101,9 @@ def unroll(
             is lowered for. Forward-mode differentiation needs 'scan'.
         time_major: False takes xs, reset and arrays of zoneout as [*batch, T, ...] and returns ys
             so; carries are the same.
+        perturbation: a carry with a leading axis T, added to the carry after each step, by the
+            engine 'scan'. The gradient with respect to zeros is that with respect to the carry
+            after every step (in y it counts where y is h, or a linear cell reads it from h).
 
     Raises:
         InputError: params with other names or shapes than those of `cell.init`, arguments that do
@@ -125,7 +129,8 @@ def unroll(
     if not time_major:
         zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
     run = over_cells if isinstance(cell.form, Chain) else over_time
-    carry, ys = run(cell, params, xs, carry, recurrent_dropout_mask, zoneout, options)
+    rest = recurrent_dropout_mask, zoneout, perturbation, options
+    carry, ys = run(cell, params, xs, carry, *rest)
     return carry, ys if time_major or last else jnp.moveaxis(ys, 0, -2)
 
 
@@ -142,17 +147,24 @@ class Options(NamedTuple):
 
 
 def over_time(
-    cell: Cell, params: Params, xs: Array, carry: Carry, mask: Any, zoneout: Any, options: Options
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Any,
+    zoneout: Any,
+    perturbation: Any,
+    options: Options,
 ) -> tuple[Carry, Array]:
     """unroll of a cell that is no stack."""
     lengths, reset, reverse, last, bptt, remat, name = options
     params, carry, xs, mask, y = checks.promoted(cell, params, carry, xs, mask)
     rates = checks.zoneout(cell, zoneout, carry, xs)
-    engine = choose(cell, name, len(xs))
+    engine = choose(cell, name if perturbation is None else 'scan', len(xs))
     prepared = cell.form.prepare(params, xs.shape[-1]) if engine is gated else params
     valid, begins = masking.masks(len(xs), lengths, reset, reverse)
     boundary = masking.boundaries(len(xs), bptt, reverse)
-    inputs = Inputs(x=xs, valid=valid, reset=begins, boundary=boundary, zoneout=rates)
+    inputs = Inputs(xs, valid, begins, boundary, rates, perturbation)
 
     def run(masked: Masked, carry: Carry) -> tuple[Carry, Any]:
         def part(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
@@ -173,16 +185,25 @@ def over_time(
 
 
 def over_cells(
-    stack: Cell, params: Params, xs: Array, carry: Carry, mask: Any, zoneout: Any, options: Options
+    stack: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry,
+    mask: Any,
+    zoneout: Any,
+    perturbation: Any,
+    options: Options,
 ) -> tuple[Carry, Array]:
     """unroll of a stack, cell by cell: faster than step by step."""
     cells, join = stack.form
     masks = checks.per_cell('recurrent_dropout_mask', mask, cells)
     rates = checks.per_cell('zoneout', zoneout, cells)
+    moves = checks.per_cell('perturbation', perturbation, cells)
     shared: dict[str, Any] = options._replace(last=False)._asdict()
     carries = []
-    for cell, p, before, mask, rate in zip(cells, params, carry, masks, rates, strict=True):
-        own = {'recurrent_dropout_mask': mask, 'zoneout': rate}
+    parts = zip(cells, params, carry, masks, rates, moves, strict=True)
+    for cell, p, before, mask, rate, move in parts:
+        own = {'recurrent_dropout_mask': mask, 'zoneout': rate, 'perturbation': move}
         after, ys = unroll(cell, p, xs, before, **own, **shared)
         carries.append(after)
         xs = join(xs, ys)

@@ -18,6 +18,7 @@ from rnnlab.training.losses import Loss, Metric
 
 EVALUATED = ('validation', 'test')
 SPLITS = ('train', *EVALUATED)
+GRADIENT = 'gradient_'  # begins the fields of --log_gradients: 'gradient_layer_1.h'
 
 Json = dict[str, Any]
 Kind = Literal['best', 'last', 'test']
@@ -61,6 +62,7 @@ class Row:
     splits: Mapping[str, Values]
     grad_norm: float | None  # mean over the steps since the row before, before clipping
     seconds: float
+    gradients: Mapping[str, list[float | None]] | None = None  # norms by time step, see GRADIENT
 
     def value(self, split: str, metric: Metric) -> float | None:
         return self.splits.get(split, {}).get(metric.name)
@@ -68,8 +70,9 @@ class Row:
     def to_json(self) -> Json:
         train = {'train': self.splits['train']}
         others = {name: values for name, values in self.splits.items() if name != 'train'}
-        record = {'step': self.step, 'epoch': self.epoch} | flat(train)
-        return record | {'grad_norm': self.grad_norm} | flat(others) | {'seconds': self.seconds}
+        record: Json = {'step': self.step, 'epoch': self.epoch} | flat(train)
+        record |= {'grad_norm': self.grad_norm} | flat(others) | {'seconds': self.seconds}
+        return record | {GRADIENT + name: norms for name, norms in (self.gradients or {}).items()}
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Row':
@@ -77,7 +80,12 @@ class Row:
         own, splits = fields(record, cls, names), nested(record, metrics)
         if 'train' not in splits:
             raise InputError(f'train_{metrics.selection.name} is missing')
-        return cls(splits=splits, **own)
+        gradients = {
+            name.removeprefix(GRADIENT): check(values, list[float | None], name)
+            for name, values in record.items()
+            if name.startswith(GRADIENT)
+        }
+        return cls(splits=splits, gradients=gradients or None, **own)
 
 
 @dataclass(frozen=True, kw_only=True)

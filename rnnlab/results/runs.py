@@ -20,7 +20,7 @@ from rnnlab.results.records import Json, Metrics, Row, Summary
 from rnnlab.results.typed import fits, named
 
 CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
-CURVES, CHECKPOINT = 'curves.png', 'checkpoint'
+CURVES, GRADIENTS, CHECKPOINT = 'curves.png', 'gradients.png', 'checkpoint'
 VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
 CHECKSUM = 'checksum'  # a field of files that are checked
 LENGTH = ('epochs', 'steps')  # the settings that say how long a run is

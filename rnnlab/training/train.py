@@ -220,20 +220,27 @@ def no_totals(loss: Loss) -> Totals:
 def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
     """Sums over the targets of a batch, a function for each of `batches.takes`.
 
-    Each is (params, carry, data, batch, at) -> ((sums of the metrics, count of targets), carry).
-    Padding, and examples that only fill a batch up, are masked.
+    Each is (params, carry, data, batch, at, perturbation=None) -> ((sums of the metrics, count of
+    targets), carry), the perturbation that of Model.run. Padding, and examples that only fill a
+    batch up, are masked.
     """
 
     def of(take: Callable) -> Callable:
         def batch_sums(
-            params: Params, carry: Carry, data: Split | None, batch: Batch, at: Array
+            params: Params,
+            carry: Carry,
+            data: Split | None,
+            batch: Batch,
+            at: Array,
+            perturbation: Carry = None,
         ) -> tuple[Sums, Carry]:
             inputs, labels, lengths = take(data, batch, at)
             if batches.carried:
                 fresh = model.carry(params, len(batch.examples))
                 carry = jax.tree.map(lambda new, old: jnp.where(at == 0, new, old), fresh, carry)
             initial = carry if batches.carried else None
-            after, outputs = model.run(params, inputs, lengths, batch.keys, initial)
+            keys = batch.keys
+            after, outputs = model.run(params, inputs, lengths, keys, initial, perturbation)
             mask = batch.examples >= 0
             if outputs.ndim == 3:
                 shape = outputs.shape[1::-1]

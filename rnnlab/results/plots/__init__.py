@@ -1,7 +1,7 @@
 """Pictures of runs, cells, sweeps and the benchmark; matplotlib is imported when one is drawn."""
 
 from rnnlab.results.plots.benchmark import bench, length
-from rnnlab.results.plots.cell import gates, reach
+from rnnlab.results.plots.cell import gates, gradients, reach
 from rnnlab.results.plots.forecast import forecast
 from rnnlab.results.plots.run import COLOURS, compare, curves
 from rnnlab.results.plots.style import CYCLE
@@ -15,6 +15,7 @@ __all__ = [
     'curves',
     'forecast',
     'gates',
+    'gradients',
     'length',
     'reach',
     'sweep_axes',

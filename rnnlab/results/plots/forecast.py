@@ -20,6 +20,7 @@ def forecast(
     ends: tuple[int, int, int],
     path: Path,
     title: str,
+    times: np.ndarray | None = None,
 ) -> None:
     """Draws a series and its predictions, whole and near the end, for its first four columns.
 
@@ -29,6 +30,7 @@ def forecast(
         free: the forecast [horizon, K] from the first row of the test split on.
         past: the forecast [horizon, K] past the end.
         ends: of the splits train, validation and test, which is shaded.
+        times: the date of each row [N], datetime64; None shows the rows' numbers.
     """
     from matplotlib.figure import Figure
 
@@ -40,45 +42,69 @@ def forecast(
     if free is not None:
         near = min(near, max(0, begin - 10))
     stop = min(end, near + max(NEAR, 2 * len(past)))
+    at_rows = dates(times, end, len(past) + 1)
     grid = figure.subplots(len(names), 2, squeeze=False)
     for at, (name, (whole, close)) in enumerate(zip(names, grid, strict=True)):
         for axes, first, last in ((whole, 0, end), (close, near, stop)):
-            draw_known(axes, known[:, at], ahead[:, at], begin, first, last)
+            draw_known(axes, at_rows, known[:, at], ahead[:, at], begin, first, last)
             if axes is close and free is not None and len(free):
                 values, style = free[: last - begin, at], {'label': 'on its own outputs'}
-                draw_free(axes, values, begin, **style)
+                draw_free(axes, at_rows, values, begin, **style)
             if len(past) > 1 and last == end:
-                draw_free(axes, past[:, at], end, label='past the end', linestyle='--')
-            finish(axes, name)
+                draw_free(axes, at_rows, past[:, at], end, label='past the end', linestyle='--')
+            finish(axes, name, dated=times is not None)
         whole.set_title('all rows, the test split shaded', fontsize=10)
         close.set_title(f'rows {near} to {stop}', fontsize=10)
     legend(figure)
     figure.savefig(path, dpi=150)
 
 
+def dates(times: np.ndarray | None, rows: int, more: int) -> np.ndarray:
+    """Where rows, and `more` past the end, are drawn: at their dates, else at their numbers."""
+    if times is None:
+        return np.arange(rows + more)
+    known = times[:rows]
+    step = known[-1] - known[-2] if len(known) > 1 else np.timedelta64(1, 's')
+    return np.concatenate([known, known[-1] + step * np.arange(1, more + 1)])
+
+
 def draw_known(
-    axes: Any, known: np.ndarray, ahead: np.ndarray, begin: int, first: int, last: int
+    axes: Any,
+    at_rows: np.ndarray,
+    known: np.ndarray,
+    ahead: np.ndarray,
+    begin: int,
+    first: int,
+    last: int,
 ) -> None:
     """The rows first to last of a column, its predictions, and the test split shaded."""
     dots = {'marker': '.', 'markersize': 4} if last - first <= NEAR else {}
-    axes.axvspan(max(begin, first), last, color='black', alpha=0.06, linewidth=0)
-    rows = np.arange(first, last)
-    axes.plot(rows, known[first:last], color=CYCLE[-1], linewidth=2.5, label='series')
+    shaded = at_rows[max(begin, first)], at_rows[last]
+    axes.axvspan(*shaded, color='black', alpha=0.06, linewidth=0)
+    series = {'color': CYCLE[-1], 'linewidth': 2.5, 'label': 'series'}
+    axes.plot(at_rows[first:last], known[first:last], **series)
     made = np.arange(max(first, 1), last)
-    axes.plot(made, ahead[made - 1], color=CYCLE[0], linewidth=1, label='a step ahead', **dots)
+    predicted = {'color': CYCLE[0], 'linewidth': 1, 'label': 'a step ahead'}
+    axes.plot(at_rows[made], ahead[made - 1], **predicted, **dots)
 
 
-def draw_free(axes: Any, values: np.ndarray, begin: int, **style: Any) -> None:
+def draw_free(axes: Any, at_rows: np.ndarray, values: np.ndarray, begin: int, **style: Any) -> None:
     """A forecast from row `begin` on that reads its own outputs."""
-    rows = np.arange(begin, begin + len(values))
+    rows = at_rows[begin : begin + len(values)]
     axes.plot(rows, values, color=CYCLE[1], linewidth=1.5, **style)
 
 
-def finish(axes: Any, name: str) -> None:
+def finish(axes: Any, name: str, dated: bool) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
 
-    axes.set(xlabel='row', ylabel=plain(name))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set(xlabel='' if dated else 'row', ylabel=plain(name))
+    if dated:
+        locator = AutoDateLocator(maxticks=7)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(x=0.01)
     axes.spines[['top', 'right']].set_visible(False)
 

@@ -37,13 +37,14 @@ def curves(
 
 
 @picture
-def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path) -> None:
+def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path, title: str) -> None:
     """Draws the curves of runs over the epochs, a colour for each group of runs.
 
     Solid lines are of the validation split, or of the test split if there is none; dashed ones are
     of training.
     """
     figure, panels = metric_panels('epoch', metrics)
+    figure.suptitle(plain(title), fontsize=11)
     for axes, metric in panels:
         for (name, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
             for rows in group:
@@ -56,8 +57,11 @@ def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path) ->
             axes.plot([], [], color=colour, label=label)
         axes.plot([], [], color='grey', linestyle='--', label='training')
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.set_size_inches(10, 4 + 0.22 * sum(1 + label.count('\n') for label in labels))
-    figure.legend(handles, labels, loc='outside lower center', frameon=False)
+    widest = max(len(part) for label in labels for part in label.split('\n'))
+    columns = max(1, min(len(labels), 120 // (8 + widest)))  # that fit side by side
+    tallest = max(1 + label.count('\n') for label in labels)
+    figure.set_size_inches(10, 4 + 0.22 * tallest * -(-len(labels) // columns))
+    figure.legend(handles, labels, loc='outside lower center', frameon=False, ncols=columns)
     save(figure, panels, path)
 
 

@@ -146,6 +146,16 @@ def sweep_curves(
     scale_losses(panels, metric, [value for _, value in points(rows, 'epoch', split, metric)])
     if axis != 'seed':
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
+    thick, thin, dotted = 'the best trial of a panel', 'other trials', 'memoryless'
+    styles: dict[str, dict[str, Any]] = {
+        thick: {'color': 'grey', 'linewidth': 2.5},
+        thin: {'color': 'grey', 'linewidth': 0.9},
+        dotted: {'color': 'black', 'linewidth': 1, 'linestyle': ':'},
+    }
+    if trials[0].summary.baseline is None:
+        del styles[dotted]
+    handles = [panels[0].plot([], [], label=name, **style)[0] for name, style in styles.items()]
+    figure.legend(handles=handles, loc='outside lower center', frameon=False, ncols=len(handles))
     figure.savefig(path, dpi=150)
 
 
@@ -186,7 +196,7 @@ def sweep_map(
     The pairs are coloured cells, or dots if most cells would be empty.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import FuncFormatter
 
     scores: dict[tuple[Any, Any], float] = {}
     for setting in settings:
@@ -212,8 +222,9 @@ def sweep_map(
         placed = sorted((value, x(at[0]), y(at[1])) for at, value in best.items())
         values, xs, ys = zip(*placed, strict=True)  # the greatest is drawn on top
         image = axes.scatter(xs, ys, c=values, cmap=shades(metric), s=60, edgecolor='white')
-    percent = PercentFormatter(1, decimals=0) if metric.is_fraction else None
-    figure.colorbar(image, label=outcome.words, format=percent)
+    percent = FuncFormatter(lambda value, _: f'{100 * value:.4g}%')
+    form = percent if metric.is_fraction else None
+    figure.colorbar(image, label=outcome.words, format=form)
     figure.savefig(path, dpi=150)
 
 
@@ -267,7 +278,7 @@ def panels_for(number: int, title: str, metric: Metric, **options: Any) -> tuple
     for axes in panels[number:]:
         axes.remove()
     if metric.is_fraction:
-        panels[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure, panels[:number]
 
 
