@@ -58,7 +58,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('', [*TINY, '--length=10', '--validation=20', '--chrono=20'], ''),
     ],
     'starts': [('', ['--draws=2', '--cells=elman', '--hidden_size=4'], '')],
-    'explain': [('', [], '')],
+    'explain': [('--run=runs/lstm', [], 'no config.json in runs/lstm'), ('', [], '')],
     'report': [('', [], '')],
     'compare': [('*', [], 'no config.json in runs/imdb_'), ('', [], '')],
     'bench': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],

@@ -3,6 +3,7 @@
 from rnnlab.results.plots.benchmark import bench, length
 from rnnlab.results.plots.cell import gates, gradients, reach
 from rnnlab.results.plots.forecast import forecast
+from rnnlab.results.plots.inside import exponents, points, shade, words
 from rnnlab.results.plots.run import COLOURS, compare, curves
 from rnnlab.results.plots.style import CYCLE
 from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
@@ -13,12 +14,16 @@ __all__ = [
     'bench',
     'compare',
     'curves',
+    'exponents',
     'forecast',
     'gates',
     'gradients',
     'length',
+    'points',
     'reach',
+    'shade',
     'sweep_axes',
     'sweep_curves',
     'sweep_map',
+    'words',
 ]

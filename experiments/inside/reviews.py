@@ -1,0 +1,76 @@
+"""A review's words, coloured by how much the logit moves at each."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.text import Text
+
+from experiments.runner.console import console, drawing, say
+from experiments.runner.task import Plan
+from rnnlab.cells.base import Params
+from rnnlab.data import Split, imdb, text
+from rnnlab.errors import InputError
+from rnnlab.results import plots
+from rnnlab.results.tables import new_table, render
+
+SHOWN = 8  # words of the table
+
+
+def encoded(plan: Plan, review: str) -> Split:
+    """A review as the net reads it, [1, T]; InputError for one without a known word."""
+    config, vocabulary = plan.config, plan.data.vocabulary
+    size = text.vocabulary_size(vocabulary)
+    ragged = text.encode([review], vocabulary)
+    ids, _ = text.pad_sequences(ragged, size, config.max_length, config.pad)
+    if not np.any(ids >= text.FIRST):
+        raise InputError('--example has no word of the vocabulary')
+    return Split(ids, None)  # type: ignore[arg-type]
+
+
+def show(plan: Plan, params: Params, one: Split, name: str, out: Path) -> None:
+    """Prints and draws the words of a review by what they do to the logit of `positive`."""
+    logits = logits_by_step(plan, params, np.asarray(one.inputs[0]))
+    moves = np.diff(logits, prepend=0.0)
+    words = [word_of(plan, token) for token in np.asarray(one.inputs[0])]
+    kept = [at for at, token in enumerate(one.inputs[0]) if token > text.START]
+    chosen, strength = [words[at] for at in kept], moves[kept]
+    limit = float(np.quantile(np.abs(strength), 0.98)) or 1.0
+    before = logits[kept[0] - 1] if kept[0] else 0.0
+    ends = f'{before:+.2f} before the first word, {logits[-1]:+.2f} at the end'
+    say(f'logit of positive: {ends}')
+    line = Text()
+    for word, move in zip(chosen, strength, strict=True):
+        red, green, blue = plots.shade(move / limit)
+        ink = 'black' if red + green + blue > 380 else 'white'
+        line.append(word, style=f'{ink} on rgb({red},{green},{blue})').append(' ')
+    console.print()
+    console.print(line, soft_wrap=False)
+    table = new_table('raises it most', 'by', 'lowers it most', 'by ', right=('by', 'by '))
+    order = np.argsort(strength)
+    for low, high in zip(order[:SHOWN], order[::-1][:SHOWN], strict=True):
+        table.add_row(chosen[high], f'{strength[high]:+.2f}', chosen[low], f'{strength[low]:+.2f}')
+    console.print(f'\n{render(table)}\n')
+    path = out / f'words_{name}.png'
+    label = '' if one.labels is None else f', labelled {imdb.CLASSES[int(one.labels[0])]}'
+    title = f'review {name}{label}: logit of positive {logits[-1]:+.2f}, moved by each word'
+    with drawing(path):
+        plots.words(chosen, strength, limit, path, title)
+        console.print(f'drawn: {path}')
+
+
+def logits_by_step(plan: Plan, params: Params, ids: np.ndarray) -> np.ndarray:
+    """The logit of `positive` after each of the ids [T], as if the review ended there."""
+    apply = jax.jit(plan.model.apply)
+    rows = np.broadcast_to(ids, (len(ids), len(ids)))
+    return np.asarray(apply(params, rows, np.arange(1, len(ids) + 1, dtype=np.int32)))[:, 1]
+
+
+def word_of(plan: Plan, token: Any) -> str:
+    vocabulary = plan.data.vocabulary
+    if token < text.FIRST:
+        return '[...]'  # unknown
+    if vocabulary is None:
+        return chr(token - text.FIRST) if 32 <= token - text.FIRST < 127 else '.'
+    return vocabulary[token - text.FIRST]
