@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ from rnnlab import elman, gru, lstm
 from rnnlab.errors import InputError
 from rnnlab.recurrence import unroll
 from rnnlab.recurrence.engines import native
+from rnnlab.training import memory
 from tests.conftest import close, noisy, same
 
 CELLS = {'elman': elman, 'relu': lambda n: elman(n, activation='relu'), 'lstm': lstm, 'gru': gru}
@@ -125,7 +127,8 @@ def test_without_a_compiler_the_gated_engine_serves_and_one_line_says_so(monkeyp
     native.kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match='no native engine, gated serves: .*no-such-compiler'):
-            result = unroll(cell, params, xs)
+            memory.shapes(partial(unroll, cell), params, xs)
+        result = unroll(cell, params, xs)
         same(result, unroll(cell, params, xs, engine='gated'))
         with pytest.raises(InputError, match="'native' cannot run this cell; gated and scan can"):
             unroll(cell, params, xs, engine='native')

@@ -28,6 +28,7 @@ def shapes(function: Callable, *args: Tree) -> Tree:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of huge sizes, which are refused
+            warnings.filterwarnings('default', 'no native engine')  # said once, here or later
             return jax.eval_shape(function, *args)
     except OverflowError as error:
         raise InputError('sizes beyond what an array can have: choose smaller ones') from error
