@@ -9,6 +9,8 @@ import pytest
 from experiments.benchmark import length, memory, race, timing
 from experiments.benchmark.tables import Row
 from experiments.benchmark.work import KINDS
+from rnnlab import irnn
+from rnnlab.recurrence import engines
 from tests.conftest import call, refused
 
 pytestmark = pytest.mark.usefixtures('shell')
@@ -92,8 +94,8 @@ def test_lengths(tmp_path, monkeypatch, capsys):
     length.time_lengths(['irnn', 'gru_reset_before'], 2, tmp_path)
     seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
     # gru_reset_before has no form that another engine takes
-    names = ['irnn/gated', 'irnn/native', 'irnn/scan', 'gru_reset_before/scan']
-    assert list(seconds) == names
+    names = [f'irnn/{engine}' for engine in engines(irnn(2))]
+    assert list(seconds) == [*names, 'gru_reset_before/scan']
     times = [times for by_length in seconds.values() for times in by_length.values()]
     assert all(len(each) == 2 and min(each) > 0 for each in times)
     assert 'T = 4' in capsys.readouterr().out

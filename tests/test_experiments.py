@@ -20,10 +20,10 @@ from experiments.runner.fields import shown, specs, types_of
 from experiments.runner.model import largest
 from experiments.runner.run import train
 from rnnlab.analysis.describe import count
-from rnnlab.cells import CELLS
+from rnnlab.cells import CELLS, lstm
 from rnnlab.errors import InputError
 from rnnlab.models import network
-from rnnlab.recurrence import recurrent
+from rnnlab.recurrence import engines, recurrent
 from tests.conftest import ROOT, call, command, launch, plain_jax, refused, same
 
 SMALL = ['--dataset=digits', '--hidden_size=16', '--batch_size=64', '--validation=200']
@@ -322,10 +322,18 @@ def test_of_two_processes_on_a_folder_one_trains(tmp_path):
 
 @pytest.mark.slow
 def test_the_cores_share_a_batch_where_that_is_worth_it(tmp_path):
-    for size, number in ((16, 1), (200, len(jax.devices()))):
-        folder = tmp_path / str(size)
+    """The native engine has all cores on one device."""
+    every = len(jax.devices())
+    native = 1 if engines(lstm(200))[0] == 'native' else every
+    for cell, size, number in (
+        ('lstm', 16, 1),
+        ('lstm', 200, native),
+        ('lstm_coupled', 200, every),
+    ):
+        folder = tmp_path / f'{cell}-{size}'
         for more in ([], ['--resume']):
-            flags = [*SMALL, f'--hidden_size={size}', '--steps=2', f'--out={folder}', *more]
+            flags = [*SMALL, f'--cell={cell}', f'--hidden_size={size}', '--steps=2']
+            flags += [f'--out={folder}', *more]
             assert f'on {number} cpu device(s)' in ran('mnist', *flags)
             assert read(folder, 'config.json')['devices'] == number
 
