@@ -64,6 +64,18 @@ def test_directions_layers_and_labels_are_explained(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_on_ids_is_explained(tmp_path):
+    (tmp_path / 'book.txt').write_text('to be or not to be ' * 60)
+    flags = '--text=book.txt', '--batch_size=2', '--window=8', '--steps=2', '--hidden_size=4'
+    assert call('text', *flags, '--out=run', cwd=tmp_path).code == 0
+    code, out, err = call('explain', '--run=run', cwd=tmp_path)
+    assert code == 0, err
+    assert re.search(r'example 0: \d+ steps, loss \d', out)
+    drawn = {path.name for path in (tmp_path / 'run' / 'explain').iterdir()}
+    assert drawn == {'example_0_layer_1.png', 'gradient_reach.png'}
+
+
+@pytest.mark.slow
 def test_what_cannot_be_explained_is_one_line(flipflop, tmp_path, monkeypatch):
     run = f'--run={flipflop}'
     cases = [

@@ -46,7 +46,7 @@ def explain(config: Config) -> None:
     forget()
     plan, own, folder = restored_plan(config)
     with machine.precision(own):
-        params = restore_params(folder, plan.params)
+        params = jax.tree.map(jnp.asarray, restore_params(folder, plan.params))
         first = jax.jit(plan.model.init)(jax.random.fold_in(jax.random.key(own.seed), PARAMS))
         one, label, name = example(config, plan)
         out = Path(config.out or folder / 'explain')
