@@ -109,12 +109,12 @@ def example(config: Config, plan: Plan) -> tuple[Split, int | None, str]:
         words = f'--example={at}: there are {len(split.labels)} {name} examples'
         raise InputError(f'{words}, numbered from 0')
     inputs, labels = (np.asarray(leaf[at : at + 1]) for leaf in split[:2])
-    if split.lengths is not None:
-        inputs = inputs[:, : int(split.lengths[at])]
-    if inputs.shape[1] > STEPS:
-        say(f'shown: the last {STEPS} of {inputs.shape[1]:,} steps')
-        labels = labels[:, -STEPS:] if labels.shape[1:2] == inputs.shape[1:2] else labels
-        inputs = inputs[:, -STEPS:]
+    of_steps = labels.shape[1:2] == inputs.shape[1:2]  # a label at each step
+    length = inputs.shape[1] if split.lengths is None else int(split.lengths[at])
+    if length > STEPS:
+        say(f'shown: the last {STEPS} of {length:,} steps')
+    shown = slice(max(0, length - STEPS), length)
+    inputs, labels = inputs[:, shown], labels[:, shown] if of_steps else labels
     return Split(inputs, labels), int(labels[0]) if labels.ndim == 1 else None, text
 
 
