@@ -50,22 +50,22 @@ def ulps(actual, expected):
     return np.max(np.abs(actual.astype(np.longdouble) - expected) / np.spacing(np.abs(expected)))
 
 
-@pytest.mark.parametrize(('dtype', 'most'), [(np.float32, 3), (np.float64, 4)])
-def test_tanh_and_sigmoid_are_right_to_a_few_units_of_the_last_place(dtype, most):
-    xs = np.concatenate([np.linspace(-12, 12, 40_001), np.geomspace(1e-6, 80, 20_001)]).astype(
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_tanh_and_sigmoid_are_right_to_three_units_of_the_last_place(dtype):
+    xs = np.concatenate([np.linspace(-12, 12, 40_001), np.geomspace(1e-6, 1e6, 20_001)]).astype(
         dtype
     )
     row = jnp.asarray(xs)[None, :, None]
     params = {'kernel': jnp.array([[1], [0]], dtype), 'bias': jnp.zeros(1, dtype)}
     tanh = unroll(elman(1), params, row, engine='native')[1].ravel()
-    assert ulps(np.asarray(tanh), np.tanh(xs.astype(np.longdouble)).astype(dtype)) <= most
+    assert ulps(np.asarray(tanh), np.tanh(xs.astype(np.longdouble)).astype(dtype)) <= 3
     # an LSTM of which only the output gate sees the input, and whose memory stays at 20
     kernel, bias = jnp.array([[0, 0, 0, 1], [0] * 4], dtype), jnp.array([-100, 100, 0, 0], dtype)
     carry = lstm(1).carry({'bias': bias}, (len(xs),))._replace(c=jnp.full((len(xs), 1), 20, dtype))
     params = {'kernel': kernel, 'bias': bias}
     sigmoid = unroll(lstm(1), params, row, carry, engine='native')[1].ravel()
     expected = 1 / (1 + np.exp(-xs.astype(np.longdouble)))
-    assert ulps(np.asarray(sigmoid), expected.astype(dtype)) <= most
+    assert ulps(np.asarray(sigmoid), expected.astype(dtype)) <= 3
 
 
 @pytest.mark.parametrize('number', range(12))

@@ -1,4 +1,4 @@
-"""What explain is asked for."""
+"""The flags of explain."""
 
 from dataclasses import dataclass
 from typing import ClassVar

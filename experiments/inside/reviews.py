@@ -1,5 +1,6 @@
 """A review's words, coloured by how much the logit moves at each."""
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,10 @@ def show(plan: Plan, params: Params, one: Split, name: str, out: Path) -> None:
     console.print(line, soft_wrap=False)
     table = new_table('raises it most', 'by', 'lowers it most', 'by ', right=('by', 'by '))
     order = np.argsort(strength)
-    for low, high in zip(order[:SHOWN], order[::-1][:SHOWN], strict=True):
-        table.add_row(chosen[high], f'{strength[high]:+.2f}', chosen[low], f'{strength[low]:+.2f}')
+    up = [(chosen[at], f'{strength[at]:+.2f}') for at in order[::-1] if strength[at] > 0]
+    down = [(chosen[at], f'{strength[at]:+.2f}') for at in order if strength[at] < 0]
+    for high, low in zip_longest(up[:SHOWN], down[:SHOWN], fillvalue=('', '')):
+        table.add_row(*high, *low)
     console.print(f'\n{render(table)}\n')
     path = out / f'words_{name}.png'
     label = '' if one.labels is None else f', labelled {imdb.CLASSES[int(one.labels[0])]}'

@@ -289,7 +289,7 @@ class Training(Seed):
         needs=('sweep', ()),
     )
     eta: int = operational(
-        3, 'One setting in so many goes on to the next rung.', low=2, needs=('rungs', ())
+        3, 'One setting in so many continues to the next rung.', low=2, needs=('rungs', ())
     )
     dry_run: bool = operational(
         False,

@@ -1,4 +1,4 @@
-"""The lanes that go on from one rung to the next, gathered into a smaller program."""
+"""The lanes that continue from one rung to the next, gathered into a smaller program."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -132,7 +132,7 @@ def enough_memory(lanes: int, folder: Path) -> Iterator[None]:
 def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) -> None:
     """Trains one batch of trials and writes its results, also to `sweep.finished`.
 
-    If a signal interrupts it, it leaves a checkpoint, and at the end of a rung those that go on.
+    If a signal interrupts it, it leaves a checkpoint, and at the end of a rung those that continue.
     `show` is called after every chunk of steps with the step and the best value of each trial so
     far (see `loop.running_best`).
     """

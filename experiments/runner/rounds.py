@@ -23,8 +23,8 @@ def rounds(
 ) -> Iterator[Round]:
     """The rounds of a sweep.
 
-    The trials of a round must be in `shared.finished` before the next is asked for. With the same
-    results it is the same, so that a sweep which is resumed asks for the finished rounds again.
+    Take the next round once the trials of the last are in `shared.finished`. The same results make
+    the same rounds, so that a resumed sweep begins with the finished ones.
     """
     if config.search:
         for group in groups:

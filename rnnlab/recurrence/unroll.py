@@ -129,9 +129,17 @@ def unroll(
     if not time_major:
         zoneout = jax.tree.map(lambda r: jnp.moveaxis(r, -2, 0) if jnp.ndim(r) > 1 else r, zoneout)
     run = over_cells if isinstance(cell.form, Chain) else over_time
-    rest = recurrent_dropout_mask, zoneout, perturbation, options
-    carry, ys = run(cell, params, xs, carry, *rest)
+    own = Own(recurrent_dropout_mask, zoneout, perturbation)
+    carry, ys = run(cell, params, xs, carry, own, options)
     return carry, ys if time_major or last else jnp.moveaxis(ys, 0, -2)
+
+
+class Own(NamedTuple):
+    """The arguments of unroll of which a stack has one for each of its cells."""
+
+    recurrent_dropout_mask: Any
+    zoneout: Any
+    perturbation: Any
 
 
 class Options(NamedTuple):
@@ -147,16 +155,10 @@ class Options(NamedTuple):
 
 
 def over_time(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    mask: Any,
-    zoneout: Any,
-    perturbation: Any,
-    options: Options,
+    cell: Cell, params: Params, xs: Array, carry: Carry, own: Own, options: Options
 ) -> tuple[Carry, Array]:
     """unroll of a cell that is no stack."""
+    mask, zoneout, perturbation = own
     lengths, reset, reverse, last, bptt, remat, name = options
     params, carry, xs, mask, y = checks.promoted(cell, params, carry, xs, mask)
     rates = checks.zoneout(cell, zoneout, carry, xs)
@@ -185,26 +187,15 @@ def over_time(
 
 
 def over_cells(
-    stack: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    mask: Any,
-    zoneout: Any,
-    perturbation: Any,
-    options: Options,
+    stack: Cell, params: Params, xs: Array, carry: Carry, own: Own, options: Options
 ) -> tuple[Carry, Array]:
     """unroll of a stack, cell by cell: faster than step by step."""
     cells, join = stack.form
-    masks = checks.per_cell('recurrent_dropout_mask', mask, cells)
-    rates = checks.per_cell('zoneout', zoneout, cells)
-    moves = checks.per_cell('perturbation', perturbation, cells)
+    each = (checks.per_cell(name, value, cells) for name, value in own._asdict().items())
     shared: dict[str, Any] = options._replace(last=False)._asdict()
     carries = []
-    parts = zip(cells, params, carry, masks, rates, moves, strict=True)
-    for cell, p, before, mask, rate, move in parts:
-        own = {'recurrent_dropout_mask': mask, 'zoneout': rate, 'perturbation': move}
-        after, ys = unroll(cell, p, xs, before, **own, **shared)
+    for cell, p, before, *its in zip(cells, params, carry, *each, strict=True):
+        after, ys = unroll(cell, p, xs, before, **Own(*its)._asdict(), **shared)
         carries.append(after)
         xs = join(xs, ys)
     if options.lengths is not None:  # a join may have let the padding of xs through

@@ -1,4 +1,4 @@
-"""Successive halving (Jamieson and Talwalkar 2016): where lanes stop, and how many go on."""
+"""Successive halving (Jamieson and Talwalkar 2016): where lanes stop, and how many continue."""
 
 from rnnlab.errors import InputError
 

@@ -72,10 +72,12 @@ template <class S> inline void store(S* at, Vec<S> v) {
 }
 template <class S> inline Vec<S> all(S value) { return value - Vec<S>{}; }
 
-// exp(x) is scale + scale * expm1_reduced(x, scale): the reduction of x to [-ln 2 / 2, ln 2 / 2],
-// scale a power of two, and the approximations of Cephes (Moshier 1992). Arguments are cut where
-// the result would leave the normal numbers. NaN stays NaN.
-inline Vec<float> expm1_reduced(Vec<float> x, Vec<float>& scale) {
+// exp(x) = scale (1 + above / below): scale is a power of two, and the fraction the exp(r) - 1 of
+// Cephes (Moshier 1992) for the rest r of x in [-ln 2 / 2, ln 2 / 2]. Arguments are cut where the
+// result would leave the normal numbers. NaN stays NaN.
+template <class S> struct Exp { Vec<S> scale, above, below; };
+
+inline Exp<float> exponential(Vec<float> x) {
   using I = Types<float>::I;
   x = x > 88.0f ? all(88.0f) : x;
   x = x < -87.0f ? all(-87.0f) : x;
@@ -88,13 +90,12 @@ inline Vec<float> expm1_reduced(Vec<float> x, Vec<float>& scale) {
   p = p * x + 1.6666665459e-1f;
   p = p * x + 5.0000001201e-1f;
   p = p * x * x + x;
-  scale = (Vec<float>)(((I)shifted + 127) << 23);
-  return p;
+  return {(Vec<float>)(((I)shifted + 127) << 23), p, all(1.0f)};
 }
 
-inline Vec<double> expm1_reduced(Vec<double> x, Vec<double>& scale) {
+inline Exp<double> exponential(Vec<double> x) {
   using I = Types<double>::I;
-  x = x > 709.0 ? all(709.0) : x;
+  x = x > 700.0 ? all(700.0) : x;
   x = x < -708.0 ? all(-708.0) : x;
   const Vec<double> shifted = x * 1.4426950408889634074 + 6755399441055744.0;
   const Vec<double> n = shifted - 6755399441055744.0;
@@ -104,21 +105,20 @@ inline Vec<double> expm1_reduced(Vec<double> x, Vec<double>& scale) {
       x * ((xx * 1.26177193074810590878e-4 + 3.02994407707441961300e-2) * xx + 1.0);
   const Vec<double> q = ((xx * 3.00198505138664455042e-6 + 2.52448340349684104192e-3) * xx +
                          2.27265548208155028766e-1) * xx + 2.0;
-  scale = (Vec<double>)(((I)shifted + 1023) << 52);
-  return 2.0 * p / (q - p);
+  return {(Vec<double>)(((I)shifted + 1023) << 52), 2.0 * p, q - p};
 }
 
 template <class S> inline Vec<S> sigmoid(Vec<S> x) {
-  Vec<S> scale, e = expm1_reduced(-x, scale);
-  return S(1) / (S(1) + (scale + scale * e));
+  const auto [scale, above, below] = exponential(-x);
+  return below / (below + scale * (below + above));
 }
 
 // (exp(2 |x|) - 1) / (exp(2 |x|) + 1), in which nothing cancels near 0.
 template <class S> inline Vec<S> hyperbolic(Vec<S> x) {
   const Vec<S> size = x < S(0) ? -x : x;
-  Vec<S> scale, e = expm1_reduced(S(2) * size, scale);
-  e = scale * e + (scale - S(1));
-  const Vec<S> y = e / (e + S(2));
+  const auto [scale, above, below] = exponential(S(2) * size);
+  const Vec<S> less = scale * above + (scale - S(1)) * below;
+  const Vec<S> y = less / (less + S(2) * below);
   return x < S(0) ? -y : y;
 }
 
