@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.runner import sweep
+from experiments.runner import groups
 from experiments.runner.fields import specs, types_of
 from tests.conftest import call
 
@@ -109,7 +109,7 @@ def check(experiment, folder, examples, run):
 @pytest.mark.parametrize('experiment', TRAINING)
 def test_a_sweep_takes_or_refuses_any_flag(experiment, folder, monkeypatch):
     monkeypatch.setenv('TFDS_DATA_DIR', str(folder / 'folder'))
-    monkeypatch.setattr(sweep, 'fit_lanes', lambda *arguments: (1, 0))  # it compiles
+    monkeypatch.setattr(groups, 'fit_lanes', lambda *arguments: (1, 0))  # it compiles
     always = [*TRAINING[experiment], '--sweep=seed=0,1', '--dry_run']
     check(experiment, folder, 10, lambda odd: call(experiment, *always, *odd, cwd=folder))
 
