@@ -1,10 +1,12 @@
 """Tasks that only a memory solves: sequences made on the device, new ones at every step.
 
 python -m experiments.memory --task=adding --length=200 --cell=gru --out=runs/adding
-python -m experiments.memory --task=copy --length=100 --chrono=120
+python -m experiments.memory --task=s3 --cell=slstm --length=8..64 --test_length=1x,2x,8x
 """
 
+import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,11 +16,11 @@ import numpy as np
 import experiments.runner.config as groups
 from experiments.runner import cli, model
 from experiments.runner.console import console
-from experiments.runner.fields import static
+from experiments.runner.fields import LARGEST, ends, static
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
 from experiments.runner.task import Plan, Task
-from rnnlab.data import TASKS, Dataset, memory_sequences
+from rnnlab.data import LENGTHS, TASKS, Dataset, memory_sequences, of_lengths
 from rnnlab.data import Task as Problem
 from rnnlab.errors import InputError
 from rnnlab.models import Model, network
@@ -29,15 +31,6 @@ from rnnlab.training.memory import check, shapes, size
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import classification
 
-LENGTHS = {
-    'adding': 200,
-    'copy': 100,
-    'parity': 40,
-    'recall': 11,
-    'flipflop': 100,
-    'integrate': 100,
-    'delayed_match': 50,
-}
 EPOCH = 100  # steps, since the examples have no end
 SHOWN = 10
 
@@ -47,11 +40,20 @@ class Config(groups.Layers, groups.Training):
     OPEN: ClassVar = {'batch_size': 50, 'epochs': 50, 'keep': 'best'}
 
     task: str = static('adding', 'What is to be remembered.', choices=tuple(TASKS), data=True)
-    length: int = static(
+    length: int | str = static(
         None,
-        'Time steps; of copy the delay, 20 steps less. By default '
+        'Time steps; of copy the delay, 20 steps less. With 8..64 each sequence of the training '
+        'draws its own length between these, uniformly, and those that validate and test have the '
+        'greatest. By default '
         f'{", ".join(f"{task} {length}" for task, length in LENGTHS.items())}.',
         low=1,
+        ranged=True,
+        data=True,
+    )
+    test_length: tuple[str, ...] = static(
+        (),
+        'Other lengths to test at: multiples of the greatest --length, or numbers, as 1x,2x,8x or '
+        '64,512.',
         data=True,
     )
     validation: int = static(
@@ -63,21 +65,49 @@ class Config(groups.Layers, groups.Training):
 
 def resolve(config: Config) -> Config:
     config = config.filled({'length': LENGTHS[config.task]})
+    task_of(config.task, ends(config.length)[0])
+    tests(config)
     if problem(config).numbers and config.label_smoothing is not None:
         words = '--label_smoothing goes with tasks whose answers are classes'
         raise InputError(f'{words}, not {config.task}')
     return config
 
 
+@cache
+def task_of(name: str, length: int) -> Problem:
+    return TASKS[name](length)
+
+
 def problem(config: Config) -> Problem:
-    return TASKS[config.task](config.length)
+    return task_of(config.task, ends(config.length)[1])
+
+
+def tests(config: Config) -> dict[int, Problem]:
+    """The task at each of --test_length; InputError for one that it cannot have."""
+    longest, found = ends(config.length)[1], {}
+    for text in config.test_length:
+        told, number = f'--test_length={text}', re.fullmatch('([0-9]{1,9})(x?)', text)
+        if not number:
+            raise InputError(f'{told} should be a multiple like 8x, or a number of time steps')
+        length = int(number[1]) * (longest if number[2] else 1)
+        if length > LARGEST:
+            raise InputError(f'{told}: {length} time steps are more than {LARGEST}')
+        try:
+            found[length] = task_of(config.task, length)
+        except InputError as error:
+            raise InputError(f'{told}: {error}') from error
+    return found
 
 
 def load(config: Config) -> Dataset:
-    one = shapes(problem(config).sample, jax.random.key(0))
-    what = f'`validation={config.validation}` sequences of `length={config.length}`, twice,'
-    check(what, 2 * config.validation * size(one))
-    return memory_sequences(problem(config), config.validation, config.validation)
+    number, others = config.validation, tests(config)
+    one, *more = (
+        size(shapes(own.sample, jax.random.key(0))) for own in (problem(config), *others.values())
+    )
+    what = f'`validation={number}` sequences'
+    check(f'{what} of `length={config.length}`, twice,', 2 * number * one)
+    check(f'{what} of each `test_length`', number * sum(more))
+    return memory_sequences(problem(config), number, number, others)
 
 
 def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
@@ -96,7 +126,10 @@ def loss(config: Config) -> Any:
 
 
 def batches(config: Config, data: None) -> Batches:
-    return generated(problem(config).sample, config.batch_size, EPOCH)
+    task, (shortest, longest) = problem(config), ends(config.length)
+    if shortest == longest:
+        return generated(task.sample, config.batch_size, EPOCH)
+    return generated(of_lengths(task, shortest), config.batch_size, EPOCH)
 
 
 def show_answers(plan: Plan, params: Any, folder: Path) -> None:

@@ -85,7 +85,7 @@ class Model:
         carry: Carry | None = None,
         perturbation: Carry | None = None,
     ) -> tuple[Carry, Float[Array, 'B *T K']]:
-        """(carry, outputs [B, K] or [B, T, K]) for inputs [B, T, D], or ids [B, T].
+        """(carry, outputs [B, K] or [B, T, K]) for inputs [B, T, D], or ids int [B, T].
 
         With keys, one per sequence, dropout is on. A returned carry continues the sequences in the
         next call. A perturbation, a carry with a leading axis T, is unroll's of each layer.
@@ -169,7 +169,8 @@ def network(
         inputs: D, the features of one time step; with a vocabulary, those of the embedding. Inputs
             are cast to the type of the params.
         outputs: K.
-        vocabulary: V, the number of ids; None takes inputs [B, T, D].
+        vocabulary: V, the number of ids; None takes inputs [B, T, D], or ids int [B, T] below D,
+            which are read one-hot.
         dense: P, the outputs of a dense map of the inputs at each step, before the layers; None for
             no such map.
         scale: multiplies inputs [B, T, D], so that images can remain bytes in memory.
@@ -217,6 +218,8 @@ def embed(net: Model, params: Params, inputs: Arrays) -> Array:
     """The inputs of the first layer [T, B, D], from ids [B, T] or inputs [B, T, D]."""
     if net.vocabulary is not None:
         xs = params['embedding']['table'][jnp.moveaxis(inputs, 0, 1)]
+    elif inputs.ndim == 2 and jnp.issubdtype(inputs.dtype, jnp.integer):
+        xs = jax.nn.one_hot(jnp.moveaxis(inputs, 0, 1), net.features, dtype=dtype_of(params))
     elif inputs.ndim != 3 or inputs.shape[-1] != net.features:
         raise InputError(f'inputs must be [B, T, {net.features}], not {list(inputs.shape)}')
     else:

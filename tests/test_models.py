@@ -243,6 +243,12 @@ def test_bad_arguments_say_what_is_wrong(change, words):
         classifier(**{'layers': [recurrent(lstm(2))], 'inputs': 3, 'classes': 2, **change})
 
 
+def test_ids_are_one_hot_inputs():
+    net = network([recurrent(lstm(4))], inputs=3, outputs=2)
+    params, ids = net.init(jax.random.key(0)), jnp.array([[0, 2, 1], [1, 1, 0]])
+    close(net.apply(params, ids), net.apply(params, jnp.eye(3)[ids]))
+
+
 def test_params_and_inputs_of_another_network_are_refused():
     net = classifier([recurrent(lstm(4))], inputs=3, classes=2)
     params, xs = net.init(jax.random.key(0)), jnp.ones((2, 5, 3))

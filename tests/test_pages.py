@@ -54,6 +54,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'memory': [
         ('every_cell', ['--max_trials=1'], '72 trials'),
         ('--sweep=cell=', ['--dry_run'], ''),
+        ('--test_length', [*TINY, '--length=6', '--validation=20'], ''),
         ('--log_gradients', [*TINY, '--length=10', '--validation=20'], ''),
         ('', [*TINY, '--length=10', '--validation=20', '--chrono=20'], ''),
     ],

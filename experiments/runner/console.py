@@ -222,6 +222,15 @@ def summary_table(summary: Summary, metrics: Metrics) -> str:
     return render(table)
 
 
+def tests_table(summary: Summary) -> str:
+    """The metrics of the further test splits, a line for each length."""
+    names = next(iter(summary.tests.values()))
+    table = new_table('test length', *names, right=('test length', *names))
+    for length, values in summary.tests.items():
+        table.add_row(f'{length:,}', *(number(values[name]) for name in names))
+    return render(table)
+
+
 def prediction_table(model: Model, params: Any, test: Split) -> str:
     """The labels of the first ten test examples and the classes that the model predicts."""
     first = jax.tree.map(lambda leaf: leaf[:10], test)

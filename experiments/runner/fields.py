@@ -9,12 +9,14 @@ import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, ClassVar, Self, TypeVar, get_args
 
 from rnnlab.errors import InputError
 
 INF = math.inf
 LARGEST = 2**31 - 1  # of whole numbers: steps and sizes are int32 on a device
+RANGE = re.compile('([0-9]{1,9})[.][.]([0-9]{1,9})')
 
 
 class Kind(enum.Enum):
@@ -38,6 +40,7 @@ class Field:
     recurrent: bool = False  # whether it has no use without a recurrent layer
     data: bool = False  # whether the dataset depends on it
     path: bool = False  # whether it names a file or folder
+    ranged: bool = False  # of a whole number: whether a range like 8..64 is a value, too
 
 
 def field(kind: Kind, default: Any, help: str, **options: Any) -> Any:
@@ -138,8 +141,17 @@ def check(name: str, spec: Field, value: Any) -> None:
     if value is None:
         return
     told = f'--{name}={shown(value)}'
+    if spec.ranged and isinstance(value, str):
+        least, greatest = ends(value)
+        if not least < greatest:
+            raise InputError(f'{told} should be a whole number, or a range of them like 8..64')
+        check(name, spec, least)
+        check(name, spec, greatest)
+        return
     if spec.choices is not None and value not in spec.choices:
-        raise InputError(f'{told} should be one of {", ".join(spec.choices)}')
+        near = get_close_matches(str(value), spec.choices, 1)
+        hint = f'; did you mean {near[0]}?' if near else ''
+        raise InputError(f'{told} should be one of {", ".join(spec.choices)}{hint}')
     if spec.low is not None and not value >= spec.low:
         raise InputError(f'{told} must be at least {spec.low:g}')
     high = LARGEST if spec.high is None and type(value) is int else spec.high
@@ -151,6 +163,14 @@ def check(name: str, spec: Field, value: Any) -> None:
         raise InputError(f'--{name}: {error}') from error
     if not right:
         raise InputError(f'{told} {spec.must}')
+
+
+def ends(value: int | str) -> tuple[int, int]:
+    """The least and the greatest number of a ranged field; (0, 0) for a text that is no range."""
+    if isinstance(value, int):
+        return value, value
+    match = RANGE.fullmatch(value)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def check_needs(config: Config) -> None:
@@ -176,7 +196,7 @@ def parsed(cls: type[Config], name: str, text: str) -> Any:
             return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
         if kind is tuple:
             return tuple(part.strip() for part in text.split(',')) if text else ()
-        value = text if kind is str else kind(text)
+        value = text if kind is str or (spec.ranged and '..' in text) else kind(text)
     except (ValueError, KeyError) as error:
         what = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
         raise InputError(f'{told} should be {what}') from error
@@ -227,7 +247,8 @@ def from_json_value(cls: type[Config], name: str, value: Any) -> Any:
     kind = types_of(cls)[name]
     if kind is tuple and isinstance(value, list | None):
         return tuple(map(str, value or ()))
-    if value is None or type(value) is kind:
+    ranged = specs(cls)[name].ranged and isinstance(value, str)
+    if value is None or type(value) is kind or ranged:
         return value
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
         return float(value)

@@ -93,7 +93,7 @@ def fit_lanes(plan: Plan, trials: int, config: Any) -> tuple[int, int]:
     run, train_split = plan.make_run(), data.train
     own, shared = lane_bytes(run, plan.model, loss, hyper, train_split, plan.batches, each)
     sharing = len(devices) if devices[0].platform == 'cpu' else 1
-    used = size((train_split, plan.held_out, data.test)) + shared
+    used = size((train_split, plan.held_out, data.test, data.tests)) + shared
     free = MEMORY * device_memory(devices[0]) / sharing - used
     most = config.max_lanes or len(devices) * max(1, int(free // own))
     lanes = lanes_per_batch(trials, most, len(devices))

@@ -178,11 +178,10 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
 def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Trial], Curves]:
     """The results of the trials, from a test of the parameters that are kept, and their curves."""
     results, curves, plan = [], {}, progress.program.plan
-    for lane, (trial, test) in enumerate(zip(batch.trials, loop.tested(progress), strict=True)):
+    for lane, (trial, tested) in enumerate(zip(batch.trials, loop.tested(progress), strict=True)):
         curves[trial.number] = rows = loop.rows(progress, lane)
-        sound = bool(progress.state.finite[lane]) and all(map(math.isfinite, test.values()))
-        values = test if sound else dict.fromkeys(test)
-        summary = loop.summarise(progress, lane, rows, values)
+        sound = bool(progress.state.finite[lane]) and tested.finite
+        summary = loop.summarise(progress, lane, rows, tested if sound else tested.lost())
         own = recorded(plan, trial)
         results.append(
             Trial(

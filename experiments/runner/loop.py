@@ -17,9 +17,9 @@ from jax import Array
 from jax.sharding import Mesh
 
 from experiments.runner.interrupts import Interrupts
-from experiments.runner.task import Plan
+from experiments.runner.task import EVAL_BATCH, Plan
 from rnnlab.analysis.describe import count
-from rnnlab.data import Split
+from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.results.records import SPLITS, Json, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
@@ -37,10 +37,12 @@ class Program:
     place: Callable[[TrainState], TrainState]
     evaluate: Callable | None  # (params, split, start, count) -> the mean of each metric [lanes]
     test: Callable | None
+    tests: dict[int, Callable]  # of the further test splits, by length
     gradients: Callable | None  # of --log_gradients: norms [lanes, T] by field of the carry
     train_split: Split | None
     held_out: Split | None
     test_split: Split | None
+    test_splits: dict[int, Split]
 
 
 def program_alone(plan: Plan, mesh: Mesh | None) -> Program:
@@ -63,7 +65,7 @@ def make_program(
     plan: Plan, number: int, run: Run, place: Callable, replicate: Callable, evaluation: Callable
 ) -> Program:
     held_out, test = plan.held_out, plan.data.test
-    splits = replicate((plan.data.train, held_out, test))
+    splits = replicate((plan.data.train, held_out, test, plan.data.tests))
     return Program(
         plan=plan,
         lanes=number,
@@ -71,11 +73,22 @@ def make_program(
         place=place,
         evaluate=evaluation(held_out, plan.window) if held_out else None,
         test=evaluation(test, len(test.labels)) if test else None,
+        tests={
+            length: evaluation(split, len(split.labels), at_once=fewer(plan.data, split))
+            for length, split in plan.data.tests.items()
+        },
         gradients=plan.make_gradient_norms() if plan.config.log_gradients else None,
         train_split=splits[0],
         held_out=splits[1],
         test_split=splits[2],
+        test_splits=splits[3],
     )
+
+
+def fewer(data: Dataset, split: Split) -> int:
+    """The examples of a further test split that take no more memory than those of the test."""
+    assert data.test
+    return max(1, EVAL_BATCH * data.test.inputs.shape[1] // split.inputs.shape[1])
 
 
 class Best(NamedTuple):
@@ -341,16 +354,40 @@ def short(value: Any) -> float | None:
     return finite(f'{value:.4g}')
 
 
-def tested(progress: Progress) -> list[dict[str, float]]:
-    """The metrics of the kept parameters on the test split, by lane; none without such a split."""
-    program = progress.program
-    if program.test is None or program.test_split is None:
-        return [{} for _ in range(progress.trials)]
-    values = program.test(progress.params(), program.test_split)
-    return [{name: float(v[lane]) for name, v in values.items()} for lane in range(progress.trials)]
+class Tested(NamedTuple):
+    """The metrics of the kept parameters of a lane."""
+
+    test: Values  # on the test split; none without one
+    tests: dict[int, Values]  # on the further ones, by length
+
+    @property
+    def finite(self) -> bool:
+        """Whether the test is; what is longer than in training may overflow."""
+        return all(value is not None for value in self.test.values())
+
+    def lost(self) -> 'Tested':
+        """What a diverged lane has."""
+        return Tested(
+            dict.fromkeys(self.test), {n: dict.fromkeys(own) for n, own in self.tests.items()}
+        )
 
 
-def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> Summary:
+def tested(progress: Progress) -> list[Tested]:
+    """The tests of each lane."""
+    program, params = progress.program, progress.params()
+    test = program.test(params, program.test_split) if program.test else {}
+    tests = {n: own(params, program.test_splits[n]) for n, own in program.tests.items()}
+
+    def of(values: dict[str, np.ndarray], lane: int) -> Values:
+        return {name: finite(every[lane]) for name, every in values.items()}
+
+    return [
+        Tested(of(test, lane), {n: of(values, lane) for n, values in tests.items()})
+        for lane in range(progress.trials)
+    ]
+
+
+def summarise(progress: Progress, lane: int, rows: list[Row], tested: Tested) -> Summary:
     """The result of a lane, from its evaluations and its test."""
     plan, best = progress.program.plan, progress.best
     metric = plan.metrics.selection
@@ -365,7 +402,8 @@ def summarise(progress: Progress, lane: int, rows: list[Row], test: Values) -> S
     return Summary(
         best=max(values, key=metric.score, default=None),
         last={name: last[name] for name in ('train', 'validation') if name in last},
-        test=test,
+        test=tested.test,
+        tests=tested.tests,
         examples=examples,
         kept_step=int((best.step if best else progress.state.taken)[lane]),
         stopped_at=ended if ended < plan.steps else None,

@@ -1,7 +1,6 @@
 """A run alone: its folder, its progress, and what is shown at its end."""
 
 import datetime
-import math
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +47,8 @@ def train(task: Task, config: Any) -> Path:
             progress, rows = advance(plan, mesh, folder, files, before)
             summary = finish(progress, rows, folder)
             console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
+            if summary.tests:
+                console.console.print(f'\n{console.tests_table(summary)}')
             task.finish(plan, lanes.lane(progress.params(), 0), folder)
     return folder
 
@@ -137,10 +138,10 @@ def check_resumed(
 def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     """Tests the parameters that are kept, writes the summary and draws the curves."""
     plan = progress.program.plan
-    (test,) = loop.tested(progress)
-    if not all(map(math.isfinite, test.values())):
+    (tested,) = loop.tested(progress)
+    if not tested.finite:
         raise not_finite('the test loss', plan.config, folder)
-    summary = loop.summarise(progress, 0, rows, test)
+    summary = loop.summarise(progress, 0, rows, tested)
     if summary.stopped_at is not None:
         words = f'--patience={plan.config.patience}: stopped at step {summary.stopped_at}'
         console.say(f'{words} of {plan.steps}')

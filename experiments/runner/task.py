@@ -158,10 +158,15 @@ class Plan:
         return jax.jit(jax.vmap(make, in_axes=(0, 0, None, 0, 0, None)))
 
     def make_evaluate(
-        self, split: Split, window: int, mesh: Mesh | None = None, program: Callable = jax.jit
+        self,
+        split: Split,
+        window: int,
+        mesh: Mesh | None = None,
+        program: Callable = jax.jit,
+        at_once: int = EVAL_BATCH,
     ) -> Callable:
         """rnnlab's evaluate for the first `window` examples of a split, or the next ones."""
-        size = evaluation_batch(window, mesh)
+        size = evaluation_batch(min(window, at_once), mesh)
         whole = window == len(split.labels)
         batches = self.task.evaluation_batches(self.config, split, size, whole)
         if mesh and batches.size % mesh.size:
@@ -210,7 +215,8 @@ def resolve(task: Task, config: Any) -> Any:
     if config.parameters is None:
         return config
     static = config.reduced(lambda spec: spec.kind.name != 'DYNAMIC')
-    return config.replace(hidden_size=budgeted(task, static, config.hyper))
+    hyper = jax.tree.map(lambda value: 0.0, config.hyper)  # whose values change no shape
+    return config.replace(hidden_size=budgeted(task, static, hyper))
 
 
 @cache
@@ -305,7 +311,7 @@ def check_evaluation(config: Any, held_out: Split | None) -> None:
 def evaluation_batch(examples: int, mesh: Mesh | None) -> int:
     """A batch size for that many examples that the devices share evenly."""
     devices = mesh.size if mesh else 1
-    return -(-min(EVAL_BATCH, examples) // devices) * devices
+    return -(-examples // devices) * devices
 
 
 def checksum(path: str) -> int:

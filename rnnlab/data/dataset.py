@@ -4,8 +4,8 @@ Letters in shapes: N examples, T time steps, D inputs, K outputs, C columns.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +36,7 @@ class Dataset:
     train: Any  # a Split; None if examples are generated during training
     validation: Split | None
     test: Split | None
+    tests: Mapping[int, Split] = field(default_factory=dict)  # further test splits, by length
     outputs: int  # number of classes, or of predicted numbers
     scale: float = 1.0  # factor that the model applies to the inputs, so that bytes stay bytes
     vocabulary: tuple[str, ...] | None = None  # the token of each id

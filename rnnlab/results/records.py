@@ -6,6 +6,8 @@ validation split is its field 'validation_accuracy'. Only this module knows such
 Each `from_json` raises InputError, which says what is wrong, for what no `to_json` writes.
 """
 
+import dataclasses
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -95,6 +97,7 @@ class Summary:
     best: float | None  # of the selection metric on the validation split, over all evaluations
     last: Mapping[str, Values]  # by split, at the last evaluation
     test: Values  # of the parameters that were kept
+    tests: Mapping[int, Values] = dataclasses.field(default_factory=dict)  # the same, by length
     examples: Mapping[str, int]  # by split, of its evaluations
     kept_step: int
     stopped_at: int | None = None  # the step; None: it was trained to the end
@@ -106,6 +109,7 @@ class Summary:
     def to_json(self, metrics: Metrics) -> Json:
         record = {} if self.best is None else {best_field(metrics): self.best}
         record |= flat(self.last) | flat({'test': self.test})
+        record |= flat({f'test_{length}': values for length, values in self.tests.items()})
         record |= {f'{split}_examples': number for split, number in self.examples.items()}
         record |= {'kept_step': self.kept_step}
         record |= {} if self.stopped_at is None else {'stopped_at': self.stopped_at}
@@ -124,6 +128,7 @@ class Summary:
         return cls(
             best=value_of(record, best_field(metrics), metrics.selection),
             test=last.pop('test', {}),
+            tests=by_length(record, metrics),
             last=last,
             examples=examples,
             stopped_at=check(record.get('stopped_at'), int | None, 'stopped_at'),
@@ -217,6 +222,17 @@ def nested(record: Json, metrics: Metrics) -> dict[str, Values]:
         if values:
             splits[split] = values
     return splits
+
+
+def by_length(record: Json, metrics: Metrics) -> dict[int, dict[str, float | None]]:
+    """The values of the further test splits that a flat record has."""
+    tests: dict[int, dict[str, float | None]] = {}
+    for metric in metrics.every:
+        for name in record:
+            if match := re.fullmatch(f'test_([0-9]+)_{metric.name}', name):
+                own = tests.setdefault(int(match[1]), {})
+                own[metric.name] = value_of(record, name, metric)
+    return tests
 
 
 def value_of(record: Json, name: str, metric: Metric) -> float | None:

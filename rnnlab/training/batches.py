@@ -120,8 +120,11 @@ def streams(number: int, time_steps: int, window: int) -> Batches:
     )
 
 
-def generated(sample: Callable[[Array], tuple[Array, Array]], size: int, steps: int) -> Batches:
-    """New examples in every batch, each sample(key) -> (inputs, labels), `steps` to an epoch."""
+def generated(sample: Callable[[Array], tuple[Array, ...]], size: int, steps: int) -> Batches:
+    """New examples in every batch, `steps` to an epoch.
+
+    sample: key -> (inputs, labels) of an example, or (inputs, labels, length) of a padded one.
+    """
 
     def take(data: None, batch: Batch, at: Array) -> Split:
         return Split(*jax.vmap(sample)(batch.draws))
