@@ -20,7 +20,8 @@ TRAINING = {  # with flags that a dry run needs
     'text': ['--text=book.txt'],
 }
 READING = ('compare', 'report')
-OTHERS = ('bench', 'conformance', 'explain', 'starts', *READING)  # only their flags are read here
+# Of these only the flags are read here.
+OTHERS = ('bench', 'conformance', 'explain', 'reproduce', 'starts', *READING)
 
 ODD = (
     '', ' ', '-1', '0', '1', '2', '-0.0', '0.5', 'nan', 'inf', '-inf', '1e999', '1e-400',

@@ -61,6 +61,12 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'starts': [('', ['--draws=2', '--cells=elman', '--hidden_size=4'], '')],
     'explain': [('--run=runs/lstm', [], 'no config.json in runs/lstm'), ('', [], '')],
     'report': [('', [], '')],
+    'reproduce': [
+        ('--budget', ['--data_dir=nowhere', '--budget=0.1'], '--budget=0.1 is too short'),
+        ('mnist_lstm64', ['--data_dir=nowhere'], 'mnist/3.0.1 is not in nowhere'),
+        ('ETTh1', [], 'does not divide 400 rows'),
+        ('', [], ''),
+    ],
     'compare': [('*', [], 'no config.json in runs/imdb_'), ('', [], '')],
     'bench': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
     'conformance': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
