@@ -37,10 +37,11 @@ struct Case {
   Numbers in[INPUTS], weights, d_h, d_c;
   std::unique_ptr<bool[]> valid, reset, stop;
 
-  explicit Case(int64_t most) : cell(whole(0, 3)) {
+  // large: of more weights than a cache holds.
+  Case(int64_t most, bool large) : cell(large ? whole(2, 3) : whole(0, 3)) {
     call.cell = cell_at<double>(cell);
-    call.T = whole(1, 9);
-    call.B = whole(1, most), call.D = whole(1, most), call.H = whole(1, most);
+    call.T = large ? whole(9, 20) : whole(1, 9), call.B = whole(1, most);
+    call.D = large ? 250 : whole(1, most), call.H = large ? 100 : whole(1, most);
     call.reverse = whole(0, 1);
     const int64_t N = Layout<double>(call.cell, call.H).columns, rows = call.B * call.H;
     const bool resets = whole(0, 1), memory = call.cell.memory;
@@ -130,7 +131,7 @@ int main(int count, char** arguments) {
   const int cases = count > 1 ? std::atoi(arguments[1]) : 200;
   const int64_t most = count > 2 ? std::atoi(arguments[2]) : 40;
   for (int number = 0; number < cases; ++number) {
-    Case random(most);
+    Case random(most, !number);
     if (random.right()) continue;
     const auto& call = random.call;
     std::printf("case %d: cell %d, T %ld, B %ld, D %ld, H %ld\n", number, random.cell,

@@ -84,6 +84,17 @@ def test_any_shape_gives_what_the_scan_gives(number):
 
 
 @pytest.mark.parametrize('make', CELLS.values(), ids=CELLS)
+def test_weights_larger_than_a_cache_give_what_the_scan_gives(make):
+    cell, params, xs = example(make, 19, 35, 300, 250)  # two chunks of steps, the last one short
+    params = jax.tree.map(lambda leaf: leaf / 10, params)  # else an Elman cell is chaotic
+    options = {'reverse': make is lstm, 'lengths': jnp.arange(35) % 20}
+    expected, gradients = gradient(cell, params, xs, 'scan', **options)
+    close(gradient(cell, params, xs, **options), (expected, gradients))
+    carry, ys = unroll(cell, params, xs, engine='native', **options)  # keeps nothing
+    close(sum(jnp.sum(jnp.sin(leaf)) for leaf in (ys, *carry)), expected)
+
+
+@pytest.mark.parametrize('make', CELLS.values(), ids=CELLS)
 def test_one_thread_and_all_give_the_same_bytes(make):
     cell, params, xs = example(make, 5, 70, 3, 19, jnp.float32)  # of 70 rows, five parts
     mesh = jax.make_mesh((1,), ('device',), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])

@@ -6,8 +6,10 @@
 // Why this order of loops: the rows of a batch never meet, so a part of the rows runs through all
 // time steps on one thread and no thread waits for another. Within a step the panels of weights
 // are the outer loop, so that each is read once; a block of ROWS rows times one panel stays in
-// registers. The parts do not depend on the number of threads, and the sums over parts have a fixed
-// order: the same bits with any number of threads.
+// registers. Products in which no step waits for the one before are made for a chunk of steps: the
+// gradients of the weights and of x, and, where the weights are large, the values of x. The parts
+// do not depend on the number of threads, and the sums over parts have a fixed order: the same bits
+// with any number of threads.
 
 #include <algorithm>
 #include <atomic>
@@ -43,7 +45,10 @@ constexpr int64_t BYTES = 16, ROWS = 4;
 // Rows of a part of the batch, at least, and parts, at most. Weights that do not fit into the cache
 // of a core are read from the next one in every step, so that more rows should share them.
 constexpr int64_t PART = 16, LARGE_PART = 32, LARGE = 1 << 20, PARTS = 8;
-constexpr int64_t CHUNK = 256;           // rows over which the weights' gradient is summed at once
+// Rows that are multiplied at once where no step waits for the one before: weights that do not fit
+// into the cache are then read once for all of them.
+constexpr int64_t CHUNK = 256;
+constexpr int64_t AHEAD = 16;  // rows of a panel by which its weights are fetched in advance
 
 inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -131,6 +136,7 @@ inline void multiply(Vec<S> (&sums)[M][2], const S* a, int64_t rows, int64_t inn
                      int64_t n) {
   for (int64_t k = 0; k < n; ++k, a += inner, b += PANEL<S>) {
     const Vec<S> first = load(b), second = load(b + WIDTH<S>);
+    __builtin_prefetch(b + AHEAD * PANEL<S>), __builtin_prefetch(b + AHEAD * PANEL<S> + WIDTH<S>);
     for (int64_t i = 0; i < M; ++i) {
       sums[i][0] += a[i * rows] * first;
       sums[i][1] += a[i * rows] * second;
@@ -154,18 +160,6 @@ template <class F> inline void in_blocks(int64_t rows, F&& f) {
   }
 }
 
-// Memory of this thread for one use, kept for the next call: fresh pages cost as much as the work.
-template <class S, int use> S* scratch(int64_t size) {
-  struct Free { void operator()(void* p) const { std::free(p); } };
-  thread_local std::unique_ptr<void, Free> memory;
-  thread_local int64_t have = 0;
-  if (size > have) {
-    memory.reset(std::aligned_alloc(64, up(size * sizeof(S), 64)));
-    have = size;
-  }
-  return static_cast<S*>(memory.get());
-}
-
 // Asks the system for large pages: the first use of small ones costs as much as the arithmetic.
 template <class S> void in_large_pages(S* data, int64_t size) {
 #if defined(MADV_HUGEPAGE)
@@ -176,10 +170,24 @@ template <class S> void in_large_pages(S* data, int64_t size) {
 #endif
 }
 
+// Memory of this thread for one use, kept for the next call: fresh pages cost as much as the work.
+template <class S, int use> S* scratch(int64_t size) {
+  struct Free { void operator()(void* p) const { std::free(p); } };
+  thread_local std::unique_ptr<void, Free> memory;
+  thread_local int64_t have = 0;
+  if (size > have) {
+    memory.reset(std::aligned_alloc(64, up(size * sizeof(S), 64)));
+    in_large_pages(static_cast<S*>(memory.get()), size);
+    have = size;
+  }
+  return static_cast<S*>(memory.get());
+}
+
 // -------------------------------------------------------------------------------------- cells
 
 // The elementwise work of a cell on one vector of units. z[j] is block j of z, which forward
-// replaces by what backward needs; backward makes the gradient of z, and of the carry before the step.
+// replaces by what backward needs; backward makes the gradient of z, and of the carry before the
+// step.
 
 template <bool relu> struct Elman {
   template <class S> static void forward(Vec<S>* z, Vec<S>& h, Vec<S>&) {
@@ -329,11 +337,14 @@ template <class S> struct Call {
   const S* weights(int64_t k, int64_t columns) const {
     return k < D ? W + k * columns : U + (k - D) * columns;
   }
+  bool large() const { return int64_t((D + H) * H * cell.blocks.size() * sizeof(S)) > LARGE; }
   int64_t parts() const {
-    const int64_t bytes = (D + H) * H * cell.blocks.size() * sizeof(S);
-    const int64_t rows = bytes > LARGE ? LARGE_PART : PART;
+    const int64_t rows = large() ? LARGE_PART : PART;
     return std::max<int64_t>(1, std::min(PARTS, (B + rows - 1) / rows));
   }
+  int64_t t_of(int64_t s) const { return reverse ? T - 1 - s : s; }  // of the s-th step
+  // Time steps of so many rows that fill a chunk.
+  int64_t steps(int64_t rows) const { return std::max<int64_t>(1, std::min(T, CHUNK / rows)); }
   int64_t from(int64_t part) const { return B * part / parts(); }
   bool is(const bool* flags, int64_t t, int64_t row, bool otherwise) const {
     return flags ? flags[t * B + row] : otherwise;
@@ -445,13 +456,40 @@ void forward_part(const Call<S>& call, const Layout<S>& layout, const S* packed,
                   int64_t from, int64_t rows) {
   Flushed flushed;
   const int64_t D = call.D, H = call.H, K = D + H, P = layout.padded;
-  S* h = scratch<S, 2>(rows * P * 3 + rows * layout.width);
+  const int64_t ahead = call.large() ? call.steps(rows) : 1;  // steps whose x is multiplied at once
+  S* h = scratch<S, 2>(rows * P * 3 + ahead * rows * layout.width);
   S *c = h + rows * P, *read = c + rows * P, *own_z = read + rows * P;
   std::fill(h, read, S(0));
   copy_rows(h, P, call.h0 + from * H, H, rows, H);
   if (call.cell.memory) copy_rows(c, P, call.c0 + from * H, H, rows, H);
+  auto z_of = [&](int64_t s) {
+    return call.gates ? call.gates + (call.t_of(s) * call.B + from) * layout.width
+                      : own_z + s % ahead * rows * layout.width;
+  };
+  // Panel p of z: the bias, or what is there, and the products with x and with the carry.
+  auto add = [&](int64_t p, S* z, bool begun, const S* x, const S* seen) {
+    const S *panel = packed + p * K * PANEL<S>, *b = bias + p * PANEL<S>;
+    in_blocks(rows, [&](int64_t row, auto size) {
+      constexpr int64_t M = size;
+      Vec<S> sums[M][2];
+      S* to = z + row * layout.width + p * PANEL<S>;
+      for (int64_t i = 0; i < M; ++i) {
+        const S* from = begun ? to + i * layout.width : b;
+        sums[i][0] = load(from), sums[i][1] = load(from + WIDTH<S>);
+      }
+      if (x) multiply<S, M>(sums, x + row * D, D, 1, panel, D);
+      if (seen) multiply<S, M>(sums, seen + row * P, P, 1, panel + D * PANEL<S>, H);
+      for (int64_t i = 0; i < M; ++i)
+        store(to + i * layout.width, sums[i][0]),
+            store(to + i * layout.width + WIDTH<S>, sums[i][1]);
+    });
+  };
   for (int64_t s = 0; s < call.T; ++s) {
-    const int64_t t = call.reverse ? call.T - 1 - s : s, at = t * call.B + from;
+    const int64_t t = call.t_of(s), at = t * call.B + from;
+    if (ahead > 1 && s % ahead == 0)
+      for (int64_t p = 0; p < layout.panels; ++p)
+        for (int64_t n = s; layout.x[p] && n < std::min(call.T, s + ahead); ++n)
+          add(p, z_of(n), false, call.x + (call.t_of(n) * call.B + from) * D, nullptr);
     if (call.reset)
       for (int64_t r = 0; r < rows; ++r)
         if (call.reset[at + r]) {
@@ -465,21 +503,11 @@ void forward_part(const Call<S>& call, const Layout<S>& layout, const S* packed,
           read[r * P + u] = h[r * P + u] * call.mask[(from + r) * H + u];
       seen = read;
     }
-    S* z = call.gates ? call.gates + at * layout.width : own_z;
-    const S* x = call.x + at * D;
+    S* z = z_of(s);
     for (int64_t p = 0; p < layout.panels; ++p) {
-      const S *panel = packed + p * K * PANEL<S>, *b = bias + p * PANEL<S>;
-      in_blocks(rows, [&](int64_t row, auto size) {
-        constexpr int64_t M = size;
-        Vec<S> sums[M][2];
-        for (auto& sum : sums) sum[0] = load(b), sum[1] = load(b + WIDTH<S>);
-        if (layout.x[p]) multiply<S, M>(sums, x + row * D, D, 1, panel, D);
-        if (layout.h[p]) multiply<S, M>(sums, seen + row * P, P, 1, panel + D * PANEL<S>, H);
-        for (int64_t i = 0; i < M; ++i) {
-          S* to = z + (row + i) * layout.width + p * PANEL<S>;
-          store(to, sums[i][0]), store(to + WIDTH<S>, sums[i][1]);
-        }
-      });
+      const bool begun = ahead > 1 && layout.x[p];
+      const S* x = layout.x[p] && !begun ? call.x + at * D : nullptr;
+      if (x || layout.h[p] || !begun) add(p, z, begun, x, layout.h[p] ? seen : nullptr);
     }
     for (int64_t r = 0; r < rows; ++r) {
       const bool valid = call.is(call.valid, t, from + r, true);
@@ -522,19 +550,31 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
                    int64_t from, int64_t rows) {
   Flushed flushed;
   const int64_t D = call.D, H = call.H, K = D + H + 1, P = layout.padded, width = up(K, WIDTH<S>);
-  const int64_t of_x = up(D, PANEL<S>), both = of_x + up(H, PANEL<S>);
-  const int64_t most = rows * std::max<int64_t>(1, std::min(call.T, CHUNK / rows));
-  S* dh = scratch<S, 2>((2 * rows + 2) * P + rows * both + most * (width + layout.width));
+  const int64_t of_h = up(D, PANEL<S>), carry = up(H, PANEL<S>), most = rows * call.steps(rows);
+  S* dh = scratch<S, 2>((2 * rows + 2) * P + rows * carry + most * (width + layout.width));
   S *dc = dh + rows * P, *h_old = dc + rows * P, *c_old = h_old + P;
-  S *through = c_old + P, *read = through + rows * both, *dz = read + most * width;
+  S *through = c_old + P, *read = through + rows * carry, *dz = read + most * width;
   std::fill(dh, dz + most * layout.width, S(0));
   std::fill(sums, sums + layout.panels * K * PANEL<S>, S(0));
   copy_rows(dh, P, call.d_h + from * H, H, rows, H);
   if (call.cell.memory) copy_rows(dc, P, call.d_c + from * H, H, rows, H);
 
   int64_t filled = 0;  // rows of `read` (x, the h that was read, 1) and `dz` that are filled
+  // Rows of dz from `first` on times panel k of the transposed weights; put(row, sums) has them.
+  auto transposed = [&](int64_t k, int64_t first, int64_t count, auto put) {
+    const std::vector<char>& used = k < of_h ? layout.x : layout.h;
+    in_blocks(count, [&](int64_t row, auto size) {
+      constexpr int64_t M = size;
+      Vec<S> sums[M][2] = {};
+      for (int64_t p = 0; p < layout.panels; ++p)
+        if (used[p])
+          multiply<S, M>(sums, dz + (p * most + first + row) * PANEL<S>, PANEL<S>, 1,
+                         packed + k * layout.width + p * PANEL<S> * PANEL<S>, PANEL<S>);
+      for (int64_t i = 0; i < M; ++i) put(row + i, sums[i]);
+    });
+  };
   for (int64_t s = call.T - 1; s >= 0; --s) {
-    const int64_t t = call.reverse ? call.T - 1 - s : s, at = t * call.B + from;
+    const int64_t t = call.t_of(s), at = t * call.B + from;
     for (int64_t r = 0; r < rows; ++r) {
       S* seen = read + (filled + r) * width;
       S* to = dz + (filled + r) * PANEL<S>;
@@ -556,26 +596,14 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
           std::fill_n(to + p * most * PANEL<S>, PANEL<S>, S(0));
       }
     }
-    // dz times the transposed weights: the gradient of x, if it is asked for, and of h.
-    for (int64_t k = call.d_x ? 0 : of_x; k < both; k += PANEL<S>) {
-      const std::vector<char>& used = k < of_x ? layout.x : layout.h;
-      in_blocks(rows, [&](int64_t row, auto size) {
-        constexpr int64_t M = size;
-        Vec<S> sum[M][2] = {};
-        for (int64_t p = 0; p < layout.panels; ++p)
-          if (used[p])
-            multiply<S, M>(sum, dz + (p * most + filled + row) * PANEL<S>, PANEL<S>, 1,
-                           packed + (k * layout.width) + p * PANEL<S> * PANEL<S>, PANEL<S>);
-        for (int64_t i = 0; i < M; ++i) {
-          store(through + (row + i) * both + k, sum[i][0]);
-          store(through + (row + i) * both + k + WIDTH<S>, sum[i][1]);
-        }
+    for (int64_t k = 0; k < carry; k += PANEL<S>)
+      transposed(of_h + k, filled, rows, [&](int64_t row, const Vec<S>* sum) {
+        S* to = through + row * carry + k;
+        store(to, sum[0]), store(to + WIDTH<S>, sum[1]);
       });
-    }
-    if (call.d_x) copy_rows(call.d_x + at * D, D, through, both, rows, D);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t row = (from + r) * H;
-      S *of_read = through + r * both + of_x, *dh_row = dh + r * P, *dc_row = dc + r * P;
+      S *of_read = through + r * carry, *dh_row = dh + r * P, *dc_row = dc + r * P;
       if (call.mask) {
         call.before(s, t, from + r, P, h_old, nullptr);
         for (int64_t u = 0; u < H; ++u) {
@@ -597,6 +625,11 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
     }
     filled += rows;
     if (filled < most && s > 0) continue;
+    for (int64_t k = 0; call.d_x && k < D; k += PANEL<S>)
+      transposed(k, 0, filled, [&](int64_t row, const Vec<S>* sum) {
+        const int64_t of = call.t_of(s + (filled - 1 - row) / rows) * call.B + from + row % rows;
+        std::memcpy(call.d_x + of * D + k, sum, std::min(PANEL<S>, D - k) * sizeof(S));
+      });
     for (int64_t p = 0; p < layout.panels; ++p) {
       auto add = [&](int64_t begin, int64_t end) {
         in_blocks(end - begin, [&](int64_t k, auto size) {
