@@ -77,10 +77,11 @@ case "$what" in
     grep -q '^if __name__' "$root/experiments/$what.py" 2>/dev/null || fail "there is no experiment '$what'; ./launch.sh lists what there is"
     if [[ ("$what" = conformance && ! " $* " =~ --cell[=\ ][^\ ,]*:) || ("$what" = bench && ! " $* " =~ --what=(length|start)) ]]; then
       install peers
-    elif [[ " $* " == *' --search'[=\ ]* ]]; then
-      install search
     else
-      install
+      extras=()
+      [[ " $* " != *' --search'[=\ ]* ]] || extras+=(search)
+      [[ ! " $* " =~ \ --(log|to)[=\ ](tensorboard|wandb)\  ]] || extras+=("${BASH_REMATCH[2]}")
+      install ${extras[@]+"${extras[@]}"}
     fi
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$venv/bin/python" -m "experiments.$what" "$@"
     ;;

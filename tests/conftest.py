@@ -115,7 +115,7 @@ def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
             patch.setattr(sys, name, stream)
         try:
             with cli.one_line_errors():
-                takes_arguments = experiment in ('compare', 'reproduce')
+                takes_arguments = experiment in ('compare', 'export', 'reproduce')
                 config, rest = cli.parse(module.Config, argv, takes_arguments)
                 module.main(config, rest) if takes_arguments else module.main(config)
         except SystemExit as error:

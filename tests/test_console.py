@@ -1,15 +1,13 @@
-"""What runs and sweeps show: lines of progress, and tables."""
+"""What runs and sweeps show: tables, and pictures that cannot be drawn."""
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from experiments.runner import console
 from rnnlab.results import plots, runs
-from rnnlab.results.records import Outcome
 from tests.conftest import call, launch
-from tests.records import ACCURATE, SQUARED, row, summary, trials
+from tests.records import ACCURATE, SQUARED, summary
 
 
 def lines(text):
@@ -22,46 +20,9 @@ def test_numbers_have_four_decimals_or_two_digits():
     assert (console.number(None), console.number(0.001, beside=0.5)) == ('-', '0.0010')
 
 
-def test_a_run_shows_its_evaluations(capsys):
-    with console.run_progress(20, 0) as show:
-        show(5, {'loss': 1.0}, None)
-        show(10, {'loss': 0.5}, row(1, train=0.5, validation=0.25))
-        show(15, {'loss': 0.5}, row(1.5, train=0.5, validation=None))  # in the same second
-        show(20, {'loss': 0.5}, row(2, train=0.5, validation=None))
-    first, second = lines(capsys.readouterr().out)
-    train = 'train loss 0.5000 accuracy 0.5000'
-    assert first == f'epoch 1.00 step 10 {train} validation loss 0.2500 accuracy 0.2500 7.5 s'
-    assert second == f'epoch 2.00 step 20 {train} validation loss - accuracy - 10.0 s'
-
-
 def group(label='cell=gru', numbers=(0, 1, 2, 3)):
     rung = SimpleNamespace(stop=20, trials=len(numbers), lanes=3, batch_bytes=2_500_000)
     return SimpleNamespace(label=label, numbers=[*numbers], rungs=[rung])
-
-
-def batch(group, size):
-    return SimpleNamespace(group=group, trials=[None] * size, number=1)
-
-
-def test_a_sweep_shows_the_spread_of_its_trials(capsys):
-    results, _ = trials()
-    finished, own = {}, group()
-    with console.sweep_progress([own], finished, Outcome('best', ACCURATE.selection)) as show:
-        show(batch(own, 3), 10, None)
-        show(batch(own, 3), 20, np.array([0.5, np.nan, 0.9]))
-        finished.update({(1, 3): results[3]})  # which diverged
-        show(batch(own, 1), 20, np.array([0.7]))
-    first, second = lines(capsys.readouterr().out)
-    told = 'cell=gru step 20 of 20'
-    assert first.startswith(f'3 of 4 trials {told} best 0.9000 median 0.7000 diverged 1 ')
-    assert second.startswith(f'2 of 4 trials {told} best 0.7000 median 0.7000 diverged 1 ')
-
-
-def test_of_losses_the_best_is_the_least():
-    results, _ = trials(SQUARED)
-    words = console.spread(results[:3], np.array([0.2, 0.9]), Outcome('best', SQUARED.selection))
-    assert words == 'best 0.2000  median 0.5400  diverged 0'
-    assert console.spread([], None, Outcome('best', SQUARED.selection)) == 'no evaluation yet'
 
 
 def test_the_summary_of_a_run_has_what_there_is():

@@ -67,6 +67,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('ETTh1', [], 'does not divide 400 rows'),
         ('', [], ''),
     ],
+    'export': [('', [], '')],
     'compare': [('*', [], 'no config.json in runs/imdb_'), ('', [], '')],
     'bench': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
     'conformance': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],

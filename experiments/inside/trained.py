@@ -20,7 +20,7 @@ from experiments.inside.part import Part
 from experiments.runner import machine
 from experiments.runner.console import console, drawing, number, say
 from experiments.runner.fields import specs
-from experiments.runner.restore import recall, restore_params
+from experiments.runner.restore import EXPERIMENTS, recall, restore_params
 from experiments.runner.task import Plan, forget, make_plan
 from rnnlab.analysis.diagnostics import gradient_reach
 from rnnlab.cells import Chain
@@ -34,7 +34,6 @@ from rnnlab.training.gradients import carry_gradients, norm_by_step
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import PARAMS
 
-EXPERIMENTS = 'mnist', 'imdb', 'classify', 'series', 'text', 'memory'
 STEPS, EXAMPLES, LAGS = 1000, 200, 100  # at most so many steps, examples and lags are looked at
 OWN = 'run', 'out', 'example', 'fixed_points', 'lyapunov', 'data_dir', 'seed'  # with --run
 

@@ -14,6 +14,7 @@ from rnnlab.initializers import INITIALIZERS
 from rnnlab.models import POOLS
 from rnnlab.precision import BFLOAT16
 from rnnlab.recurrence import MERGES
+from rnnlab.results import tensorboard
 from rnnlab.sweeps.search import SAMPLERS
 from rnnlab.training.optim import CONSTANTS, OPTIMIZERS, SCHEDULES, WEIGHT_DECAY, Hyper
 
@@ -34,6 +35,11 @@ def known_cells(names: tuple[str, ...]) -> bool:
     if not names:
         raise InputError('names no cell')
     return all(map(known_cell, names))
+
+
+def viewable(name: str) -> bool:
+    tensorboard.check_installed()  # raises InputError
+    return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,6 +315,19 @@ class Training(Seed):
         None,
         'i/n: train the i-th of n parts of a sweep, from 1; all parts share --out.',
         needs=('sweep', ()),
+    )
+
+    # what is shown
+    progress: str = operational(
+        'bar',
+        'How training shows its progress; a bar is for a terminal, and else lines.',
+        choices=('bar', 'lines', 'none'),
+    )
+    log: str | None = operational(
+        None,
+        'Write what metrics.jsonl has for this viewer too, while training.',
+        choices=('tensorboard',),
+        check=viewable,
     )
 
     # the machine

@@ -1,10 +1,8 @@
-"""What a run or a sweep shows on the terminal: its progress, and the tables at its end."""
+"""What is shown on the terminal: lines, and the tables of runs and sweeps."""
 
-import math
 import os
 import sys
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,22 +10,13 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from experiments.runner.fields import shown
 from rnnlab.data import Split
 from rnnlab.errors import first_line
 from rnnlab.models import Model
-from rnnlab.results.records import DIVERGED, Json, Metrics, Outcome, Row, Summary, Trial, Values
+from rnnlab.results.records import Json, Metrics, Summary
 from rnnlab.results.tables import lines, new_table, render
-from rnnlab.results.trials import Setting
 
 
 class Output(Console):
@@ -80,17 +69,6 @@ class Group(Protocol):
     def rungs(self) -> Sequence[Rung]: ...
 
 
-class Batch(Protocol):
-    """What is shown of the trials that train side by side."""
-
-    @property
-    def group(self) -> Group: ...
-    @property
-    def trials(self) -> Sequence[Any]: ...
-    @property
-    def number(self) -> int: ...  # of the rung
-
-
 def number(value: float | None, beside: float | None = None) -> str:
     """A metric's value with four decimals, or with two digits if it is below 0.01; '-' for None.
 
@@ -100,107 +78,6 @@ def number(value: float | None, beside: float | None = None) -> str:
         return '-'
     size = abs(value if beside is None else beside)
     return f'{value:.4f}' if size == 0 or size >= 0.01 else f'{value:.1e}'
-
-
-def progress_bar(amount: ProgressColumn) -> Progress:
-    """A progress bar, on a terminal alone."""
-    words = TextColumn('{task.description}', markup=False)
-    columns = words, BarColumn(), amount, TimeRemainingColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-@contextmanager
-def run_progress(
-    stop: int, step: int
-) -> Iterator[Callable[[int, Mapping[str, float], Row | None], None]]:
-    """show(step, means, row) for a run's progress from `step` to `stop`.
-
-    A bar shows the means of the training metrics, and a line each row, of the rows between epochs
-    at most one a second.
-    """
-    with progress_bar(MofNCompleteColumn()) as bar:
-        task, shown_at = bar.add_task('compiling', total=stop, completed=step), -math.inf
-
-        def show(step: int, means: Mapping[str, float], row: Row | None) -> None:
-            nonlocal shown_at
-            words = '  '.join(f'{name} {number(value)}' for name, value in means.items())
-            bar.update(task, completed=step, description=words)
-            now = time.perf_counter()
-            if row and (row.epoch == int(row.epoch) or step == stop or now - shown_at > 1):
-                shown_at = now
-                say(*row_parts(row), indent=2)
-
-        yield show
-
-
-def row_parts(row: Row) -> Iterator[str]:
-    """The parts of the line of an evaluation."""
-    yield f'epoch {row.epoch:5.2f}  step {row.step:6d}'
-    yield from (f'{split} {values_words(values)}' for split, values in row.splits.items())
-    yield f'{row.seconds:.1f} s'
-
-
-def values_words(values: Values) -> str:
-    return ' '.join(f'{name} {number(value)}' for name, value in values.items())
-
-
-@contextmanager
-def sweep_progress(
-    groups: Sequence[Group], finished: Mapping[tuple[int, int], Trial], ranked_by: Outcome
-) -> Iterator[Callable[[Batch, int, np.ndarray | None], None]]:
-    """show(batch, step, scores) for a batch of trials in training.
-
-    scores: values of the selection metric [batch_size], NaN of diverged trials; None before the
-    first evaluation. A bar shows the spread of all trials so far, and a line the end of each batch;
-    without a terminal there is a line every five seconds too.
-    """
-    began = shown_at = time.perf_counter()
-    group_of = {number: group for group in groups for number in group.numbers}
-    total = sum(rung.trials * steps_in(group, n) for group in groups for n, rung in numbered(group))
-    with progress_bar(TextColumn('{task.percentage:3.0f} %')) as bar:
-        task = bar.add_task('compiling', total=total)
-
-        def show(batch: Batch, step: int, scores: np.ndarray | None) -> None:
-            nonlocal shown_at
-            group, size, stop = batch.group, len(batch.trials), batch.group.rungs[-1].stop
-            ours = [place for place in finished if place[1] in group_of]
-            done = sum(steps_in(group_of[number], rung) for rung, number in ours)
-            left = group.rungs[batch.number - 1].stop - step
-            done += (steps_in(group, batch.number) - left) * size
-            before = [finished[place] for place in ours if place[0] == batch.number]
-            words = spread(before, scores, ranked_by)
-            bar.update(task, completed=done, description=f'{group.label}  {words}')
-            now = time.perf_counter()
-            if not left or (not console.is_terminal and now - shown_at > 5):
-                shown_at = now
-                ended = len(before) + (0 if left else size)
-                most = sum(group.rungs[batch.number - 1].trials for group in groups)
-                trials, steps = f'{ended} of {most} trials', f'{step} of {stop}'
-                parts = trials, group.label, f'step {steps}', words, f'{now - began:.1f} s'
-                say(*filter(None, parts), indent=2)
-
-        yield show
-
-
-def numbered(group: Group) -> Iterator[tuple[int, Rung]]:
-    return enumerate(group.rungs, 1)
-
-
-def steps_in(group: Group, number: int) -> int:
-    """The steps of a trial in a rung."""
-    before = group.rungs[number - 2].stop if number > 1 else 0
-    return group.rungs[number - 1].stop - before
-
-
-def spread(finished: list[Trial], scores: np.ndarray | None, outcome: Outcome) -> str:
-    """Best, median and number of diverged trials, of finished ones and of those in training."""
-    running = np.zeros(0) if scores is None else scores
-    alive = Setting({}, finished).values(outcome) + running[np.isfinite(running)].tolist()
-    diverged = sum(trial.status == DIVERGED for trial in finished) + int(np.isnan(running).sum())
-    if not alive:
-        return 'no evaluation yet'
-    best = max(alive, key=outcome.score)
-    return f'best {best:.4f}  median {np.median(alive):.4f}  diverged {diverged}'
 
 
 def summary_table(summary: Summary, metrics: Metrics) -> str:
@@ -253,6 +130,10 @@ def groups_table(groups: Sequence[Group]) -> str:
             parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
             table.add_row('  '.join(filter(None, parts)), *(f'{value:,.0f}' for value in values))
     return render(table)
+
+
+def numbered(group: Group) -> Iterator[tuple[int, Rung]]:
+    return enumerate(group.rungs, 1)
 
 
 def settings_table(

@@ -18,10 +18,12 @@ from experiments.runner import loop, machine
 from experiments.runner.fields import parsed
 from experiments.runner.gather import gather
 from experiments.runner.interrupts import Interrupts, undisturbed
+from experiments.runner.logs import Logs
 from experiments.runner.loop import Program, Progress
+from experiments.runner.progress import SweepProgress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
-from rnnlab.results import runs, trials
+from rnnlab.results import runs, tensorboard, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Status, Summary, Trial
 from rnnlab.results.trials import Curves, Place, SweepRecord
 from rnnlab.sweeps.axes import Settings
@@ -94,7 +96,7 @@ def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Plan
 
 
 def train_rounds(
-    task: Task, config: Any, rounds: Iterable[Iterable[Batch]], shared: Sweep, show: Callable
+    task: Task, config: Any, rounds: Iterable[Iterable[Batch]], shared: Sweep, shown: SweepProgress
 ) -> None:
     """Trains what is unfinished of each batch, one after the other, until a signal asks to stop."""
     program, made_for = None, None
@@ -106,10 +108,11 @@ def train_rounds(
         with machine.precision(first), enough_memory(batch.rung.lanes, shared.folder):
             if program is None or made_for != (batch.group.label, batch.number):
                 made_for = batch.group.label, batch.number
+                shown.compile(batch)
                 devices = machine.devices(config)[: batch.group.devices]
                 plan = make_plan(task, first)
                 program = loop.program_over_lanes(plan, batch.rung.lanes, devices)
-            train_batch(program, batch, shared, partial(show, batch))
+            train_batch(program, batch, shared, partial(shown.train, batch))
         if not config.shard:
             trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
         if shared.interrupts:
@@ -153,7 +156,13 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
             there = trials.states(sweep.folder, batch.number - 1)
             begin = batch.group.rungs[batch.number - 2].stop
             gather(progress, [there[trial.number] for trial in planned], begin)
+        logs = Logs(
+            progress,
+            [sweep.folder / tensorboard.FOLDER / str(trial.number) for trial in planned],
+            [trial.config for trial in planned],
+        )
         for _ in loop.train(progress, checkpoints, sweep.interrupts):
+            logs.append(progress)
             show(progress.step, loop.running_best(progress))
         if not (progress.ended and batch.last):
             with undisturbed():
@@ -162,6 +171,7 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
         if not progress.ended:
             return
         results, curves = judge(progress, batch, sweep.record.names)
+        logs.end([None if r.status == DIVERGED else r.summary for r in results])
         winner = trials.best(results, sweep.record.ranked_by)
         metrics = sweep.record.metrics
         rivals, _ = trials.read_waves(sweep.folder, metrics)

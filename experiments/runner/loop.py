@@ -317,8 +317,8 @@ def running_best(progress: Progress) -> np.ndarray | None:
     return np.where(progress.state.finite, best, np.nan)[: progress.trials]
 
 
-def rows(progress: Progress, lane: int) -> list[Row]:
-    """The evaluations of a lane, up to its last step."""
+def rows(progress: Progress, lane: int, begin: int = 0) -> list[Row]:
+    """The evaluations of a lane, up to its last step; of so many the later ones."""
     history, plan = progress.history, progress.program.plan
     number = int(np.sum(history['finite'][: progress.evaluations, lane]))
 
@@ -342,7 +342,7 @@ def rows(progress: Progress, lane: int) -> list[Row]:
             seconds=round(float(history['seconds'][at, lane]), 3),
         )
 
-    return [row(at) for at in range(number)]
+    return [row(at) for at in range(begin, number)]
 
 
 def finite(value: Any) -> float | None:

@@ -8,10 +8,12 @@ from jax.sharding import Mesh
 
 from experiments.runner import console, loop, machine
 from experiments.runner.interrupts import undisturbed, watched_signals
+from experiments.runner.logs import Logs
+from experiments.runner.progress import run_progress, say_compiling
 from experiments.runner.task import Plan, Task, forget, make_plan, resolve, settings
 from rnnlab.analysis.describe import describe
 from rnnlab.errors import InputError
-from rnnlab.results import plots, runs, trials
+from rnnlab.results import plots, runs, tensorboard, trials
 from rnnlab.results.lock import locked
 from rnnlab.results.records import Json, Row, Summary, outcomes
 from rnnlab.results.typed import field
@@ -44,8 +46,9 @@ def train(task: Task, config: Any) -> Path:
             if config.parameters:
                 console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
             console.console.print(f'\n{describe(plan.model)}\n')
-            progress, rows = advance(plan, mesh, folder, files, before)
+            progress, rows, logs = advance(plan, mesh, folder, files, before)
             summary = finish(progress, rows, folder)
+            logs.end([summary])
             console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
             if summary.tests:
                 console.console.print(f'\n{console.tests_table(summary)}')
@@ -61,12 +64,13 @@ def new_folder(task: Task, config: Any) -> str:
 
 def advance(
     plan: Plan, mesh: Mesh | None, folder: Path, files: Json, before: Json | None
-) -> tuple[loop.Progress, list[Row]]:
+) -> tuple[loop.Progress, list[Row], Logs]:
     """Trains to the last step, from the checkpoint if there is one, and writes metrics.jsonl.
 
     files: the settings by their files; before: the settings of the run that is resumed.
     """
     config = plan.config
+    say_compiling(config.progress)
     program = loop.program_alone(plan, mesh)
     progress = loop.begin(program, [config.hyper], [config.seed], runs.fingerprint(files))
     if before is None:
@@ -85,12 +89,14 @@ def advance(
         if not progress.ended:
             (folder / runs.SUMMARY).unlink(missing_ok=True)  # of a run that is made longer
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))
-        with console.run_progress(plan.steps, progress.step) as show:
+        logs = Logs(progress, [folder / tensorboard.FOLDER], [config])
+        with run_progress(plan.steps, progress.step, config.progress) as show:
             for _ in loop.train(progress, checkpoints, interrupts):
-                new = loop.rows(progress, 0)[len(rows) :]
+                new = loop.rows(progress, 0, begin=len(rows))
                 for row in new:
                     runs.append_row(folder, row)
                 rows += new
+                logs.append(progress)
                 means = {name: float(v[0]) for name, v in progress.state.totals.means().items()}
                 show(progress.step, means, new[-1] if new else None)
         with undisturbed():
@@ -103,7 +109,7 @@ def advance(
         words = f'stopped at step {progress.step} of {plan.steps}'
         console.say(f'{words}; resume with the same command and --out={folder} --resume')
         raise SystemExit(128 + interrupts[0])
-    return progress, rows
+    return progress, rows, logs
 
 
 def check_resumed(

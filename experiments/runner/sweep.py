@@ -12,6 +12,7 @@ from experiments.runner.axes import is_dynamic, read_axes, settings_of
 from experiments.runner.groups import make_groups
 from experiments.runner.interrupts import watched_signals
 from experiments.runner.lanes import Group, Sweep, plan_trial, train_rounds
+from experiments.runner.progress import sweep_progress
 from experiments.runner.report import sweep_report
 from experiments.runner.rounds import rounds
 from experiments.runner.run import new_folder
@@ -103,9 +104,9 @@ def train(
     finished, _ = trials.read_rungs(folder, record.metrics)
     with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
-        with console.sweep_progress(groups, finished, record.ranked_by) as show:
+        with sweep_progress(groups, finished, record.ranked_by, config.progress) as shown:
             every = rounds(task, config, groups, axes, shared)
-            train_rounds(task, config, every, shared, show)
+            train_rounds(task, config, every, shared, shown)
     ended = len(trials.read_waves(folder, record.metrics)[0])  # other parts may have ended too
     if ended == record.trials and not interrupts:
         sweep_report(folder)

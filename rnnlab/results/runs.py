@@ -115,12 +115,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes it whole or not at all, whatever else reads or writes the file."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes them whole or not at all, whatever else reads or writes the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PART}')
     with writing(path):
         try:
-            beside.write_text(text, encoding='utf-8')
+            beside.write_bytes(data)
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
@@ -180,9 +184,12 @@ def write_lines(path: Path, records: Iterable[Any]) -> None:
 
 
 def append_row(folder: Path, row: Row) -> None:
-    path = folder / METRICS
-    with writing(path), path.open('a') as file:
-        file.write(json.dumps(row.to_json()) + '\n')
+    append_bytes(folder / METRICS, json.dumps(row.to_json()).encode() + b'\n')
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    with writing(path), path.open('ab') as file:
+        file.write(data)
 
 
 def read_rows(folder: Path, metrics: Metrics) -> list[Row]:
