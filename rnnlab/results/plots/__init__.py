@@ -1,6 +1,7 @@
 """Pictures of runs, cells, sweeps and the benchmark; matplotlib is imported when one is drawn."""
 
 from rnnlab.results.plots.benchmark import bench, length
+from rnnlab.results.plots.capabilities import capabilities
 from rnnlab.results.plots.cell import gates, gradients, reach
 from rnnlab.results.plots.forecast import forecast
 from rnnlab.results.plots.inside import exponents, points, shade, words
@@ -12,6 +13,7 @@ __all__ = [
     'COLOURS',
     'CYCLE',
     'bench',
+    'capabilities',
     'compare',
     'curves',
     'exponents',
