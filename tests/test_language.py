@@ -16,10 +16,11 @@ from rnnlab.errors import InputError
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
 from rnnlab.training.batches import in_order, streams
+from rnnlab.training.devices import batch_mesh, everywhere
 from rnnlab.training.lanes import lane, lane_mesh, over_lanes, stacked
 from rnnlab.training.losses import cross_entropy
 from rnnlab.training.optim import Hyper, optimizer
-from rnnlab.training.train import batch_mesh, everywhere, make_evaluate, make_run
+from rnnlab.training.train import make_evaluate, make_run
 from tests.conftest import close, noisy, same
 
 TEXT = ''.join(np.random.default_rng(0).choice(list('abcd e\n'), 600))

@@ -18,9 +18,10 @@ from rnnlab.errors import InputError
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
 from rnnlab.training.batches import Batch, generated
+from rnnlab.training.devices import batch_mesh
 from rnnlab.training.losses import cross_entropy, squared_error
 from rnnlab.training.optim import Hyper, optimizer
-from rnnlab.training.train import batch_mesh, fit, make_run, sums
+from rnnlab.training.train import fit, make_run, sums
 from tests.conftest import close, noisy, same
 
 LENGTHS = {

@@ -15,6 +15,7 @@ from rnnlab.initializers import scaled
 from rnnlab.models import classifier
 from rnnlab.recurrence import recurrent
 from rnnlab.training.batches import in_order, shuffled
+from rnnlab.training.devices import everywhere
 from rnnlab.training.lanes import (
     better,
     evaluation_over_lanes,
@@ -28,7 +29,7 @@ from rnnlab.training.lanes import (
     stacked,
 )
 from rnnlab.training.optim import Hyper, optimizer, schedule
-from rnnlab.training.train import NATS, everywhere, fit, make_evaluate, make_run
+from rnnlab.training.train import NATS, fit, make_evaluate, make_run
 from tests.conftest import close, same
 from tests.test_train import BATCH, EVERY, D, K, data
 

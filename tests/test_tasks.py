@@ -10,6 +10,7 @@ import pytest
 
 from experiments import memory
 from experiments.runner import loop
+from experiments.runner.program import program_alone
 from experiments.runner.task import make_plan, resolve
 from rnnlab.data import LENGTHS, TASKS
 from rnnlab.training.optim import Hyper
@@ -28,7 +29,7 @@ def test_hand_set_weights_have_every_parity_right_at_any_length():
         test_length=('8', '8x', '1000'),
     )  # fmt: skip
     plan = make_plan(memory.TASK, resolve(memory.TASK, config))
-    progress = loop.begin(loop.program_alone(plan, None), [config.hyper], [0], np.uint32(0))
+    progress = loop.begin(program_alone(plan, None), [config.hyper], [0], np.uint32(0))
     sharp = 40.0
     params = {
         'layer_1': {

@@ -15,16 +15,9 @@ from rnnlab.errors import InputError
 from rnnlab.models import classifier
 from rnnlab.recurrence import recurrent
 from rnnlab.training.batches import epoch_order, grouped, in_order, one_bucket, shuffled
+from rnnlab.training.devices import batch_mesh, everywhere
 from rnnlab.training.optim import Hyper, optimizer
-from rnnlab.training.train import (
-    ORDER,
-    as_arrays,
-    batch_mesh,
-    everywhere,
-    fit,
-    make_evaluate,
-    make_run,
-)
+from rnnlab.training.train import ORDER, as_arrays, fit, make_evaluate, make_run
 from tests.conftest import close, same
 
 N, T, D, K, BATCH, EVERY = 22, 4, 3, 5, 8, 5

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
+from experiments.runner import processes
 from experiments.runner.fields import (
     C,
     Config,
@@ -46,7 +47,8 @@ def run(config: type[C], main: Callable[..., None], takes_arguments: bool = Fals
         logging.set_verbosity(logging.ERROR)
         with one_line_errors():
             claim_cores(parsed[0])
-            keep_programs()
+            if not getattr(parsed[0], 'compile_for', None):  # whose programs cannot be read back
+                keep_programs()
             main(*parsed) if takes_arguments else main(parsed[0])
 
     app.run(call, flags_parser=parse_flags)
@@ -153,7 +155,9 @@ def claim_cores(config: Config) -> None:
         raise InputError(f'--jax_num_cpu_devices={number} must be at least 1')
     if number == -1 and hasattr(config, 'devices'):
         asked = config.devices
-        number = min(int(asked), CORES) if asked != 'auto' else devices_noted(config) or CORES
+        sharing = processes.number(config)  # each has its part of the devices
+        number = min(-(-int(asked) // sharing), CORES) if asked != 'auto' else 0
+        number = number or -(-(devices_noted(config) or 0) // sharing) or CORES
         jax.config.update('jax_num_cpu_devices', number)
     # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
     os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, number + 1)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from experiments.runner.fields import INF, Config, dynamic, operational, static
+from experiments.runner.processes import Processes
 from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError
 from rnnlab.initializers import INITIALIZERS
@@ -168,7 +169,7 @@ class DataDir(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(Seed):
+class Training(Seed, Processes):
     """How a run or a sweep is trained, evaluated and kept."""
 
     OPEN: ClassVar[Mapping[str, Any]] = {
@@ -336,6 +337,9 @@ class Training(Seed):
         'How many devices; auto: all, on a CPU each core; as before when resuming.',
         check=re.compile('auto|0*[1-9][0-9]{0,8}').fullmatch,
         must='must be auto or a number',
+    )
+    compile_for: str | None = operational(
+        None, 'Compile for a TPU such as v5e:2x2, print what each program takes of it, and stop.'
     )
 
     # the run's folder

@@ -45,6 +45,19 @@ def drawing(path: Path) -> Iterator[None]:
         say(f'{path} is not drawn: {first_line(error)}')
 
 
+@contextmanager
+def silenced(number: int) -> Iterator[None]:
+    """What libraries write inside to a file descriptor, 1 or 2, is lost."""
+    there, nowhere = os.dup(number), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    try:
+        yield
+    finally:
+        os.dup2(there, number)
+        os.close(there)
+        os.close(nowhere)
+
+
 class Rung(Protocol):
     """What is shown of the trials that one compiled program trains."""
 
@@ -127,13 +140,19 @@ def groups_table(groups: Sequence[Group]) -> str:
         for number, rung in numbered(group):
             batches = -(-rung.trials // rung.lanes)
             values = rung.trials, rung.lanes, batches, rung.stop, rung.batch_bytes / 1e6
-            parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
-            table.add_row('  '.join(filter(None, parts)), *(f'{value:,.0f}' for value in values))
+            label = program_label(group, at, number)
+            table.add_row(label, *(f'{value:,.0f}' for value in values))
     return render(table)
 
 
 def numbered(group: Group) -> Iterator[tuple[int, Rung]]:
     return enumerate(group.rungs, 1)
+
+
+def program_label(group: Group, at: int, number: int) -> str:
+    """What the program of a rung is called, its group being the `at`-th of the sweep."""
+    parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
+    return '  '.join(filter(None, parts))
 
 
 def settings_table(

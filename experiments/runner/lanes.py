@@ -19,7 +19,8 @@ from experiments.runner.fields import parsed
 from experiments.runner.gather import gather
 from experiments.runner.interrupts import Interrupts, undisturbed
 from experiments.runner.logs import Logs
-from experiments.runner.loop import Program, Progress
+from experiments.runner.loop import Progress
+from experiments.runner.program import Program, program_over_lanes
 from experiments.runner.progress import SweepProgress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
@@ -111,7 +112,7 @@ def train_rounds(
                 shown.compile(batch)
                 devices = machine.devices(config)[: batch.group.devices]
                 plan = make_plan(task, first)
-                program = loop.program_over_lanes(plan, batch.rung.lanes, devices)
+                program = program_over_lanes(plan, batch.rung.lanes, devices)
             train_batch(program, batch, shared, partial(shown.train, batch))
         if not config.shard:
             trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)

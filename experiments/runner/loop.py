@@ -5,7 +5,7 @@ Between chunks of steps it evaluates, keeps the best parameters, saves, and stop
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,81 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
+from experiments.runner import processes
 from experiments.runner.interrupts import Interrupts
-from experiments.runner.task import EVAL_BATCH, Plan
+from experiments.runner.program import Program
 from rnnlab.analysis.describe import count
-from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.results.records import SPLITS, Json, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
 from rnnlab.training.optim import Hyper
-from rnnlab.training.train import Run, TrainState, everywhere, fit
-
-
-@dataclass(frozen=True, kw_only=True)
-class Program:
-    """The compiled training of lanes of one static configuration, with its data on the devices."""
-
-    plan: Plan
-    lanes: int
-    run: Run
-    place: Callable[[TrainState], TrainState]
-    evaluate: Callable | None  # (params, split, start, count) -> the mean of each metric [lanes]
-    test: Callable | None
-    tests: dict[int, Callable]  # of the further test splits, by length
-    gradients: Callable | None  # of --log_gradients: norms [lanes, T] by field of the carry
-    train_split: Split | None
-    held_out: Split | None
-    test_split: Split | None
-    test_splits: dict[int, Split]
-
-
-def program_alone(plan: Plan, mesh: Mesh | None) -> Program:
-    """A program of one lane, whose batches the devices of the mesh share."""
-    place = partial(jax.device_put, device=everywhere(mesh) if mesh else None)
-    evaluation = partial(plan.make_evaluate, mesh=mesh, program=lanes.evaluation_alone)
-    return make_program(plan, 1, lanes.alone(plan.make_run(mesh), mesh), place, place, evaluation)
-
-
-def program_over_lanes(plan: Plan, number: int, devices: Sequence[Any]) -> Program:
-    """A program of several lanes, which the devices share."""
-    mesh = lanes.lane_mesh(number, devices)
-    evaluation = partial(plan.make_evaluate, program=lanes.evaluation_over_lanes(mesh))
-    run = lanes.over_lanes(plan.make_run(), mesh)
-    replicate = partial(jax.device_put, device=everywhere(mesh))
-    return make_program(plan, number, run, partial(lanes.placed, mesh=mesh), replicate, evaluation)
-
-
-def make_program(
-    plan: Plan, number: int, run: Run, place: Callable, replicate: Callable, evaluation: Callable
-) -> Program:
-    held_out, test = plan.held_out, plan.data.test
-    splits = replicate((plan.data.train, held_out, test, plan.data.tests))
-    return Program(
-        plan=plan,
-        lanes=number,
-        run=run,
-        place=place,
-        evaluate=evaluation(held_out, plan.window) if held_out else None,
-        test=evaluation(test, len(test.labels)) if test else None,
-        tests={
-            length: evaluation(split, len(split.labels), at_once=fewer(plan.data, split))
-            for length, split in plan.data.tests.items()
-        },
-        gradients=plan.make_gradient_norms() if plan.config.log_gradients else None,
-        train_split=splits[0],
-        held_out=splits[1],
-        test_split=splits[2],
-        test_splits=splits[3],
-    )
-
-
-def fewer(data: Dataset, split: Split) -> int:
-    """The examples of a further test split that take no more memory than those of the test."""
-    assert data.test
-    return max(1, EVAL_BATCH * data.test.inputs.shape[1] // split.inputs.shape[1])
+from rnnlab.training.train import TrainState, fit
 
 
 class Best(NamedTuple):
@@ -208,6 +143,14 @@ def restore(progress: Progress, checkpoints: checkpoint.Checkpoints) -> bool:
     return True
 
 
+def share(progress: Progress) -> None:
+    """Where several processes train, all continue from what the first has restored."""
+    processes.wait()
+    tree = processes.of_first(progress.tree())
+    if not processes.first():
+        take_up(progress, tree)
+
+
 def take_up(progress: Progress, saved: dict[str, Any]) -> None:
     """Continues from a tree like that of the progress."""
     progress.state = progress.program.place(saved['state'])
@@ -227,17 +170,17 @@ def extended(progress: Progress, saved: Json) -> Json:
 
 
 def train(
-    progress: Progress, checkpoints: checkpoint.Checkpoints, interrupts: Interrupts
+    progress: Progress, checkpoints: checkpoint.Checkpoints | None, interrupts: Interrupts
 ) -> Iterator[Progress]:
     """Trains to the step `progress.stop`, yielding the progress after each chunk of steps.
 
-    Ends early when a signal asks to stop, or when all lanes have diverged or stopped.
+    Ends early when a signal asks to stop, or when all lanes have diverged or stopped. Without
+    checkpoints another process saves.
     """
     program, plan = progress.program, progress.program.plan
     saved_at = time.perf_counter()
 
     def after(state: TrainState) -> TrainState:
-        checkpoints.check()
         progress.state = state
         if progress.evaluated:
             evaluate(progress)
@@ -245,11 +188,14 @@ def train(
 
     settings, data = (progress.hypers, progress.keys), program.train_split
     options: dict[str, Any] = {'stop': progress.stop, 'every': plan.every, 'after': after}
+    options['agree'] = processes.least
     for _ in fit(program.run, *settings, data, progress.state, **options):
+        if checkpoints:
+            checkpoints.check()
         yield progress
-        if interrupts:
+        if processes.signalled(interrupts):
             return
-        if time.perf_counter() - saved_at >= plan.config.checkpoint_every:
+        if checkpoints and time.perf_counter() - saved_at >= plan.config.checkpoint_every:
             save(progress, checkpoints)
             saved_at = time.perf_counter()
 

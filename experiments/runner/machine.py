@@ -3,14 +3,18 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments.runner.config import PRECISIONS, Training
+from experiments.runner.console import silenced
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from rnnlab.training.devices import evenly, processes_of
 
 # The cores that this process may use.
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
@@ -21,6 +25,7 @@ NUMERICS = (  # settings of JAX that change numbers, which the environment sets 
     'jax_threefry_partitionable',
     'jax_random_seed_offset',
 )
+TPUS = 'v4:2x2x1', 'v5e:2x2', 'v5p:2x2x1', 'v6e:2x2'
 NO_NUMERICS = (
     'jax_num_cpu_devices', 'jax_compilation_cache_dir', 'jax_enable_compilation_cache',
 )  # fmt: skip
@@ -39,12 +44,39 @@ def recorded(config: Training) -> dict[str, Any]:
 
 def devices(config: Training) -> list[Any]:
     """The devices to use: those that JAX has, or as many of them as --devices says."""
-    there = jax.devices()
-    number = devices_asked(config) or len(there)
+    there = topology(config.compile_for) if config.compile_for else jax.devices()
+    number, processes = devices_asked(config) or len(there), processes_of(there)
     if number > len(there):
         words = f'--devices={number} is more than the {len(there)} {there[0].platform} device(s)'
         raise InputError(f'{words} that JAX finds')
-    return there[:number]
+    if number % processes:
+        raise InputError(f'--devices={number} is no multiple of the {processes} processes')
+    return evenly(there, number)
+
+
+def device(config: Training) -> jax.Device:
+    """The first of the devices that is of this process."""
+    return next(d for d in devices(config) if d.process_index == jax.process_index())
+
+
+def shared(config: Training) -> bool:
+    """Whether devices share each batch however small the step is: several processes must."""
+    return devices_asked(config) is not None or processes_of(devices(config)) > 1
+
+
+@cache
+def topology(name: str) -> list[jax.Device]:
+    """The devices of a TPU, for which programs can be compiled; InputError for one unknown."""
+    if find_spec('libtpu') is None:
+        raise InputError(f"--compile_for={name} needs a TPU's compiler: pip install 'jax[tpu]'")
+    from jax.experimental.topologies import get_topology_desc
+
+    try:
+        with silenced(2):  # its complaints that there is no TPU
+            return get_topology_desc(name, platform='tpu').devices
+    except jax.errors.JaxRuntimeError as error:
+        words = f'--compile_for={name} is no TPU that the compiler knows'
+        raise InputError(f'{words}; {", ".join(TPUS)} are some') from error
 
 
 def devices_asked(config: Training) -> int | None:

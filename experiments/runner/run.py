@@ -4,11 +4,13 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jax.sharding import Mesh
 
-from experiments.runner import console, loop, machine
+from experiments.runner import compile_for, console, loop, machine, processes
 from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.logs import Logs
+from experiments.runner.program import program_alone
 from experiments.runner.progress import run_progress, say_compiling
 from experiments.runner.task import Plan, Task, forget, make_plan, resolve, settings
 from rnnlab.analysis.describe import describe
@@ -20,40 +22,71 @@ from rnnlab.results.typed import field
 from rnnlab.training import checkpoint, lanes
 
 
-def train(task: Task, config: Any) -> Path:
-    """Trains as the configuration says, and returns the run's folder.
+def train(task: Task, config: Any) -> Path | None:
+    """Trains as the configuration says, and returns the run's folder; with compile_for neither.
 
     Raises InputError for bad input, before anything compiles; and when a loss is not finite.
     """
     if config.force and not (config.resume and config.devices != 'auto'):
         raise InputError('--force goes with --resume and --devices=N')
     forget()
-    config = resolve(task, config)
-    with machine.precision(config):
-        folder, record = Path(config.out or new_folder(task, config)), settings(task, config)
-        if config.force:  # the record stays what the run began with
-            record['devices'] = machine.devices_noted(config)
+    with processes.joined(config):
+        config = resolve(task, config)
+        with machine.precision(config):
+            if not config.compile_for:
+                return run(task, config)
+            compile_for.alone(make_plan(task, config))
+    return None
+
+
+def run(task: Task, config: Any) -> Path:
+    """Trains as a resolved configuration says, and returns the run's folder."""
+    folder, record = Path(config.out or new_folder(task, config)), settings(task, config)
+    if config.force:  # the record stays what the run began with
+        record['devices'] = machine.devices_noted(config)
+    if processes.first():
         runs.check_folder(folder, record, config.resume)
-        plan = make_plan(task, config)
-        mesh = plan.mesh(machine.devices(config), machine.devices_asked(config) is not None)
-        number = mesh.size if mesh else 1
-        with locked(folder):
-            before = runs.check_folder(folder, record, config.resume)  # others may have been here
-            files = runs.settings_files(
-                record | {'devices': record['devices'] or number}, plan.data
-            )
-            console.say(f'{folder} on {number} {record["platform"]} device(s)')
-            if config.parameters:
-                console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
-            console.console.print(f'\n{describe(plan.model)}\n')
-            progress, rows, logs = advance(plan, mesh, folder, files, before)
-            summary = finish(progress, rows, folder)
-            logs.end([summary])
-            console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
-            if summary.tests:
-                console.console.print(f'\n{console.tests_table(summary)}')
-            task.finish(plan, lanes.lane(progress.params(), 0), folder)
+    plan = make_plan(task, config)
+    mesh = plan.mesh(machine.devices(config), machine.shared(config))
+    processes.check_same(record)
+    if processes.first():
+        write(plan, mesh, folder, record)
+    else:
+        follow(plan, mesh)
     return folder
+
+
+def write(plan: Plan, mesh: Mesh | None, folder: Path, record: Json) -> None:
+    """Trains, tests, shows and writes: what the first process does."""
+    config, number = plan.config, mesh.size if mesh else 1
+    with locked(folder):
+        before = runs.check_folder(folder, record, config.resume)  # others may have been here
+        files = runs.settings_files(record | {'devices': record['devices'] or number}, plan.data)
+        console.say(f'{folder} on {number} {record["platform"]} device(s)')
+        if config.parameters:
+            console.say(f'--parameters={config.parameters}: hidden_size={config.hidden_size}')
+        console.console.print(f'\n{describe(plan.model)}\n')
+        progress, rows, logs = advance(plan, mesh, folder, files, before)
+        summary = finish(progress, rows, folder)
+        logs.end([summary])
+        console.console.print(f'\n{console.summary_table(summary, plan.metrics)}')
+        if summary.tests:
+            console.console.print(f'\n{console.tests_table(summary)}')
+        plan.task.finish(plan, lanes.lane(progress.params(), 0), folder)
+
+
+def follow(plan: Plan, mesh: Mesh | None) -> None:
+    """Computes what `write` does: what the other processes do."""
+    config = plan.config
+    progress = loop.begin(program_alone(plan, mesh), [config.hyper], [config.seed], np.uint32(0))
+    with watched_signals() as interrupts:
+        loop.share(progress)
+        for _ in loop.train(progress, None, interrupts):
+            pass
+    processes.wait()
+    if not progress.ended:
+        raise SystemExit(128 + interrupts[0])
+    loop.tested(progress)
 
 
 def new_folder(task: Task, config: Any) -> str:
@@ -71,7 +104,7 @@ def advance(
     """
     config = plan.config
     say_compiling(config.progress)
-    program = loop.program_alone(plan, mesh)
+    program = program_alone(plan, mesh)
     progress = loop.begin(program, [config.hyper], [config.seed], runs.fingerprint(files))
     if before is None:
         runs.write_settings(folder, files)
@@ -90,6 +123,7 @@ def advance(
             (folder / runs.SUMMARY).unlink(missing_ok=True)  # of a run that is made longer
         runs.write_lines(folder / runs.METRICS, (row.to_json() for row in rows))
         logs = Logs(progress, [folder / tensorboard.FOLDER], [config])
+        loop.share(progress)
         with run_progress(plan.steps, progress.step, config.progress) as show:
             for _ in loop.train(progress, checkpoints, interrupts):
                 new = loop.rows(progress, 0, begin=len(rows))
@@ -105,6 +139,7 @@ def advance(
     if not progress.state.finite[0]:
         what = f'the loss or gradient of step {int(progress.state.taken[0]) + 1}'
         raise not_finite(what, config, folder)
+    processes.wait()
     if not progress.ended:
         words = f'stopped at step {progress.step} of {plan.steps}'
         console.say(f'{words}; resume with the same command and --out={folder} --resume')

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from experiments.runner import console, machine
+from experiments.runner import compile_for, console, machine, processes
 from experiments.runner.axes import is_dynamic, read_axes, settings_of
 from experiments.runner.groups import make_groups
 from experiments.runner.interrupts import watched_signals
@@ -35,6 +35,7 @@ def sweep(task: Task, config: Any) -> Path | None:
     if jax.config.jax_default_prng_impl != 'threefry2x32':  # type: ignore[attr-defined]
         words = '--sweep needs --jax_default_prng_impl=threefry2x32'
         raise InputError(f'{words}: with others a lane is not the run that its seed gives alone')
+    processes.place(config)
     if config.force:
         words = '--force goes without --sweep'
         raise InputError(f'{words}: a sweep is resumed on as many devices as it began with')
@@ -60,6 +61,9 @@ def sweep(task: Task, config: Any) -> Path | None:
         shown = [(t.number, everything[t.number]) for group in groups for t in group.trials]
         table = console.settings_table(shown, names, open_names)
         console.console.print(f'{table}\n\n{console.groups_table(groups)}')
+        return None
+    if config.compile_for:
+        compile_for.sweep(task, config, groups)
         return None
 
     folder = Path(config.out or new_folder(task, config))

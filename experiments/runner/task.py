@@ -24,10 +24,11 @@ from rnnlab.recurrence import engines
 from rnnlab.results.records import Metrics
 from rnnlab.training import memory
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
+from rnnlab.training.devices import batch_mesh
 from rnnlab.training.gradients import make_gradient_norms
 from rnnlab.training.losses import Loss
 from rnnlab.training.optim import Hyper, optimizer, schedule
-from rnnlab.training.train import Run, batch_mesh, classification, make_evaluate, make_run
+from rnnlab.training.train import Run, classification, make_evaluate, make_run
 
 EVAL_BATCH = 500
 SURELY = 0.75  # of what the gradient keeps by its shapes, that a program takes; measured: 0.8 to 1
@@ -179,7 +180,7 @@ class Plan:
 
         It is not for layers of the native engine, which shares their work among all cores.
         """
-        size = self.batches.size
+        size, platform = self.batches.size, devices[0].platform
         if asked:
             return batch_mesh(size, devices)
         recurrent = sum(
@@ -187,7 +188,7 @@ class Plan:
             for name, layer in self.model.layers.items()
             if self.config.zoneout
             or reduced()
-            or not all(engines(cell)[0] == 'native' for cell in layer.cells.values())
+            or not all(engines(cell, platform)[0] == 'native' for cell in layer.cells.values())
         )
         return batch_mesh(size, devices, 6 * self.time_steps * size * recurrent)
 
@@ -286,7 +287,7 @@ def make_plan(task: Task, config: Any) -> Plan:
         window=config.eval_examples or (len(held_out.labels) if held_out else 0),
         make_optimizer=optimizer(config.optimizer, config.optimizer_constants, share),
     )
-    plan.check_memory(machine.devices(config)[0])
+    plan.check_memory(machine.device(config))
     return plan
 
 

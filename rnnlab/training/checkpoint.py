@@ -57,7 +57,15 @@ def open_checkpoints(folder: Path) -> Iterator[Checkpoints]:
     if folder.exists() and not folder.is_dir():
         raise InputError(f'{folder} should be a folder of checkpoints; remove it and train again')
     folder.mkdir(exist_ok=True)  # not again that of a run which has been removed
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+    own = jax.process_index()  # of a run over several processes one alone saves
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=1,
+        enable_async_checkpointing=False,
+        create=False,
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=own, active_processes={own}
+        ),
+    )
     with (
         quiet(),
         ocp.CheckpointManager(folder.resolve(), options=options) as manager,

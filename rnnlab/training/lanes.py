@@ -12,10 +12,11 @@ from rnnlab.cells.base import Params, Tree
 from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.training.batches import Batches
+from rnnlab.training.devices import everywhere
 from rnnlab.training.losses import Loss
 from rnnlab.training.memory import residual_bytes, size
 from rnnlab.training.optim import Hyper
-from rnnlab.training.train import Run, TrainState, everywhere
+from rnnlab.training.train import Run, TrainState
 
 WHOLE: Tree = PartitionSpec()
 PART: Tree = PartitionSpec('lane')

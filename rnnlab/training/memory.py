@@ -61,8 +61,22 @@ def check(what: str, needed: float, device: jax.Device | None = None) -> None:
         raise InputError(f'{what} would take at least {needed / 1e9:,.1f} GB, {words}')
 
 
+# GiB of a TPU that is only compiled for, by its kind.
+TPU = {
+    'TPU v2': 8,
+    'TPU v3': 16,
+    'TPU v4': 32,
+    'TPU v5 lite': 16,
+    'TPU v5': 95,
+    'TPU v6 lite': 32,
+    'TPU7x': 96,
+}
+
+
 def device_memory(device: jax.Device) -> int:
     """Bytes for programs on a device; on a CPU those of the machine or the control group."""
+    if device.platform == 'tpu' and jax.default_backend() != 'tpu':
+        return TPU[device.device_kind] * 2**30
     if stats := device.memory_stats():
         return stats['bytes_limit']
     limits = [os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')]

@@ -5,7 +5,7 @@ chunks changes no bit of it.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import struct
 from jax import Array, lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from rnnlab.cells.base import Carry, Params, Tree
 from rnnlab.data import Split
@@ -22,6 +22,7 @@ from rnnlab.errors import InputError, positive
 from rnnlab.models import Model
 from rnnlab.recurrence.masking import within
 from rnnlab.training.batches import Batch, Batches, Order
+from rnnlab.training.devices import everywhere, over_devices
 from rnnlab.training.losses import Loss, cross_entropy
 from rnnlab.training.optim import Hyper
 
@@ -267,59 +268,6 @@ def differentiated(batch_sums: Callable) -> Callable:
     return gradient
 
 
-def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
-    """(which, params, carry, data, batch, at) -> (sums, carry) of functions[which].
-
-    Each device of the mesh takes its part of the batch; the sums are over all of them.
-    """
-
-    def chosen(which: Array, *rest: Tree) -> tuple[Tree, Carry]:
-        return lax.switch(which, functions, *rest)
-
-    if mesh is None:
-        return chosen
-
-    def shared(*args: Tree) -> tuple[Tree, Carry]:
-        totals, carry = chosen(*args)
-        return lax.psum(totals, 'batch'), carry
-
-    whole, part = PartitionSpec(), PartitionSpec('batch')
-    return jax.shard_map(
-        shared,
-        mesh=mesh,
-        in_specs=(whole, whole, part, whole, part, whole),
-        out_specs=(whole, part),
-        check_vma=False,  # the scan's carry starts the same on every device and then differs
-    )
-
-
-# Floating-point operations of a step from which sharing it between devices pays: two cores take
-# about 0.3 ms to synchronise.
-SHARED = 1.5e8
-
-
-def batch_mesh(
-    batch_size: int, devices: Sequence[jax.Device] | None = None, operations: float = SHARED
-) -> Mesh | None:
-    """The most of these devices (None: of all) that divide the batch, as a mesh.
-
-    None for one device, or a step of fewer than SHARED operations.
-    """
-    if operations < SHARED:
-        return None
-    devices = jax.devices() if devices is None else devices
-    number = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    if number == 1:
-        return None
-    auto = (jax.sharding.AxisType.Auto,)
-    return jax.make_mesh((number,), ('batch',), axis_types=auto, devices=devices[:number])
-
-
-def everywhere(mesh: Mesh) -> NamedSharding:
-    """A copy on each device."""
-    return NamedSharding(mesh, PartitionSpec())
-
-
 def make_evaluate(
     model: Model,
     batches: Batches,
@@ -378,17 +326,20 @@ def fit(
     every: int,
     seconds: float = 1.0,
     after: Callable[[TrainState], TrainState] = lambda state: state,
+    agree: Callable[[int], int] = lambda steps: steps,
 ) -> Iterator[TrainState]:
     """Trains until step `stop`, yielding the state after each chunk of about `seconds`.
 
     A chunk ends at every multiple of `every`. The next one donates the state: copy what is kept of
-    it. `after` makes the state to continue with from that at the end of a chunk. Ends early where
-    no lane is in training: each has stopped, or had a loss or gradient that is not finite.
+    it. `after` makes the state to continue with from that at the end of a chunk. `agree` makes one
+    number of the steps that each of several processes would take next. Ends early where no lane is
+    in training: each has stopped, or had a loss or gradient that is not finite.
     """
     chunk, compiled = 1, False
     while (step := int(state.step)) < stop and np.any(state.training):
         began = time.perf_counter()
-        state = run.advance(hyper, key, data, state, min(chunk, stop - step, every - step % every))
+        steps = agree(min(chunk, stop - step, every - step % every))
+        state = run.advance(hyper, key, data, state, steps)
         done = int(state.step) - step  # waits for the device
         if compiled:
             chunk = min(10 * chunk, 1 + int(seconds * done / (time.perf_counter() - began)))

@@ -13,16 +13,9 @@ from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.recurrence import engines
 from rnnlab.training.batches import Batch, in_order, shuffled
+from rnnlab.training.devices import batch_mesh, everywhere, over_devices
 from rnnlab.training.optim import Hyper, optimizer
-from rnnlab.training.train import (
-    NATS,
-    batch_mesh,
-    differentiated,
-    everywhere,
-    make_run,
-    over_devices,
-    sums,
-)
+from rnnlab.training.train import NATS, differentiated, make_run, sums
 
 
 def prepare(cell: str, shape: Shape, kind: str) -> Work:
