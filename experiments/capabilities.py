@@ -105,7 +105,7 @@ def main(config: Config) -> None:
     if not (folder := sweep(TASK, config)):
         return
     record = SweepRecord.read(folder)
-    results, _ = trials.read_finished(folder, record.metrics)
+    results, _ = trials.last_rungs(trials.read_finished(folder, record.metrics))
     if found := capabilities(config, trials.by_setting(results, record.ranked_by)):
         show(found, record, f'{len(results)} of {record.trials} trials', folder)
 

@@ -89,7 +89,7 @@ def read_sweep(folder: Path) -> list[Logged]:
     shared = runs.read_json(folder / trials.SWEEP)
     with runs.located(f'{folder / trials.SWEEP} is not of a sweep that this version can read'):
         settings(shared)
-    finished, curves = trials.read_finished(folder, record.metrics)
+    finished, curves = trials.last_rungs(trials.read_finished(folder, record.metrics))
     if not finished:
         raise InputError(f'{folder} holds no finished trial yet')
     return [

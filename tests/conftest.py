@@ -20,6 +20,7 @@ if jax.__version_info__[:2] == (0, 10):  # compiles faster; later versions do no
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import install_import_hook
 
 install_import_hook(  # types and shapes of arguments, where no test passes wrong ones
@@ -35,7 +36,7 @@ install_import_hook(  # types and shapes of arguments, where no test passes wron
     'beartype.beartype',
 )
 
-from experiments.runner import cli, task  # noqa: E402 - after the hook
+from experiments.runner import cli, report, task  # noqa: E402 - after the hook
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
@@ -160,6 +161,22 @@ def shell(tmp_path_factory):
         patch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))
         patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
         yield
+
+
+@pytest.fixture(scope='module')
+def quick(tmp_path_factory):
+    """Sweeps in this process compile no program twice, and draw no pictures."""
+    values = str(tmp_path_factory.getbasetemp() / 'programs'), 0
+    names = 'jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs'
+    before = [getattr(jax.config, name) for name in names]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, 'draw_sweep', lambda *arguments: [])
+        for settings in (values, before):
+            for name, value in zip(names, settings, strict=True):
+                jax.config.update(name, value)
+            compilation_cache.reset_cache()
+            if settings is values:
+                yield
 
 
 def shared(*parts) -> Path:

@@ -21,7 +21,9 @@ def test_numbers_have_four_decimals_or_two_digits():
 
 
 def group(label='cell=gru', numbers=(0, 1, 2, 3)):
-    rung = SimpleNamespace(stop=20, trials=len(numbers), lanes=3, batch_bytes=2_500_000)
+    count = len(numbers)
+    sizes = {'trials': count, 'lane_steps': 20 * count, 'lanes': 3, 'batches': -(-count // 3)}
+    rung = SimpleNamespace(stop=20, batch_bytes=2_500_000, **sizes)
     return SimpleNamespace(label=label, numbers=[*numbers], rungs=[rung])
 
 

@@ -32,7 +32,8 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'mnist': [
         ('every_cell', ['--max_trials=1'], '72 trials'),
         ('--trials=64', ['--dry_run'], ''),
-        ('--search', [*TINY, '--trials=2'], ''),
+        ('--search=tpe', [*TINY, '--trials=2'], ''),
+        ('--search', ['--dry_run'], ''),
         ('--parameters', ['--dry_run'], ''),
         ('--dataset=digits --sweep', TINY, ''),
         ('--dataset=digits', ['--steps=2'], ''),

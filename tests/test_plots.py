@@ -1,5 +1,7 @@
 """Pictures: each draws what it is given, in its colours."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -105,6 +107,21 @@ def test_pictures_of_a_sweep_have_a_colour_for_each_static_configuration(tmp_pat
     assert lines >= ENDS
     best = (253, 231, 37)  # light; of losses, a setting with a diverged seed has no colour
     assert image >= ({best} if metrics is SQUARED else ENDS)
+
+
+def test_a_population_has_a_colour_for_each_value_and_a_line_to_the_best(tmp_path):
+    results, _ = trials()
+    every = {}
+    for rung, stopped_at in ((1, 10), (2, None)):
+        for n, lr in enumerate((0.1, 0.2)):
+            ended = dataclasses.replace(results[n].summary, stopped_at=stopped_at)
+            own = {'number': n, 'rung': rung, 'settings': {'lr': lr, 'seed': 0}, 'summary': ended}
+            every[rung, n] = dataclasses.replace(results[n], **own)
+    changed = {'copied_from': 1, 'settings': {'lr': 0.24, 'seed': 0}}
+    every[2, 0] = dataclasses.replace(every[2, 0], **changed)
+    path, outcome = tmp_path / 'population.png', Outcome('best', ACCURATE.selection)
+    plots.sweep_population(every, ['lr'], outcome, set(), path, 'population')
+    assert {*ENDS, (0, 0, 0)} <= colours(path)
 
 
 def test_a_map_of_few_values_draws_dots(tmp_path):

@@ -1,5 +1,6 @@
 """The progress of runs and sweeps: lines, and the time left."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -37,8 +38,11 @@ def test_a_run_shows_its_evaluations(capsys, mode, number):
 
 
 def group(label='cell=gru', numbers=(0, 1, 2, 3), stops=(20,)):
-    sizes = {'trials': len(numbers), 'lanes': 3, 'batch_bytes': 2_500_000}
-    rungs = [SimpleNamespace(stop=stop, **sizes) for stop in stops]
+    sizes = {'trials': len(numbers), 'batch_bytes': 2_500_000}
+    rungs = [
+        SimpleNamespace(stop=end, lanes=3 + n, lane_steps=len(numbers) * (end - begin), **sizes)
+        for n, (begin, end) in enumerate(pairwise([0, *stops]))
+    ]
     return SimpleNamespace(label=label, numbers=[*numbers], rungs=rungs)
 
 

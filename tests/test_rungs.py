@@ -4,21 +4,22 @@ import re
 
 import pytest
 
-from experiments.runner import lanes, loop, rounds
+from experiments import mnist
+from experiments.runner import cli, lanes, loop, rounds
 from rnnlab.errors import InputError
 from rnnlab.results import trials
-from rnnlab.sweeps.rungs import rung_steps, survivors
+from rnnlab.sweeps.rungs import evenly, halving, rung_steps, survivors
 from tests.conftest import refused
 from tests.interrupt import killed
-from tests.test_experiments import ran, rows
+from tests.test_experiments import ran, read, rows
 from tests.test_sweeps import table
 
 RUN = ['--dataset=digits', '--hidden_size=6', '--batch_size=64', '--validation=200', '--steps=90']
-RUN += ['--eval_every=10', '--keep=best', '--checkpoint_every=0', '--devices=2']
+RUN += ['--eval_every=10', '--keep=best', '--devices=2']
 AXES = ['--sweep=cell=elman,irnn', '--sweep=lr=1e-4,1e-3,0.01,0.1,1e200', '--sweep=seed=0,1']
-RUNGS = ['--rungs=3', '--eta=3']
+RUNGS, OFTEN = ['--rungs=3', '--eta=3'], '--checkpoint_every=0'
 
-sweeps = pytest.mark.usefixtures('shell')
+sweeps = pytest.mark.usefixtures('shell', 'quick')
 
 
 def train(folder, *flags):
@@ -33,7 +34,7 @@ def by_trial(folder):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, quick):
     """The sweep with rungs, what it printed, and the sweep without."""
     folder = tmp_path_factory.mktemp('rungs')
     train(folder / 'full', '--max_lanes=8')
@@ -54,6 +55,15 @@ def test_a_lane_is_bit_for_bit_that_of_the_sweep_without_rungs(whole):
         own = [each for each in others.get(number, []) if each['step'] <= int(stop or 90)]
         assert curves.get(number, []) == own
     assert not list(folder.glob('states/*'))
+    assert 'stopped_at' not in read(folder / 'best', 'summary.json')
+
+
+@sweeps
+def test_one_rung_is_the_sweep_as_it_is(whole):
+    flags = ['mnist', *RUN, *AXES]
+    configs = [cli.parse(mnist.Config, [*flags, *more])[0] for more in ([], ['--rungs=1'])]
+    assert configs[0] == configs[1]
+    assert not {'rung', 'stopped_at'} & table(whole[2])[0].keys()
 
 
 @sweeps
@@ -84,9 +94,9 @@ MOMENTS = [
     (trials, 'write_wave', 1, False),  # at its end
     (lanes, 'gather', 0, False),  # between the rungs
     (loop, 'evaluate', 3, True),
-    (rounds, 'drop_states', 1, False),
+    (rounds, 'drop_states', 0, False),
     (trials, 'write_wave', 0, True),
-    (rounds, 'drop_states', 2, False),  # at the end of the last
+    (rounds, 'drop_states', 1, False),  # at the end of the last
 ]
 
 
@@ -94,14 +104,14 @@ MOMENTS = [
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_again_and_again_ends_in_the_same_trials(whole, tmp_path):
     folder, _, _ = whole
-    flags, kills = [*RUNGS, '--max_lanes=8'], 0
+    flags, out, kills = [*RUNGS, '--max_lanes=8'], tmp_path / 'sweep', 0
     for at in MOMENTS:
-        resume = ['--resume'] if (tmp_path / 'sweep').exists() else []
-        kills += killed(*at[:3], lambda r=resume: train(tmp_path / 'sweep', *flags, *r), at[3])
+        more = [*flags, OFTEN, *(['--resume'] if out.exists() else [])]
+        kills += killed(*at[:3], lambda more=more: train(out, *more), at[3])
     assert kills == len(MOMENTS)
-    train(tmp_path / 'sweep', *flags, '--resume')
-    assert table(tmp_path / 'sweep') == table(folder)
-    assert by_trial(tmp_path / 'sweep') == by_trial(folder)
+    train(out, *flags, '--resume')
+    assert table(out) == table(folder)
+    assert by_trial(out) == by_trial(folder)
 
 
 @sweeps
@@ -117,11 +127,12 @@ def test_a_dry_run_shows_the_program_of_each_rung(tmp_path):
 
 
 def test_steps_of_rungs():
-    assert rung_steps(3, 3, 900, 10) == [100, 300, 900]
-    assert rung_steps(3, 2, 1000, 60) == [240, 480, 1000]
-    assert rung_steps(1, 3, 7, 10) == [7]
+    assert rung_steps(halving(3, 3), 900, 10) == [100, 300, 900]
+    assert rung_steps(halving(3, 2), 1000, 60) == [240, 480, 1000]
+    assert rung_steps(evenly(4), 90, 10) == [20, 40, 60, 90]
+    assert rung_steps(halving(1, 3), 7, 10) == rung_steps(evenly(1), 7, 10) == [7]
     with pytest.raises(InputError, match='the first rung ends at step 10 of 90, before'):
-        rung_steps(3, 3, 90, 11)
+        rung_steps(halving(3, 3), 90, 11)
     assert survivors(28, 3, 3) == [28, 9, 3]
     with pytest.raises(InputError, match='needs 9 settings or more, not 8'):
         survivors(8, 3, 3)

@@ -26,7 +26,7 @@ def quality(point):
 def search(rounds, count=4, seed=0):
     told = []
     for _ in range(rounds):
-        told += [(point, quality(point)) for point in ask(AXES, told, count, seed)]
+        told += [(point, quality(point)) for point in ask(AXES, told, count, seed, len(told))]
     return told
 
 
@@ -40,9 +40,9 @@ def test_settings_are_in_their_ranges():
 
 def test_the_same_arguments_give_the_same_settings():
     told = search(4)
-    assert ask(AXES, told, 4, 0) == ask(AXES, told, 4, 0)
+    assert ask(AXES, told, 4, 0, 16) == ask(AXES, told, 4, 0, 16)
     assert search(2) == told[:8]
-    assert ask(AXES, told, 4, 1) != ask(AXES, told, 4, 0)
+    assert ask(AXES, told, 4, 1, 16) != ask(AXES, told, 4, 0, 16)
     assert len({point['lr'] for point, _ in told}) == 16
 
 

@@ -202,5 +202,5 @@ def test_a_run_that_cannot_be_copied_is_one_line(tmp_path, monkeypatch):
     (tmp_path / 'run' / runs.CONFIG).write_text('{}')
     monkeypatch.setattr(shutil, 'copyfile', full)
     with pytest.raises(InputError, match=r'best cannot be written: .*No space left on device$'):
-        trials.copy_folder(tmp_path / 'run', tmp_path / 'best')
+        runs.copy_folder(tmp_path / 'run', tmp_path / 'best')
     assert [path.name for path in tmp_path.iterdir()] == ['run']

@@ -9,6 +9,9 @@ from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_
 from rnnlab.errors import InputError
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
+from rnnlab.sweeps.population import FEWEST
+
+INITIAL = ('seed', 'forget_bias', 'init_scale')  # what decides the initial parameters
 
 
 def read_axes(config: Any) -> list[Grid | Drawn]:
@@ -35,7 +38,11 @@ def read_axes(config: Any) -> list[Grid | Drawn]:
         if fixed := [axis.name for axis in drawn if not is_dynamic(config, axis.name)]:
             words = f'--search={config.search} draws within one static configuration'
             raise InputError(f'{words}, and {fixed[0]} makes others; write --sweep={fixed[0]}=...')
-        search.optuna()
+        if config.asks:
+            search.optuna()
+        elif early := [axis.name for axis in drawn if axis.name in INITIAL]:
+            words = f'--search=pbt changes what is drawn, but after step 0 no {early[0]}'
+            raise InputError(f'{words}; write --sweep={early[0]}=...')
         for axis in drawn:
             for value in axis.ends:  # a later batch may reach them
                 parsed(type(config), axis.name, value)
@@ -67,18 +74,23 @@ def check_axis(config: Config, axis: Grid | Drawn) -> None:
 def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
     """The swept settings of every trial: for each draw all combinations of the rest, each once.
 
-    In a search the draw is any one point.
+    In a search by earlier results the draw is any one point. Raises InputError for a population
+    that is too small.
     """
-    grids = [axis for axis in axes if isinstance(axis, Grid)]
     drawn = [axis for axis in axes if isinstance(axis, Drawn)]
     points: list[Settings] = [{}]
-    if config.search:
+    if config.asks:
         points = [{axis.name: axis.at(0.5) for axis in drawn}]
     elif drawn:
         points = list(draws(drawn, config.trials, config.sweep_seed))
-    every = [point | grid for point in points for grid in product(grids)]
+    grids = list(product([axis for axis in axes if isinstance(axis, Grid)]))
+    every = [point | grid for point in points for grid in grids]
     ordered = [{axis.name: trial[axis.name] for axis in axes} for trial in every]
-    return list({tuple(trial.values()): trial for trial in ordered}.values())
+    unique = list({tuple(trial.values()): trial for trial in ordered}.values())
+    if config.search == 'pbt' and (members := len(unique) // len(grids)) < FEWEST:
+        words = f'--search=pbt replaces a quarter of a population, so of {FEWEST} or more'
+        raise InputError(f'{words}; --trials={config.trials} makes {members}')
+    return unique
 
 
 def is_dynamic(config: Config, name: str) -> bool:

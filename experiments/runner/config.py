@@ -16,7 +16,7 @@ from rnnlab.models import POOLS
 from rnnlab.precision import BFLOAT16
 from rnnlab.recurrence import MERGES
 from rnnlab.results import tensorboard
-from rnnlab.sweeps.search import SAMPLERS
+from rnnlab.sweeps.search import ASKED, SEARCHES
 from rnnlab.training.optim import CONSTANTS, OPTIMIZERS, SCHEDULES, WEIGHT_DECAY, Hyper
 
 PRECISIONS = {'float32': None, 'bfloat16': BFLOAT16}
@@ -284,13 +284,15 @@ class Training(Seed, Processes):
     sweep_seed: int = operational(0, 'Seed of what is drawn.', low=0, needs=('sweep', ()))
     search: str | None = operational(
         None,
-        'Choose the axes with ~ by earlier results, a batch of trials at a time.',
-        choices=SAMPLERS,
+        'Choose the axes with ~ by earlier results: tpe; hyperband: tpe with --rungs; pbt: '
+        'population based training.',
+        choices=SEARCHES,
         needs=('sweep', ()),
     )
     rungs: int = operational(
         1,
-        'Stop the worst trials early, at N - 1 steps: successive halving.',
+        'Stop the worst trials early, at N - 1 steps: successive halving. With --search=pbt they '
+        'copy the best.',
         low=1,
         high=20,
         needs=('sweep', ()),
@@ -353,6 +355,11 @@ class Training(Seed, Processes):
     checkpoint_every: float = operational(
         30.0, 'Seconds between checkpoints; one is also written at the end and on Ctrl-C.', low=0
     )
+
+    @property
+    def asks(self) -> bool:
+        """Whether points are chosen while the sweep runs; else all are known before."""
+        return self.search in ASKED
 
     @property
     def hyper(self) -> Hyper:

@@ -66,7 +66,11 @@ class Rung(Protocol):
     @property
     def trials(self) -> int: ...
     @property
+    def lane_steps(self) -> int: ...  # of all its trials together
+    @property
     def lanes(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
     @property
     def batch_bytes(self) -> int: ...  # memory of a batch of trials
 
@@ -138,8 +142,7 @@ def groups_table(groups: Sequence[Group]) -> str:
     table = new_table('program', *columns, right=columns)
     for at, group in enumerate(groups, 1):
         for number, rung in numbered(group):
-            batches = -(-rung.trials // rung.lanes)
-            values = rung.trials, rung.lanes, batches, rung.stop, rung.batch_bytes / 1e6
+            values = rung.trials, rung.lanes, rung.batches, rung.stop, rung.batch_bytes / 1e6
             label = program_label(group, at, number)
             table.add_row(label, *(f'{value:,.0f}' for value in values))
     return render(table)

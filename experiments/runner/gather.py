@@ -10,9 +10,24 @@ import numpy as np
 from experiments.runner import loop
 from experiments.runner.loop import Progress
 from rnnlab.errors import InputError
+from rnnlab.results import runs, trials
 from rnnlab.training import checkpoint
 
 Source = tuple[Path, int, int]  # of a lane: the folder of a checkpoint, its lane there, how many
+
+
+def states_of(folder: Path, rung: int, numbers: Sequence[int]) -> list[Source]:
+    """Where the states of trials are at the end of a rung; InputError where one is gone."""
+    found: dict[int, Source] = {}
+    for path in (folder / trials.WAVES).glob('*.json'):
+        there = [trial['trial'] for trial in runs.read_json(path)['trials']]
+        if path == trials.wave_path(folder, there[0], rung):
+            for where in (folder / trials.STATES).glob(f'{path.stem}.*'):
+                found |= {number: (where, lane, len(there)) for lane, number in enumerate(there)}
+    if gone := [number for number in numbers if number not in found]:
+        words = f'{folder / trials.STATES} has no state of trial {gone[0]} on rung {rung}'
+        raise InputError(f'{words}; remove {folder} and train again')
+    return [found[number] for number in numbers]
 
 
 def gather(progress: Progress, sources: Sequence[Source], step: int) -> None:
@@ -33,7 +48,7 @@ def gather(progress: Progress, sources: Sequence[Source], step: int) -> None:
     saved = {'state': lanes('state', 0), 'history': lanes('history', 1)}
     saved['state']['step'] = np.int32(step)
     saved['fingerprint'] = progress.fingerprint
-    saved['seconds'] = np.float64(sum(trees[f]['seconds'] / trials for f, _, trials in sources))
+    saved['seconds'] = np.float64(sum(trees[f]['seconds'] / held for f, _, held in sources))
     if progress.best:
         saved['best'] = lanes('best', 0)
     loop.take_up(progress, checkpoint.typed(saved, progress.tree(), next(iter(folders))))

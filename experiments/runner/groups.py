@@ -1,5 +1,6 @@
 """The programs of a sweep: its trials by static configuration, and how many lanes train them."""
 
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -8,36 +9,30 @@ from experiments.runner import machine
 from experiments.runner.axes import static_names
 from experiments.runner.fields import Kind
 from experiments.runner.lanes import Group, Planned, Rung
-from experiments.runner.rounds import POINTS
+from experiments.runner.rounds import POINTS, together
 from experiments.runner.task import Plan, Task, make_plan
 from rnnlab.errors import InputError
 from rnnlab.results import trials
 from rnnlab.results.records import Metrics
-from rnnlab.sweeps.rungs import rung_steps
-from rnnlab.training.lanes import each_on, lane_bytes, lane_mesh, lanes_per_batch
+from rnnlab.sweeps.rungs import Bracket, brackets, evenly, halving, rung_steps, survivors
+from rnnlab.training.lanes import each_on, in_turn, lane_bytes, lane_mesh, lanes_per_batch
 from rnnlab.training.memory import device_memory, size
 
 MEMORY = 0.5  # the fraction of it that lanes may fill
 
 
 def make_groups(
-    task: Task,
-    config: Any,
-    planned: list[Planned],
-    names: list[str],
-    most: list[int],
-    part: int,
-    parts: int,
+    task: Task, config: Any, planned: list[Planned], names: list[str], part: int, parts: int
 ) -> tuple[list[Group], Metrics, bool]:
     """The trials of this part by static configuration, their metrics, and whether all validate.
 
-    most: how many trials are on each rung, at most. Raises InputError for settings that do not fit
-    the data.
+    Raises InputError for settings that do not fit the data, and too few for the rungs.
     """
     kinds: dict[Any, list[Planned]] = {}
     for trial in planned:
         static = trial.config.reduced(lambda spec: spec.kind is not Kind.DYNAMIC)
         kinds.setdefault((static, jax.tree.structure(trial.config.hyper)), []).append(trial)
+    brackets, each = make_brackets(config, planned)
     groups: list[Group] = []
     validated, dealt = True, 0
     for members in kinds.values():
@@ -46,43 +41,97 @@ def make_groups(
         with machine.precision(first):
             plan = make_plan(task, first)
             validated &= plan.held_out is not None and first.eval_split == 'validation'
-            numbers, at_once = [trial.number for trial in mine], len(mine)
-            if config.search:
+            numbers = [trial.number for trial in mine]
+            if config.asks:
                 begin, end = dealt * config.trials, (dealt + len(members)) * config.trials
-                numbers = list(range(begin, end))
-                at_once = len(members) * min(POINTS, config.trials)
+                numbers, each = list(range(begin, end)), len(members)
             dealt += len(members)
             if mine:
                 static = {name: getattr(first, name) for name in static_names(config, names)}
-                label = trials.label(static, static)
-                rungs, devices = make_rungs(plan, at_once, len(numbers), most, config)
-                groups.append(
-                    Group(label=label, trials=mine, numbers=numbers, rungs=rungs, devices=devices)
+                rungs, devices = make_rungs(plan, brackets, each, len(numbers), config)
+                group = Group(
+                    label=trials.label(static, static),
+                    trials=mine,
+                    numbers=numbers,
+                    rungs=rungs,
+                    brackets=brackets,
+                    devices=devices,
                 )
+                groups.append(group)
     if (config.search or config.rungs > 1) and not validated:
         words = f'--{"search" if config.search else "rungs"} ranks by the validation split'
         raise InputError(f'{words}: it needs --validation above 0 and --eval_split=validation')
     return groups, plan.metrics, validated
 
 
-def make_rungs(
-    plan: Plan, at_once: int, trials: int, most: list[int], config: Any
-) -> tuple[list[Rung], int]:
-    """The rungs of a group, `most` of whose trials are on each, and how many devices train them.
+def make_brackets(config: Any, planned: list[Planned]) -> tuple[list[Bracket], int]:
+    """How many settings are on each rung, and the trials of one, at most.
 
-    Where fewer are left, fewer lanes train, on as many devices as on the first rung. A device
-    keeps two: XLA compiles the loop over a single lane as no loop, which changes the last bits.
+    They are the points of each search, else all settings of the sweep.
     """
-    lanes, memory = fit_lanes(plan, at_once, config)
-    devices = lane_mesh(lanes, machine.devices(config)).size
-    ends = rung_steps(config.rungs, config.eta, plan.steps, plan.every)
-    rungs = [Rung(ends[0], trials, lanes, memory)]
-    for stop, number in zip(ends[1:], most[1:], strict=True):
-        number = min(trials, number)
+    if config.asks:
+        return brackets(config.trials, config.eta, config.rungs), 1
+    settings = together(planned)
+    if config.search:  # a population keeps its members
+        counts = [len(settings)] * config.rungs
+    else:
+        counts = survivors(len(settings), config.eta, config.rungs)
+    return [Bracket(1, counts)], max(map(len, settings))
+
+
+def make_rungs(
+    plan: Plan, brackets: list[Bracket], each: int, most: int, config: Any
+) -> tuple[list[Rung], int]:
+    """The rungs of a group of `most` trials, and how many devices train them.
+
+    each: the trials of a setting. Where fewer are left, fewer lanes train, on as many devices. A
+    device keeps two: XLA compiles the loop over a single lane as no loop, which changes the last
+    bits. All rounds on a rung have the same lanes, those that cost least: lanes that only fill a
+    batch up take time where they train in turn, more batches where they train at once.
+    """
+    parts = evenly(config.rungs) if config.search == 'pbt' else halving(config.rungs, config.eta)
+    ends = [0, *rung_steps(parts, plan.steps, plan.every)]
+    portion = each * POINTS if config.asks else most
+    rounds = [sizes(rung, brackets, each, most, portion) for rung in range(1, len(ends))]
+    lanes, memory = fit_lanes(plan, max(number for own in rounds for number, _ in own), config)
+    mesh = lane_mesh(lanes, machine.devices(config))
+    fillers_cost = each_on(mesh.devices.flat[0]) is in_turn
+
+    def fewer(number: int) -> int:
         batches = -(-number // lanes)
-        fewer = min(lanes, max(2, -(-number // (batches * devices))) * devices)
-        rungs.append(Rung(stop, number, fewer, memory * fewer // lanes))
-    return rungs, devices
+        return min(lanes, max(2, -(-number // (batches * mesh.size))) * mesh.size)
+
+    rungs = []
+    for own, (begin, end) in zip(rounds, pairwise(ends), strict=True):
+        batches = {
+            width: sum(-(-number // width) for number, _ in own)
+            for width in sorted((fewer(number) for number, _ in own), reverse=True)
+        }
+        width = min(batches, key=lambda w: batches[w] * (w if fillers_cost else 1))
+        rung = Rung(
+            stop=end,
+            trials=sum(number for number, _ in own),
+            lane_steps=sum(number * (end if new else end - begin) for number, new in own),
+            lanes=width,
+            batches=batches[width],
+            batch_bytes=memory * width // lanes,
+        )
+        rungs.append(rung)
+    return rungs, mesh.size
+
+
+def sizes(
+    rung: int, brackets: list[Bracket], each: int, most: int, portion: int
+) -> list[tuple[int, bool]]:
+    """(trials, whether they are new) of each round on a rung, `portion` new ones at most."""
+    made = []
+    for bracket in brackets:
+        if bracket.first <= rung:
+            count = min(most, each * bracket.counts[rung - bracket.first])
+            new = bracket.first == rung
+            size = portion if new else count
+            made += [(min(size, count - begin), new) for begin in range(0, count, size)]
+    return made
 
 
 def fit_lanes(plan: Plan, trials: int, config: Any) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.runner import loop, machine
 from experiments.runner.fields import parsed
-from experiments.runner.gather import gather
+from experiments.runner.gather import gather, states_of
 from experiments.runner.interrupts import Interrupts, undisturbed
 from experiments.runner.logs import Logs
 from experiments.runner.loop import Progress
@@ -24,10 +24,11 @@ from experiments.runner.program import Program, program_over_lanes
 from experiments.runner.progress import SweepProgress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
-from rnnlab.results import runs, tensorboard, trials
-from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Status, Summary, Trial
+from rnnlab.results import runs, schedule, tensorboard, trials
+from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Json, Status, Summary, Trial
 from rnnlab.results.trials import Curves, Place, SweepRecord
 from rnnlab.sweeps.axes import Settings
+from rnnlab.sweeps.rungs import Bracket
 from rnnlab.training import checkpoint
 
 
@@ -37,14 +38,21 @@ class Planned(NamedTuple):
     number: int
     settings: Settings  # the swept ones, as text
     config: Any  # resolved
+    copied_from: int | None = None  # another trial, whose state it continues from
+
+    @property
+    def source(self) -> int:
+        return self.number if self.copied_from is None else self.copied_from
 
 
 class Rung(NamedTuple):
-    """The part of a training after which the worst trials stop; a sweep without has one."""
+    """The part of a training at whose end trials are compared; a sweep without has one."""
 
     stop: int  # its last step
     trials: int  # at most
+    lane_steps: int  # of all its trials together
     lanes: int  # that train at once
+    batches: int  # of them
     batch_bytes: int
 
 
@@ -56,6 +64,7 @@ class Group:
     trials: list[Planned]  # in a search those of one point, whose drawn settings are open
     numbers: list[int]  # of all its trials
     rungs: list[Rung]
+    brackets: list[Bracket]  # of its points, or of all settings of the sweep
     devices: int  # on all rungs: a lane's last bits depend on it
 
 
@@ -107,8 +116,8 @@ def train_rounds(
             continue
         first = batch.trials[0].config
         with machine.precision(first), enough_memory(batch.rung.lanes, shared.folder):
-            if program is None or made_for != (batch.group.label, batch.number):
-                made_for = batch.group.label, batch.number
+            if program is None or made_for != (batch.group.label, batch.rung.lanes):
+                made_for = batch.group.label, batch.rung.lanes
                 shown.compile(batch)
                 devices = machine.devices(config)[: batch.group.devices]
                 plan = make_plan(task, first)
@@ -153,10 +162,11 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
     hypers, seeds = [t.config.hyper for t in planned], [t.config.seed for t in planned]
     progress = loop.begin(program, hypers, seeds, np.uint32(own), batch.rung.stop)
     with checkpoint.open_checkpoints(folder) as checkpoints:
-        if not loop.restore(progress, checkpoints) and batch.number > 1:
-            there = trials.states(sweep.folder, batch.number - 1)
-            begin = batch.group.rungs[batch.number - 2].stop
-            gather(progress, [there[trial.number] for trial in planned], begin)
+        before = batch.number - 1, planned[0].number
+        if not loop.restore(progress, checkpoints) and before in sweep.finished:
+            numbers = [trial.source for trial in planned]
+            found = states_of(sweep.folder, batch.number - 1, numbers)
+            gather(progress, found, batch.group.rungs[batch.number - 2].stop)
         logs = Logs(
             progress,
             [sweep.folder / tensorboard.FOLDER / str(trial.number) for trial in planned],
@@ -178,7 +188,8 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
         rivals, _ = trials.read_waves(sweep.folder, metrics)
         if winner and trials.best([*rivals, winner], sweep.record.ranked_by) is winner:
             lane = results.index(winner)
-            write_run(path.with_suffix(''), progress, lane, planned[lane], winner, curves)
+            lineage = schedule.lineage(winner, sweep.finished)
+            write_run(path.with_suffix(''), progress, lane, planned[lane], winner, curves, lineage)
     for left in room.glob(f'{path.stem}.*/'):
         if batch.last or left != folder:
             shutil.rmtree(left, ignore_errors=True)  # a report may have done so since
@@ -201,6 +212,7 @@ def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Tria
                 status=status(summary, plan) if sound else DIVERGED,
                 summary=summary,
                 rung=batch.number if len(batch.group.rungs) > 1 else None,
+                copied_from=trial.copied_from,
             )
         )
     return results, curves
@@ -233,12 +245,22 @@ def status(summary: Summary, plan: Plan) -> Status:
 
 
 def write_run(
-    folder: Path, progress: Progress, lane: int, trial: Planned, result: Trial, curves: Curves
+    folder: Path,
+    progress: Progress,
+    lane: int,
+    trial: Planned,
+    result: Trial,
+    curves: Curves,
+    lineage: list[Json],
 ) -> None:
-    """The folder of a trial as a run alone would have left it, without its picture."""
+    """The folder of a trial as a run alone would have left it, without its picture.
+
+    If its settings changed on the way, config.json has the last ones, and its lineage.
+    """
     plan = progress.program.plan
     shutil.rmtree(folder, ignore_errors=True)
-    files = runs.settings_files(recorded(plan, trial), plan.data)
+    own = recorded(plan, trial) | ({'lineage': lineage} if len(lineage) > 1 else {})
+    files = runs.settings_files(own, plan.data)
     runs.write_settings(folder, files)
     runs.write_lines(folder / runs.METRICS, (row.to_json() for row in curves[trial.number]))
 

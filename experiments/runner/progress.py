@@ -168,10 +168,11 @@ class SweepProgress:
         self.bar, self.mode, self.clock = bar, mode, Clock()
         self.group_of = {number: group for group in groups for number in group.numbers}
         self.began = self.shown_at = time.perf_counter()
-        every = ((group, n, rung) for group in groups for n, rung in numbered(group))
-        self.steps = Counter({(g.label, n): rung.trials * steps_in(g, n) for g, n, rung in every})
+        every = {(group.label, n): rung for group in groups for n, rung in numbered(group)}
+        self.steps = Counter({place: rung.lane_steps for place, rung in every.items()})
+        self.lanes = {place: rung.lanes for place, rung in every.items()}
         self.task = bar.add_task('', total=self.steps.total(), left='')
-        self.programs = sum(left > 0 for left in self.left().values())
+        self.programs = len(self.to_compile(self.left()))
         self.batch: Batch | None = None
         self.step = 0
 
@@ -183,8 +184,17 @@ class SweepProgress:
         left = self.steps.copy()
         for rung, trial in self.ours():
             group = self.group_of[trial]
-            left[group.label, rung] -= steps_in(group, rung)
+            left[group.label, rung] -= group.rungs[rung - 1].stop - self.begin(group, rung, trial)
         return left
+
+    def to_compile(self, left: Mapping[Program, int]) -> set[Program]:
+        """The programs that train what is left, by their lanes: several rungs may share one."""
+        return {(place[0], self.lanes[place]) for place, steps in left.items() if steps > 0}
+
+    def begin(self, group: Group, rung: int, trial: int) -> int:
+        """The step from which a trial is trained on a rung."""
+        continues = rung > 1 and (rung - 1, trial) in self.finished
+        return group.rungs[rung - 2].stop if continues else 0
 
     def compile(self, batch: Batch) -> None:
         """The program of a batch is about to be compiled."""
@@ -206,7 +216,7 @@ class SweepProgress:
         """
         group, size = batch.group, len(batch.trials)
         rung, program = group.rungs[batch.number - 1], (group.label, batch.number)
-        begin = rung.stop - steps_in(group, batch.number)
+        begin = 0 if batch.number == 1 else self.begin(group, batch.number, batch.trials[0].number)
         before = self.step if batch is self.batch else begin
         self.batch, self.step = batch, step
         self.clock.train(group.label, (step - before) * size)
@@ -215,7 +225,7 @@ class SweepProgress:
         by_label = Counter[str]()
         for (label, _), steps in left.items():
             by_label[label] += steps
-        others = sum(n > 0 for other, n in left.items() if other != program)
+        others = len(self.to_compile(left) - {(group.label, rung.lanes)})
         ended = [self.finished[place] for place in self.ours() if place[0] == batch.number]
         words = spread(ended, scores, self.ranked_by)
         self.bar.update(
@@ -237,12 +247,6 @@ class SweepProgress:
         trials, steps = f'{ended} of {most} trials', f'step {step} of {group.rungs[-1].stop}'
         parts = trials, group.label, steps, words, f'{now - self.began:.1f} s'
         say(*filter(None, parts), indent=2)
-
-
-def steps_in(group: Group, number: int) -> int:
-    """The steps of a trial in a rung."""
-    before = group.rungs[number - 2].stop if number > 1 else 0
-    return group.rungs[number - 1].stop - before
 
 
 def spread(finished: list[Trial], scores: np.ndarray | None, outcome: Outcome) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 from experiments.runner.console import console, drawing, number, say
 from experiments.runner.fields import shown
 from rnnlab.errors import InputError
-from rnnlab.results import plots, runs, trials
+from rnnlab.results import plots, runs, schedule, trials
 from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
 from rnnlab.results.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.results.tables import lines, new_table, render
 from rnnlab.results.trials import Curves, Setting, SweepRecord
 
 BEST_SETTINGS = 10  # in the tables
-AXES, MAP = 'axes.png', 'map.png'
+AXES, MAP, POPULATION = 'axes.png', 'map.png', 'population.png'
 
 
 def sweep_report(folder: Path) -> None:
@@ -29,8 +29,9 @@ def sweep_report(folder: Path) -> None:
     if results[0].settings.keys() != {*record.names}:
         words = f'{folder / trials.SWEEP} has names ({", ".join(record.names)}) that differ from'
         raise InputError(f'{words} those of its trials ({", ".join(results[0].settings)})')
-    names = [name for name in record.names if name != 'seed']
-    settings = trials.by_setting(results, ranked_by)
+    population = (folder / schedule.SCHEDULE).exists()
+    settings = trials.by_setting(results, ranked_by, population)
+    names = [name for name in record.names if name in settings[0].settings]
     best = settings[:BEST_SETTINGS]
     compared = [setting for setting in best if setting.reached == best[0].reached]
     console.print(f'\n{best_table(best, names, ranked_by)}\n')
@@ -44,11 +45,14 @@ def sweep_report(folder: Path) -> None:
     say(f'{ended}, {chance} no better than chance')
     if any(trial.summary.stopped_at is not None for trial in results):
         say(work(results))
+    if population:
+        words = 'settings are those at the end'
+        say(f'{words}; {folder / schedule.SCHEDULE} has those of each rung, and who copied whom')
     if ranked_by.kind == 'test':
         words = 'not every trial has a validation split, so the best value is optimistic'
         say(f'ranked by {ranked_by.words}: {words}')
     if winner := trials.best(results, ranked_by):
-        there = trials.trial_of(folder / trials.BEST) == winner.number
+        there = trials.holds(folder / trials.BEST) == (winner.number, winner.summary.stopped_at)
         run = f'is {folder / trials.BEST}' if there else 'has been removed'
         say(f'{best_trial(winner, ranked_by)}; its run {run}')
     pictures = draw_sweep(folder, record, results, curves)
@@ -63,8 +67,7 @@ def count(results: list[Trial], status: str) -> int:
 def work(results: list[Trial]) -> str:
     """How many steps were trained, of those of the whole sweep."""
     full = sum(trial.summary.steps for trial in results)
-    steps = (trial.summary.stopped_at for trial in results)
-    done = sum(t.summary.steps if s is None else s for t, s in zip(results, steps, strict=True))
+    done = sum(trial.summary.end for trial in results)
     stopped = sum(trial.summary.stopped_at is not None for trial in results)
     words = f'{stopped} trials were stopped: {done:,} of {full:,} lane-steps'
     return f'{words} were trained, {done / full:.1%}'
@@ -173,7 +176,8 @@ def draw_sweep(
 ) -> list[str]:
     """Draws the pictures of a sweep into its folder, and returns their names."""
     ranked_by, static = record.ranked_by, record.static
-    settings = trials.by_setting(results, ranked_by)
+    population = (folder / schedule.SCHEDULE).exists()
+    settings = trials.by_setting(results, ranked_by, population)
     settings.sort(key=lambda setting: setting.trials[0].number)
     title = f'{record.title}, {len(results)} trials'
     seeds = max(len(setting.trials) for setting in settings) > 1
@@ -208,4 +212,11 @@ def draw_sweep(
         with drawing(path):
             plots.sweep_map(settings, ranked_by, (first, second), linear, path, title + words)
             pictures.append(MAP)
+    if population:
+        every, _ = trials.read_rungs(folder, record.metrics)
+        drawn = [axis[1] for spec in record.sweep if (axis := re.match(r'\s*(\w+)\s*~', spec))]
+        path = folder / POPULATION
+        with drawing(path):
+            plots.sweep_population(every, drawn, ranked_by, linear, path, title)
+            pictures.append(POPULATION)
     return pictures

@@ -1,7 +1,6 @@
 """A sweep: axes make trials, trials of one static configuration a group, and lanes train them."""
 
 import re
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from rnnlab.results.records import Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid
-from rnnlab.sweeps.rungs import survivors
 
 
 def sweep(task: Task, config: Any) -> Path | None:
@@ -39,8 +37,7 @@ def sweep(task: Task, config: Any) -> Path | None:
     if config.force:
         words = '--force goes without --sweep'
         raise InputError(f'{words}: a sweep is resumed on as many devices as it began with')
-    if config.rungs > 1:
-        check_rungs(config)
+    check_rungs(config)
     if config.shard and config.out is None:
         raise InputError('--shard goes with --out, the folder that all parts share')
     forget()
@@ -48,16 +45,14 @@ def sweep(task: Task, config: Any) -> Path | None:
     planned = [plan_trial(task, config, n, s) for n, s in enumerate(settings_of(config, axes))]
     everything = [settings(task, trial.config) for trial in planned]
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
-    seeds = Counter(str([own[n] for n in names if n != 'seed']) for own in everything)
-    halves = [max(seeds.values()) * n for n in survivors(len(seeds), config.eta, config.rungs)]
-    groups, metrics, validated = make_groups(task, config, planned, names, halves, part, parts)
+    groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
     if parts > len(planned):
         raise InputError(f'--shard={config.shard}: more parts than the {len(planned)} trials')
     first = planned[0].config
     if first.parameters and 'hidden_size' not in names:
         console.say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}')
     if config.dry_run:
-        open_names = [a.name for a in axes if isinstance(a, Drawn)] if config.search else []
+        open_names = [a.name for a in axes if isinstance(a, Drawn)] if config.asks else []
         shown = [(t.number, everything[t.number]) for group in groups for t in group.trials]
         table = console.settings_table(shown, names, open_names)
         console.console.print(f'{table}\n\n{console.groups_table(groups)}')
@@ -73,7 +68,7 @@ def sweep(task: Task, config: Any) -> Path | None:
         sweep=list(config.sweep),
         names=names,
         static=[name for name in names if not is_dynamic(config, name)],
-        trials=len(planned) * (config.trials if config.search else 1),
+        trials=len(planned) * (config.trials if config.asks else 1),
         title=title(task, first, names),
     )
     devices = machine.devices(config)
@@ -104,8 +99,7 @@ def train(
     record: SweepRecord,
 ) -> None:
     """Trains all rounds, and reports; on a signal leaves what is there."""
-    trials.read_finished(folder, record.metrics)  # says what is damaged or gone
-    finished, _ = trials.read_rungs(folder, record.metrics)
+    finished, _ = trials.read_finished(folder, record.metrics)
     with watched_signals() as interrupts:
         shared = Sweep(folder, record, finished, interrupts)
         with sweep_progress(groups, finished, record.ranked_by, config.progress) as shown:
@@ -125,11 +119,15 @@ def train(
 
 def check_rungs(config: Any) -> None:
     """Raises InputError for what does not go with rungs."""
-    words = f'--rungs={config.rungs}'
+    words = f'--rungs={config.rungs}' if config.rungs > 1 else f'--search={config.search}'
+    if config.search == 'pbt' and config.changed('eta'):
+        raise InputError(f'--eta={config.eta} goes without --search=pbt, whose rungs are equal')
+    if config.rungs == 1 and config.search != 'pbt':
+        return
     if config.shard:
         raise InputError(f'{words} goes without --shard: each rung compares all trials')
-    if config.search:
-        raise InputError(f'{words} goes without --search')
+    if config.search == 'tpe':
+        raise InputError(f'{words} goes without --search=tpe; take --search=hyperband')
     axes = [axis.partition('=')[0].strip() for axis in config.sweep]
     if config.patience or 'patience' in axes:
         raise InputError(f'{words} goes without --patience: a rung compares all at one step')
@@ -150,8 +148,9 @@ def read_shard(config: Any) -> tuple[int, int]:
 
 def how_drawn(config: Any) -> dict[str, Any]:
     """How the trials are drawn, for sweep.json."""
-    library = config.search and f'{config.search} of Optuna {search.optuna().__version__}'
-    drawn = {'draws': config.trials, 'sweep_seed': config.sweep_seed, 'search': library}
+    chosen = f'{config.search} of Optuna {search.optuna().__version__}' if config.asks else None
+    how = chosen or config.search
+    drawn = {'draws': config.trials, 'sweep_seed': config.sweep_seed, 'search': how}
     halving = {'rungs': config.rungs, 'eta': config.eta}
     return drawn | (halving if config.rungs > 1 else {})
 

@@ -27,6 +27,7 @@ Kind = Literal['best', 'last', 'test']
 Status = Literal['finished', 'chance', 'diverged']  # how a trial ended
 FINISHED, CHANCE, DIVERGED = get_args(Status)
 Settings = dict[str, bool | int | float | str | None]
+Place = tuple[int, int]  # a rung, and the number of a trial on it
 Values = Mapping[str, float | None]  # by the name of the metric; None: not finite
 
 
@@ -106,6 +107,11 @@ class Summary:
     steps: int
     seconds: float
 
+    @property
+    def end(self) -> int:
+        """The last step that was trained."""
+        return self.steps if self.stopped_at is None else self.stopped_at
+
     def to_json(self, metrics: Metrics) -> Json:
         record = {} if self.best is None else {best_field(metrics): self.best}
         record |= flat(self.last) | flat({'test': self.test})
@@ -146,21 +152,28 @@ class Trial:
     status: Status
     summary: Summary
     rung: int | None = None  # the last one that it reached, from 1; None in a sweep without them
+    copied_from: int | None = None  # another trial, whose state it continued from on that rung
 
     @property
     def reached(self) -> int:
         return self.rung or 1
 
+    @property
+    def source(self) -> Place:
+        """Where its state was at the end of the rung before."""
+        return self.reached - 1, self.number if self.copied_from is None else self.copied_from
+
     def to_json(self, metrics: Metrics) -> Json:
         head = {'trial': self.number, 'settings': self.settings, 'status': self.status}
         head |= {} if self.rung is None else {'rung': self.rung}
+        head |= {} if self.copied_from is None else {'copied_from': self.copied_from}
         return head | self.summary.to_json(metrics)
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Trial':
         number, own = field(record, 'trial', int), fields(record, cls, ('settings', 'status'))
-        rung = check(record.get('rung'), int | None, 'rung')
-        return cls(number=number, summary=Summary.from_json(record, metrics), rung=rung, **own)
+        own |= {n: check(record.get(n), int | None, n) for n in ('rung', 'copied_from')}
+        return cls(number=number, summary=Summary.from_json(record, metrics), **own)
 
 
 class Outcome(NamedTuple):

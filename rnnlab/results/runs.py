@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator
@@ -128,6 +129,19 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copies it whole or not at all, while no other process does."""
+    beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}{PART}')
+    try:
+        shutil.copytree(source, beside)
+    except shutil.Error as error:  # a list of files, their copies and reasons
+        shutil.rmtree(beside, ignore_errors=True)
+        reason = error.args[0][0][2].partition(': ')[0]
+        raise InputError(f'{target} cannot be written: {reason}') from None
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
 
 
 @contextlib.contextmanager

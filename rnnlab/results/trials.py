@@ -7,18 +7,17 @@ import math
 import re
 import shutil
 import statistics
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from rnnlab.errors import InputError
-from rnnlab.results import runs
-from rnnlab.results.lock import PART, locked
-from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Row, Trial
+from rnnlab.results import runs, schedule
+from rnnlab.results.lock import locked
+from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Place, Row, Trial
 from rnnlab.results.statistics import Sample
-from rnnlab.results.typed import field, fields
+from rnnlab.results.typed import check, field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
 STATES = 'states'  # the checkpoints at the end of a rung, until the next one has ended
@@ -26,7 +25,7 @@ STATES = 'states'  # the checkpoints at the end of a rung, until the next one ha
 OWN = ('sweep', 'names', 'static', 'trials', 'title')  # fields of sweep.json
 
 Curves = dict[int, list[Row]]  # the evaluations of each trial, by its number
-Place = tuple[int, int]  # a rung, and the number of a trial on it
+Rungs = tuple[dict[Place, Trial], dict[Place, list[Row]]]  # the trials on each, and their curves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +145,17 @@ def read_waves(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
 
     Raises InputError for a damaged file.
     """
-    every, curves = read_rungs(folder, metrics)
+    return last_rungs(read_rungs(folder, metrics))
+
+
+def last_rungs(rungs: Rungs) -> tuple[list[Trial], Curves]:
+    every, curves = rungs
     latest = {number: trial for (_, number), trial in every.items()}  # the last rung comes last
     numbers = sorted(latest)
     return [latest[n] for n in numbers], {n: curves[latest[n].reached, n] for n in numbers}
 
 
-def read_rungs(folder: Path, metrics: Metrics) -> tuple[dict[Place, Trial], dict[Place, list[Row]]]:
+def read_rungs(folder: Path, metrics: Metrics) -> Rungs:
     """The trials at the end of each rung, in the order of the rungs, and their curves."""
     trials: dict[Place, Trial] = {}
     curves: dict[Place, list[Row]] = {}
@@ -183,21 +186,6 @@ def read_rungs(folder: Path, metrics: Metrics) -> tuple[dict[Place, Trial], dict
     return dict(sorted(trials.items())), curves
 
 
-def states(folder: Path, rung: int) -> dict[int, tuple[Path, int, int]]:
-    """Where the state of each trial is at the end of a rung.
-
-    By number: the folder of the checkpoint, the lane, and the number of trials that it holds.
-    """
-    found = {}
-    for path in (folder / WAVES).glob('*.json'):
-        numbers = [trial['trial'] for trial in runs.read_json(path)['trials']]
-        if path == wave_path(folder, numbers[0], rung):
-            for lane, number in enumerate(numbers):
-                (where,) = (folder / STATES).glob(f'{path.stem}.*')
-                found[number] = where, lane, len(numbers)
-    return found
-
-
 def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:
     """The trial with the best outcome of those on the last rung, the first of equals."""
 
@@ -209,12 +197,16 @@ def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:
     return ranked and ranked[0]
 
 
-def by_setting(trials: Iterable[Trial], outcome: Outcome) -> list[Setting]:
-    """The settings with the trials of all their seeds: the last rung's first, the best first."""
+def by_setting(trials: Iterable[Trial], outcome: Outcome, apart: bool = False) -> list[Setting]:
+    """The settings with the trials of all their seeds: the last rung's first, the best first.
+
+    apart: each trial alone, with its seed, as in a population, where seeds differ in all settings.
+    """
     groups: dict[str, Setting] = {}
     for trial in trials:
-        settings = {name: value for name, value in trial.settings.items() if name != 'seed'}
-        groups.setdefault(json.dumps(settings), Setting(settings, [])).trials.append(trial)
+        settings = {n: value for n, value in trial.settings.items() if apart or n != 'seed'}
+        key = str(trial.number) if apart else json.dumps(settings)
+        groups.setdefault(key, Setting(settings, [])).trials.append(trial)
     return sorted(groups.values(), key=lambda each: (-each.reached, -each.score(outcome)))
 
 
@@ -224,33 +216,36 @@ def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Tria
     It reads everything before it writes or removes anything; of two processes one waits.
     """
     with locked(folder, wait=True):
-        trials, curves = read_finished(folder, metrics)
+        rungs = read_finished(folder, metrics)
+        trials, curves = last_rungs(rungs)
         winner, numbers = best(trials, ranked_by), {trial.number for trial in trials}
         # Not what another process has finished since: it may be better.
         read = [p for p in sorted((folder / WAVES).glob('*/')) if first_of(p) in numbers]
-        holders = {path: trial_of(path) for path in [*read, folder / BEST]}
-        keep = next((p for p, n in holders.items() if winner and n == winner.number), None)
+        holders = {path: holds(path) for path in [*read, folder / BEST]}
+        ours = winner and (winner.number, winner.summary.stopped_at)
+        keep = next((path for path, run in holders.items() if ours and run == ours), None)
         if keep and holders[folder / BEST] != holders[keep]:
-            copy_folder(keep, folder / BEST)
+            runs.copy_folder(keep, folder / BEST)
         runs.write_text(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
         runs.write_lines(folder / runs.METRICS, json_rows(curves))
+        schedule.write(folder, rungs[0].values(), metrics)
         for path in read:
             if path != keep:  # a run that is not the best, or an interrupted copy
                 shutil.rmtree(path, ignore_errors=True)
     return trials, curves
 
 
-def read_finished(folder: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
-    """As `read_waves`; InputError where a trial of trials.csv is gone, or the best is damaged."""
+def read_finished(folder: Path, metrics: Metrics) -> Rungs:
+    """As `read_rungs`; InputError where a trial of trials.csv is gone, or the best is damaged."""
     trial_of(folder / BEST)
     path = folder / TRIALS
     _, *lines = path.read_bytes().splitlines() if path.exists() else [b'']
     listed = {int(first) for line in lines if (first := line.partition(b',')[0]).isdigit()}
-    trials, curves = read_waves(folder, metrics)
-    if gone := listed - {trial.number for trial in trials}:
+    rungs = read_rungs(folder, metrics)
+    if gone := listed - {number for _, number in rungs[0]}:
         words = f'{path} has trial {min(gone)}, which is gone from {WAVES}/'
         raise InputError(f'{words}; remove {TRIALS} and resume, to train it again')
-    return trials, curves
+    return rungs
 
 
 def first_of(folder: Path) -> int | None:
@@ -259,27 +254,23 @@ def first_of(folder: Path) -> int | None:
     return int(digits) if digits.isdecimal() else None
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copies it whole or not at all, while no other process does."""
-    beside = target.with_name(f'{target.name}.{uuid.uuid4().hex}{PART}')
-    try:
-        shutil.copytree(source, beside)
-    except shutil.Error as error:  # a list of files, their copies and reasons
-        shutil.rmtree(beside, ignore_errors=True)
-        reason = error.args[0][0][2].partition(': ')[0]
-        raise InputError(f'{target} cannot be written: {reason}') from None
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
-
-
 def trial_of(folder: Path) -> int | None:
     """The number of the trial whose run a folder holds; InputError where it cannot be read."""
+    run = holds(folder)
+    return run and run[0]
+
+
+def holds(folder: Path) -> tuple[int, int | None] | None:
+    """The number of the trial whose run a folder holds, and the step at which it was stopped."""
     path = folder / runs.SUMMARY
     if not path.exists():  # none, or not whole yet
         return None
     record = runs.read_json(path)
     with runs.located(str(path)):
-        return field(record, 'trial', int) if 'trial' in record else None
+        if 'trial' not in record:
+            return None
+        stopped_at = check(record.get('stopped_at'), int | None, 'stopped_at')
+        return field(record, 'trial', int), stopped_at
 
 
 def table(trials: list[Json]) -> str:

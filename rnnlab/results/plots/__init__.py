@@ -5,6 +5,7 @@ from rnnlab.results.plots.capabilities import capabilities
 from rnnlab.results.plots.cell import gates, gradients, reach
 from rnnlab.results.plots.forecast import forecast
 from rnnlab.results.plots.inside import exponents, points, shade, words
+from rnnlab.results.plots.population import sweep_population
 from rnnlab.results.plots.run import COLOURS, compare, curves
 from rnnlab.results.plots.style import CYCLE
 from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
@@ -27,5 +28,6 @@ __all__ = [
     'sweep_axes',
     'sweep_curves',
     'sweep_map',
+    'sweep_population',
     'words',
 ]

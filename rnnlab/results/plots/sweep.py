@@ -15,6 +15,7 @@ from rnnlab.training.losses import Metric
 
 FEW = 13  # values of an axis that can be told apart
 MOST_PANELS = 6  # of curves
+RUNG_END: dict[str, Any] = {'color': 'grey', 'linewidth': 0.8, 'linestyle': '--', 'zorder': 0}
 
 Style = tuple[str, str]  # a colour and a line style
 Styles = dict[str, Style]  # of each static configuration
@@ -112,8 +113,8 @@ def sweep_curves(
 ) -> None:
     """Draws a metric over the epochs, a panel for each static configuration, at most the best six.
 
-    Each trial is a line, the best of a panel a thick one, coloured by the first axis of numbers. A
-    bar is where it was stopped.
+    Each trial is a line, the best of a panel a thick one, coloured by the first axis of numbers.
+    Dashed lines are the ends of rungs, bars where --patience stopped a trial.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -127,6 +128,9 @@ def sweep_curves(
     norm = norm_of([trial.settings.get(axis, 0) for trial in trials], axis in linear)
     if len(groups) > MOST_PANELS:
         title += f', the best {MOST_PANELS} of {len(groups)} static configurations'
+    stopped = [trial for trial in trials if trial.rung and trial.summary.stopped_at]
+    last = (points(curves.get(trial.number, []), 'epoch', split, metric)[-1:] for trial in stopped)
+    rung_ends = {epoch for end in last for epoch, _ in end}
     figure, panels = panels_for(len(panel_groups), title, metric, sharey=True, sharex=True)
     for axes, (kind, members) in zip(panels, panel_groups, strict=True):
         for trial in reversed(members):
@@ -134,8 +138,10 @@ def sweep_curves(
             colour = colormaps[SHADES](norm(trial.settings.get(axis, 0)))
             own = points(curves.get(trial.number, []), 'epoch', split, metric)
             line(axes, own, color=colour, **style)
-            if own and trial.summary.stopped_at is not None:
+            if own and trial.summary.stopped_at is not None and not trial.rung:
                 axes.plot(*own[-1], '|', color='black', markersize=7, markeredgewidth=0.8)
+        for end in rung_ends:
+            axes.axvline(end, **RUNG_END)
         if (baseline := members[0].summary.baseline) is not None:
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1)
         axes.set_title(plain(kind), fontsize=10)
@@ -146,14 +152,18 @@ def sweep_curves(
     scale_losses(panels, metric, [value for _, value in points(rows, 'epoch', split, metric)])
     if axis != 'seed':
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
-    thick, thin, dotted = 'the best trial of a panel', 'other trials', 'memoryless'
     styles: dict[str, dict[str, Any]] = {
-        thick: {'color': 'grey', 'linewidth': 2.5},
-        thin: {'color': 'grey', 'linewidth': 0.9},
-        dotted: {'color': 'black', 'linewidth': 1, 'linestyle': ':'},
+        'the best trial of a panel': {'color': 'grey', 'linewidth': 2.5},
+        'other trials': {'color': 'grey', 'linewidth': 0.9},
     }
-    if trials[0].summary.baseline is None:
-        del styles[dotted]
+    if rung_ends:
+        styles['a rung ends'] = RUNG_END
+        ticks = sorted({*rung_ends, max(row.epoch for row in rows)})
+        panels[0].set_xscale('log')  # rungs are at equal ratios
+        panels[0].set_xticks(ticks, [f'{epoch:.3g}' for epoch in ticks])
+        panels[0].minorticks_off()
+    if trials[0].summary.baseline is not None:
+        styles['memoryless'] = {'color': 'black', 'linewidth': 1, 'linestyle': ':'}
     handles = [panels[0].plot([], [], label=name, **style)[0] for name, style in styles.items()]
     figure.legend(handles=handles, loc='outside lower center', frameon=False, ncols=len(handles))
     figure.savefig(path, dpi=150)
