@@ -80,6 +80,7 @@ case "$what" in
     else
       extras=()
       [[ " $* " != *' --search'[=\ ]* ]] || extras+=(search)
+      [[ ! ("$what" =~ ^(report|compare)$ && " $* " =~ \ --html[=\ ]) ]] || extras+=(html)
       [[ ! " $* " =~ \ --(log|to)[=\ ](tensorboard|wandb)\  ]] || extras+=("${BASH_REMATCH[2]}")
       install ${extras[@]+"${extras[@]}"}
     fi

@@ -14,7 +14,7 @@ import numpy as np
 
 import experiments.runner.config as groups
 from experiments.runner import cli, machine, model
-from experiments.runner.console import console, number
+from experiments.runner.console import console
 from experiments.runner.fields import operational, static
 from experiments.runner.restore import probabilities, recall, restore_params
 from experiments.runner.run import train
@@ -27,7 +27,7 @@ from rnnlab.errors import InputError, listed
 from rnnlab.models import Model, classifier
 from rnnlab.results import runs
 from rnnlab.results.characters import printable
-from rnnlab.results.tables import new_table, render
+from rnnlab.results.tables import new_table, number, render
 from rnnlab.training.optim import Hyper
 
 PREDICTIONS = 'predictions.csv'

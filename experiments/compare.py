@@ -1,28 +1,37 @@
 """Runs side by side: their settings, results and curves.
 
 python -m experiments.compare runs/elman runs/lstm runs/gru
+python -m experiments.compare runs/elman runs/lstm runs/gru --html
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean as mean
+from typing import Any
 
 from experiments.runner import cli, fields
-from experiments.runner.console import console, drawing, number
-from experiments.runner.report import intervals_table, mean_and_std
+from experiments.runner.console import console, drawing
+from experiments.runner.page import HINT, PAGE, lines_of, made
+from experiments.runner.report import intervals, mean_and_std, told
 from rnnlab.errors import InputError
-from rnnlab.results import plots, runs
+from rnnlab.results import page, plots, runs
+from rnnlab.results.page import curves as page_curves
+from rnnlab.results.page import text
 from rnnlab.results.records import Json, Kind, Metrics, Outcome, Row, Summary
-from rnnlab.results.tables import new_table, render
+from rnnlab.results.tables import new_table, number, render
 from rnnlab.results.typed import check
 
 PICTURE = 'compare.png'
+SEEDS = 'mean ± standard deviation of finished runs that differ in their seed alone'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(fields.Config):
     out: str = fields.operational('.', 'Folder of the picture.', path=True)
+    html: bool = fields.operational(
+        False, 'Write report.html too: one page with everything, which a browser opens.'
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +92,18 @@ def main(config: Config, folders: list[str]) -> None:
     """Prints the tables of the runs in these folders, and draws their curves."""
     if not folders:
         raise InputError('compare takes the folders of runs: compare runs/a runs/b')
+    if config.html:
+        page.plotly()  # raises InputError where it is missing, before anything is written
     path = Path(config.out) / PICTURE
     results = [read(Path(folder)) for folder in dict.fromkeys(folders)]
     path.parent.mkdir(parents=True, exist_ok=True)
     different = runs.differing([result.config for result in results])
-    console.print(runs_table(results, different))
+    console.print(render(runs_table(results, different)))
     groups = by_settings(results, [name for name in different if name != 'seed'])
-    finished = {name: [run for run in group if run.summary] for name, group in groups.items()}
-    if several := {name: group for name, group in finished.items() if len(group) > 1}:
-        words = 'mean ± standard deviation of finished runs that differ in their seed alone'
-        console.print(f'\n{words}\n\n{groups_table(several)}')
-        if intervals := differences(several):
+    several = of_several_seeds(groups)
+    if several:
+        console.print(f'\n{SEEDS}\n\n{render(groups_table(several))}')
+        if intervals := told(*differences(several)):
             console.print(f'\n{intervals}')
     if len(groups) == 1:  # a colour for each run
         groups = {label_alone(result, results): [result] for result in results}
@@ -104,10 +114,83 @@ def main(config: Config, folders: list[str]) -> None:
             console.print(f'\ndrawn: {path}')
     logged = {r.name: r.rows for r in results if r.rows and r.rows[0].gradients}
     if logged:
-        path = path.with_name(runs.GRADIENTS)
-        with drawing(path):
-            plots.gradients(logged, path, 'How the gradient fades over the time steps')
-            console.print(f'drawn: {path}')
+        with drawing(path.with_name(runs.GRADIENTS)):
+            words = 'How the gradient fades over the time steps'
+            plots.gradients(logged, path.with_name(runs.GRADIENTS), words)
+            console.print(f'drawn: {path.with_name(runs.GRADIENTS)}')
+    if config.html:
+        write_page(path.with_name(PAGE), results, different, groups, several)
+        console.print(f'page: {path.with_name(PAGE)}')
+
+
+def write_page(
+    path: Path,
+    results: list[Result],
+    different: list[str],
+    groups: dict[str, list[Result]],
+    several: dict[str, list[Result]],
+) -> None:
+    """Writes the tables, the curves and the settings of all runs as one page."""
+    names = [result.name for result in results]
+    tables = [text.of_table('Runs', runs_table(results, different), names)]
+    if several:
+        tables += [text.paragraph(SEEDS), text.of_table('Seeds', groups_table(several))]
+        words, intervals = differences(several)
+        tables += [text.paragraph(words)] if words else []
+        tables += [text.of_table('Intervals', intervals)] if intervals else []
+    sections = [
+        page.Section('Runs', [text.paragraph(HINT), *tables]),
+        page.Section('Learning curves', curve_pictures(results[0].metrics, groups)),
+    ]
+    if faded := [part for run in results for part in page_curves.gradients(run.name, run.rows)]:
+        sections.append(page.Section('Gradients', faded))
+    parts = (text.folded(run.name, '\n'.join(made(Path(run.name), run.config))) for run in results)
+    sections.append(page.Section('How they were made', [*parts]))
+    lead = f'{len(groups)} settings' if len(groups) > 1 else 'one setting'
+    page.write(path, title(results, different), lead, sections, items(results))
+
+
+def curve_pictures(metrics: Metrics, groups: dict[str, list[Result]]) -> list[page.Picture]:
+    """The first two metrics over the epochs, a line for each group and a band over its seeds."""
+    pictures, colours = list[page.Picture](), page_curves.categories(len(groups))
+    lines = [
+        page_curves.Line(name, {run.name: run.rows for run in group})
+        for name, group in groups.items()
+    ]
+    rows = [row for result in groups.values() for run in result for row in run.rows]
+    for metric in metrics.every[:2]:
+        for split in ('train', 'validation', 'test'):
+            if any(row.value(split, metric) is not None for row in rows):
+                limits = page_curves.limits_of(lines, split, metric)
+                args: Any = lines, [], split, metric, colours, limits
+                pictures.append(page_curves.curves(f'{split} {metric.name}', *args))
+    return pictures
+
+
+def items(results: list[Result]) -> page.Items:
+    """What a click on a run shows: its settings and results, and its curve."""
+    values = []
+    for result in results:
+        summary = result.summary.to_json(result.metrics) if result.summary else {}
+        shown = (result.config | summary).items()
+        values.append({name: '' if value is None else str(value) for name, value in shown})
+    columns = list(dict.fromkeys(name for own in values for name in own))
+    lines = lines_of(results[0].metrics, [row for result in results for row in result.rows[:1]])
+    every = {
+        result.name: page.Item(
+            result.name,
+            [own.get(column, '') for column in columns],
+            page_curves.item_curve(result.rows, lines),
+        )
+        for result, own in zip(results, values, strict=True)
+    }
+    return page.Items(every=every, columns=columns, lines=lines, hint=HINT)
+
+
+def of_several_seeds(groups: dict[str, list[Result]]) -> dict[str, list[Result]]:
+    """The groups with more than one finished run, and those of their runs."""
+    finished = {name: [run for run in group if run.summary] for name, group in groups.items()}
+    return {name: group for name, group in finished.items() if len(group) > 1}
 
 
 def read(folder: Path) -> Result:
@@ -156,7 +239,7 @@ def setting(result: Result, name: str) -> str:
     return '-' if value is None else str(value)
 
 
-def runs_table(results: list[Result], different: list[str]) -> str:
+def runs_table(results: list[Result], different: list[str]) -> Any:
     """A row for each run: the settings in which they differ, and its results."""
     headings = [f'--{name}' if name in COLUMNS else name for name in different]
     table = new_table('run', *headings, *COLUMNS, right=tuple(COLUMNS))
@@ -165,10 +248,10 @@ def runs_table(results: list[Result], different: list[str]) -> str:
         values = ((getattr(result, name), show) for name, show in COLUMNS.values())
         cells = ('-' if value is None else show(value) for value, show in values)
         table.add_row(result.name, *settings, *cells)
-    return render(table)
+    return table
 
 
-def groups_table(groups: dict[str, list[Result]]) -> str:
+def groups_table(groups: dict[str, list[Result]]) -> Any:
     """A row for each group: the mean and standard deviation of the results over its seeds."""
     table = new_table('settings', 'runs', *COLUMNS, right=('runs', *COLUMNS))
     for label, group in groups.items():
@@ -177,19 +260,19 @@ def groups_table(groups: dict[str, list[Result]]) -> str:
             values = [value for run in group if (value := getattr(run, name)) is not None]
             cells.append(mean_and_std(values, show))
         table.add_row(label, str(len(group)), *cells)
-    return render(table)
+    return table
 
 
-def differences(groups: dict[str, list[Result]]) -> str:
+def differences(groups: dict[str, list[Result]]) -> tuple[str, Any]:
     """Intervals, and differences to the best group, by the test split, else by validation.
 
-    Returns '' for runs that are selected by different metrics.
+    Returns (words, table) as `intervals`: '' for runs that are selected by different metrics.
     """
     results = [result for group in groups.values() for result in group]
     metric, *others = {result.metrics.selection for result in results}
     kind: Kind = 'best' if any(result.test is None for result in results) else 'test'
     if others or any(getattr(result, kind) is None for result in results):
-        return ''
+        return '', None
     outcome = Outcome(kind, metric)
     means = {label: mean(getattr(r, kind) for r in group) for label, group in groups.items()}
     ranked = sorted(groups, key=lambda label: -outcome.score(means[label]))
@@ -200,7 +283,7 @@ def differences(groups: dict[str, list[Result]]) -> str:
         )
         for label in ranked
     ]
-    return intervals_table(['settings'], rows, outcome)
+    return intervals(['settings'], rows, outcome)
 
 
 if __name__ == '__main__':

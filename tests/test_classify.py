@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from experiments.runner.console import number
 from rnnlab.data.labelled import labelled_sequences, stratified
 from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
+from rnnlab.results.tables import number
 from tests.conftest import ROOT, call, close, refused, same
 from tests.test_experiments import final
 from tests.test_series import table

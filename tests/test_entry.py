@@ -2,13 +2,14 @@
 
 import importlib
 import os
+import shlex
 import sys
 
 import jax
 import pytest
 
 from experiments.runner import console
-from experiments.runner.cli import one_line_errors, parse
+from experiments.runner.cli import command, one_line_errors, parse
 from experiments.runner.fields import specs
 from rnnlab.data import cache
 from rnnlab.errors import InputError
@@ -66,6 +67,23 @@ def test_a_path_is_one_of_this_machine(experiment, name, monkeypatch):
     for text in ('', 'gs://bucket/x', 'file:///x', '~nobody-of-this-name/x', 'a\0b', 'a\udcff'):
         with pytest.raises(InputError, match=f'^--{name}'):
             value(text)
+
+
+FLAGS = [
+    ('mnist', '--dataset=digits', '--lr=0.0123456789', '--clip=inf', '--bidirectional'),
+    ('mnist', '--sweep=cell=gru,lstm', '--sweep=lr~log(1e-4,1e-1)', '--trials=7', '--nodry_run'),
+    ('series', "--csv=my 'own' $table.csv", '--column=b c', '--out=runs/x y', '--seed=3'),
+    ('memory', '--task=copy', '--zoneout=0.1', '--keep=best'),
+]
+
+
+@pytest.mark.parametrize('flags', FLAGS)
+def test_the_recorded_command_gives_the_configuration(flags):
+    experiment, *given = flags
+    config, _ = parse(importlib.import_module(f'experiments.{experiment}').Config, ['', *given])
+    launcher, name, *words = shlex.split(command(experiment, config))
+    assert (launcher, name) == ('./launch.sh', experiment)
+    assert parse(type(config), ['', *words])[0] == config
 
 
 def test_every_flag_of_a_file_or_folder_is_a_path():

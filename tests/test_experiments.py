@@ -122,8 +122,8 @@ def test_a_users_own_cell_trains_sweeps_and_is_explained(tmp_path):
 @one_worker
 def test_a_run_writes_its_folder_and_shows_its_end(whole):
     folder, printed = whole
-    files = {'config.json', 'metrics.jsonl', 'summary.json', 'curves.png', 'checkpoint'}
-    assert {path.name for path in folder.iterdir()} == files
+    files = {'config.json', 'environment.json', 'metrics.jsonl', 'summary.json', 'curves.png'}
+    assert {path.name for path in folder.iterdir()} == files | {'checkpoint'}
     config, summary = read(folder, 'config.json'), read(folder, 'summary.json')
     expected = {'experiment': 'mnist', 'hidden_size': 16, 'devices': 1, 'platform': 'cpu'}
     assert config.items() >= expected.items()

@@ -13,6 +13,7 @@ from experiments.inside.part import Part
 from experiments.inside.trained import saturation_table
 from rnnlab.analysis.diagnostics import trace
 from rnnlab.cells import lstm
+from rnnlab.data import Split
 from rnnlab.models import classifier
 from rnnlab.recurrence import bidirectional, recurrent
 from tests.conftest import call, close, noisy, refused
@@ -85,6 +86,8 @@ def test_what_cannot_be_explained_is_one_line(flipflop, tmp_path, monkeypatch):
         ([run, '--cell=gru'], ['--cell goes without --run']),
         (['--fixed_points'], ['--fixed_points goes with --run']),
         (['--example=1'], ['--example goes with --run']),
+        ([run, '--html'], ['--html colours the words of a review', 'is a run of memory']),
+        (['--html'], ['--html goes with --run']),
     ]
     refused('explain', cases, tmp_path)
     (tmp_path / 'gone.py').write_text('from rnnlab import gru\ndef own(h): return gru(h)\n')
@@ -125,3 +128,15 @@ def test_the_logit_after_a_word_is_that_of_the_review_so_far(pool):
     for steps in range(1, 6):
         expected = net.apply(params, ids[None, :steps])[0, 1]
         close(logits[steps - 1], np.asarray(expected)[()])
+
+
+def test_the_page_of_a_review_has_every_word_and_its_move(tmp_path):
+    net = classifier([recurrent(lstm(3))], inputs=4, classes=2, vocabulary=9)
+    params = noisy(net.init(jax.random.key(0)))
+    plan = SimpleNamespace(model=net, data=SimpleNamespace(vocabulary=['a', '<b>', 'c', 'd', 'e']))
+    ids = np.array([0, 1, 4, 7, 2, 3])  # padding, the start, and an unknown word among them
+    reviews.show(plan, params, Split(ids[None], None), '0', tmp_path, html=True)
+    shown = re.findall(r'title="(.*?)">(.*?)</span>', (tmp_path / 'words_0.html').read_text())
+    assert [word for _, word in shown] == ['&lt;b&gt;', 'e', '[...]', 'a']
+    moves = np.diff(reviews.logits_by_step(plan, params, ids))[1:]
+    assert [move for move, _ in shown] == [f'{move:+.2f}' for move in moves]

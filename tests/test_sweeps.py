@@ -61,7 +61,7 @@ def whole(tmp_path_factory):
 @one_worker
 def test_a_sweep_writes_its_folder_and_shows_its_end(whole):
     folder, printed, programs = whole
-    files = {'sweep.json', 'trials.csv', 'metrics.jsonl', 'waves', 'best'}
+    files = {'sweep.json', 'environment.json', 'trials.csv', 'metrics.jsonl', 'waves', 'best'}
     pictures = {'axes.png', 'curves.png', 'map.png'}
     assert {path.name for path in folder.iterdir()} == files | pictures
     results = table(folder)

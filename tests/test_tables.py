@@ -50,7 +50,7 @@ def best():
         trial.settings.update({name: values[0] for name, values in AXES.items() if name != 'seed'})
     groups = by_setting(results, RANKED_BY)
     names = ['cell', 'lr', *(name for name in AXES if name != 'seed')]
-    return report.best_table(groups, names, RANKED_BY)
+    return render(report.best_table(groups, names, RANKED_BY))
 
 
 def intervals():

@@ -23,6 +23,9 @@ class Config(groups.OneCell, groups.Seed, groups.DataDir):
         False, 'Draw the gates over time, and how far a gradient reaches back.'
     )
     run: str | None = operational(None, 'Explain a trained run, on its data.', path=True)
+    html: bool = operational(
+        False, 'Write the coloured words of a review as a page too.', needs=('run', ())
+    )
     example: str = operational(
         '0', 'Number of a test example; of imdb also the text of a review.', needs=('run', ())
     )

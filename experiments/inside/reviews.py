@@ -13,7 +13,8 @@ from experiments.runner.task import Plan
 from rnnlab.cells.base import Params
 from rnnlab.data import Split, imdb, text
 from rnnlab.errors import InputError
-from rnnlab.results import plots
+from rnnlab.results import page, plots
+from rnnlab.results.page import text as text_of_page
 from rnnlab.results.tables import new_table, render
 
 SHOWN = 8  # words of the table
@@ -30,8 +31,11 @@ def encoded(plan: Plan, review: str) -> Split:
     return Split(ids, None)  # type: ignore[arg-type]
 
 
-def show(plan: Plan, params: Params, one: Split, name: str, out: Path) -> None:
-    """Prints and draws the words of a review by what they do to the logit of `positive`."""
+def show(plan: Plan, params: Params, one: Split, name: str, out: Path, html: bool = False) -> None:
+    """Prints and draws the words of a review by what they do to the logit of `positive`.
+
+    html: also writes a page of them.
+    """
     logits = logits_by_step(plan, params, np.asarray(one.inputs[0]))
     moves = np.diff(logits, prepend=0.0)
     words = [word_of(plan, token) for token in np.asarray(one.inputs[0])]
@@ -55,12 +59,28 @@ def show(plan: Plan, params: Params, one: Split, name: str, out: Path) -> None:
     for high, low in zip_longest(up[:SHOWN], down[:SHOWN], fillvalue=('', '')):
         table.add_row(*high, *low)
     console.print(f'\n{render(table)}\n')
-    path = out / f'words_{name}.png'
     label = '' if one.labels is None else f', labelled {imdb.CLASSES[int(one.labels[0])]}'
     title = f'review {name}{label}: logit of positive {logits[-1]:+.2f}, moved by each word'
+    path = out / f'words_{name}.png'
     with drawing(path):
         plots.words(chosen, strength, limit, path, title)
         console.print(f'drawn: {path}')
+    if html:
+        path = path.with_suffix('.html')
+        write_page(path, title, f'logit of positive: {ends}', chosen, strength, limit)
+        console.print(f'written: {path}')
+
+
+def write_page(
+    path: Path, title: str, lead: str, words: list[str], moves: np.ndarray, limit: float
+) -> None:
+    """Writes the coloured words, and what each does, as a page of its own."""
+    colours = 'Red words, underlined, raise the logit; blue ones, dotted, lower it.'
+    rows = [(word, f'{move:+.3f}') for word, move in zip(words, moves, strict=True)]
+    numbers = text_of_page.table('Words', ['word', 'moves it by'], rows, ['moves it by'])
+    coloured = text_of_page.coloured(words, moves.tolist(), limit)
+    parts = text_of_page.paragraph(colours), coloured, text_of_page.folded('the numbers', numbers)
+    page.write(path, title, lead, [page.Section('Words', parts)])
 
 
 def logits_by_step(plan: Plan, params: Params, ids: np.ndarray) -> np.ndarray:

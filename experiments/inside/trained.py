@@ -18,7 +18,7 @@ from experiments.inside.cell import Values, by_name
 from experiments.inside.config import Config
 from experiments.inside.part import Part
 from experiments.runner import machine
-from experiments.runner.console import console, drawing, number, say
+from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import specs
 from experiments.runner.restore import EXPERIMENTS, recall, restore_params
 from experiments.runner.task import Plan, forget, make_plan
@@ -29,13 +29,15 @@ from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import embed
 from rnnlab.results import plots, runs
-from rnnlab.results.tables import new_table, render
+from rnnlab.results.tables import new_table, number, render
 from rnnlab.training.gradients import carry_gradients, norm_by_step
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import PARAMS
 
 STEPS, EXAMPLES, LAGS = 1000, 200, 100  # at most so many steps, examples and lags are looked at
-OWN = 'run', 'out', 'example', 'fixed_points', 'lyapunov', 'data_dir', 'seed'  # with --run
+OWN = (  # with --run
+    'run', 'out', 'html', 'example', 'fixed_points', 'lyapunov', 'data_dir', 'seed',
+)  # fmt: skip
 
 
 def explain(config: Config) -> None:
@@ -44,6 +46,9 @@ def explain(config: Config) -> None:
         raise InputError(f'--{others[0]} goes without --run, which has its own cell and data')
     forget()
     plan, own, folder = restored_plan(config)
+    if config.html and plan.task.name != 'imdb':
+        words = f'--html colours the words of a review; {folder} is a run of {plan.task.name}'
+        raise InputError(words)
     with machine.precision(own):
         params = jax.tree.map(jnp.asarray, restore_params(folder, plan.params))
         first = jax.jit(plan.model.init)(jax.random.fold_in(jax.random.key(own.seed), PARAMS))
@@ -58,7 +63,7 @@ def explain(config: Config) -> None:
         show_example(plan, params, one, label, name, out)
         draw_reach(before[0], after[0], out, f'{own.cell}, {own.hidden_size} units')
         if plan.task.name == 'imdb':
-            reviews.show(plan, params, one, name, out)
+            reviews.show(plan, params, one, name, out, config.html)
         if config.fixed_points:
             attractors.show_points(after[0], out, config.seed, plan.task.name)
         if config.lyapunov:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shlex
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -142,6 +143,21 @@ def read(config: type[C]) -> C:
         check_text(f'--{REPEATED}', ' '.join(values[REPEATED]))
     of_jax = (name for name in FLAGS if name.startswith('jax_') and FLAGS[name].present)
     return config(given=frozenset([*values, *of_jax]), **values)
+
+
+def command(experiment: str, config: Config) -> str:
+    """The command whose flags give this configuration, with JAX's own flags that were given."""
+    flags = {name: getattr(config, name) for name in config.changed(*specs(type(config)))}
+    flags |= {n: getattr(jax.config, n) for n in sorted(config.given) if n.startswith('jax_')}
+    repeated = flags.pop(REPEATED, ())
+    every = [*flags.items(), *((REPEATED, axis) for axis in repeated)]
+    words = (f'--{name}={written(value)}' for name, value in every)
+    return shlex.join(['./launch.sh', experiment, *words])
+
+
+def written(value: Any) -> str:
+    """A value as its flag takes it, with all digits."""
+    return ','.join(value) if isinstance(value, tuple) else str(value)
 
 
 def claim_cores(config: Config) -> None:

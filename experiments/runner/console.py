@@ -16,7 +16,7 @@ from rnnlab.data import Split
 from rnnlab.errors import first_line
 from rnnlab.models import Model
 from rnnlab.results.records import Json, Metrics, Summary
-from rnnlab.results.tables import lines, new_table, render
+from rnnlab.results.tables import lines, new_table, number, render
 
 
 class Output(Console):
@@ -86,17 +86,6 @@ class Group(Protocol):
     def rungs(self) -> Sequence[Rung]: ...
 
 
-def number(value: float | None, beside: float | None = None) -> str:
-    """A metric's value with four decimals, or with two digits if it is below 0.01; '-' for None.
-
-    beside: the value whose format it takes, as a standard deviation that of its mean.
-    """
-    if value is None:
-        return '-'
-    size = abs(value if beside is None else beside)
-    return f'{value:.4f}' if size == 0 or size >= 0.01 else f'{value:.1e}'
-
-
 def summary_table(summary: Summary, metrics: Metrics) -> str:
     """The result of a run, in one row."""
     columns = {f'test {name}': number(value) for name, value in summary.test.items()}
@@ -141,9 +130,9 @@ def groups_table(groups: Sequence[Group]) -> str:
     columns = 'trials', 'lanes', 'batches', 'steps', 'MB a batch'
     table = new_table('program', *columns, right=columns)
     for at, group in enumerate(groups, 1):
-        for number, rung in numbered(group):
+        for place, rung in numbered(group):
             values = rung.trials, rung.lanes, rung.batches, rung.stop, rung.batch_bytes / 1e6
-            label = program_label(group, at, number)
+            label = program_label(group, at, place)
             table.add_row(label, *(f'{value:,.0f}' for value in values))
     return render(table)
 

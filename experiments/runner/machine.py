@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -9,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlib
+import numpy
 
+import rnnlab
 from experiments.runner.config import PRECISIONS, Training
 from experiments.runner.console import silenced
 from rnnlab.errors import InputError
@@ -37,9 +41,32 @@ def recorded(config: Training) -> dict[str, Any]:
     of_jax = {name: getattr(jax.config, name) for name in dict.fromkeys([*NUMERICS, *given])}
     if config.precision != 'float32':  # by --precision, not by JAX's own flag
         of_jax['jax_default_matmul_precision'] = None
-    platform = devices(config)[0].platform
-    machine = {'jax': jax.__version__, 'platform': platform, 'devices': devices_asked(config)}
+    kind = devices(config)[0].platform
+    machine = {'jax': jax.__version__, 'platform': kind, 'devices': devices_asked(config)}
     return of_jax | machine
+
+
+def environment(command: str) -> runs.Environment:
+    """What began a run or sweep, for people to read."""
+    versions = {module.__name__: module.__version__ for module in (rnnlab, jax, jaxlib, numpy)}
+    here = jax.devices()
+    machine: dict[str, str | int] = {
+        'system': platform.platform(),
+        'processor': processor_name(),
+        'cores': CORES,
+        'devices': f'{len(here)} x {here[0].device_kind}',
+    }
+    versions = {'python': platform.python_version()} | versions
+    return {'command': command, 'versions': versions, 'machine': machine}
+
+
+def processor_name() -> str:
+    """The name of the processor's model, where the system says it."""
+    with contextlib.suppress(OSError):
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(': ')[2]
+    return platform.processor() or platform.machine()
 
 
 def devices(config: Training) -> list[Any]:

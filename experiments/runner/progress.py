@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
-from experiments.runner.console import Group, console, number, numbered, say
+from experiments.runner.console import Group, console, numbered, say
 from rnnlab.results.records import DIVERGED, Outcome, Row, Trial, Values
+from rnnlab.results.tables import number
 from rnnlab.results.trials import Place, Setting
 
 COMPILING = 'compiling'

@@ -4,60 +4,154 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from experiments.runner.console import console, drawing, number, say
+from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import shown
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, schedule, trials
 from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
 from rnnlab.results.statistics import FEWEST, Interval, Sample, interval, paired
-from rnnlab.results.tables import lines, new_table, render
+from rnnlab.results.tables import lines, new_table, number, render
 from rnnlab.results.trials import Curves, Setting, SweepRecord
 
 BEST_SETTINGS = 10  # in the tables
 AXES, MAP, POPULATION = 'axes.png', 'map.png', 'population.png'
 
 
-def sweep_report(folder: Path) -> None:
-    """Merges and draws the finished trials of a sweep, and prints the best settings."""
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A sweep as its folder holds it, with at least one finished trial."""
+
+    folder: Path
+    record: SweepRecord
+    results: list[Trial]
+    curves: Curves
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.record.ranked_by
+
+    @property
+    def population(self) -> bool:
+        """Whether trials copied others, so that a seed is one of a trial's own settings."""
+        return (self.folder / schedule.SCHEDULE).exists()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self.record.names if self.population or name != 'seed']
+
+    @cached_property
+    def settings(self) -> list[Setting]:
+        """The best first."""
+        return trials.by_setting(self.results, self.outcome, self.population)
+
+    @property
+    def best(self) -> list[Setting]:
+        return self.settings[:BEST_SETTINGS]
+
+    @property
+    def compared(self) -> list[Setting]:
+        """The best settings, as far as they reached the same rung."""
+        return [setting for setting in self.best if setting.reached == self.best[0].reached]
+
+    @property
+    def seeds(self) -> bool:
+        """Whether a setting has several."""
+        return max(len(setting.trials) for setting in self.settings) > 1
+
+    @property
+    def swept(self) -> dict[str, str]:
+        """The axes and their values."""
+        specs = (re.split('[=~]', spec, maxsplit=1) for spec in self.record.sweep)
+        return {name.strip(): values for name, values in specs}
+
+    @property
+    def linear(self) -> set[str]:
+        """The axes that are never logarithmic."""
+        return {name for name, values in self.swept.items() if 'lin(' in values}
+
+    @property
+    def split(self) -> str | None:
+        """The split of the curves; None without an evaluation."""
+        rows = next((rows for rows in self.curves.values() if rows), None)
+        splits = 'validation', 'test', 'train'
+        return next(split for split in splits if split in rows[0].splits) if rows else None
+
+    @property
+    def pair(self) -> tuple[str, str] | None:
+        """The two axes of the map, those of most values.
+
+        Settings that are not swept, such as a size that --parameters chose, follow from the axes.
+        """
+        sizes = {n: len({str(s.settings[n]) for s in self.settings}) for n in self.names}
+        axes = [name for name in sizes if name in self.swept]
+        if len(axes) < 2 or len({setting.reached for setting in self.settings}) > 1:
+            return None
+        first, second = sorted(axes, key=lambda name: -sizes[name])[:2]
+        return first, second
+
+    @property
+    def interval_rows(self) -> list[tuple[list[str], Sample]]:
+        return [
+            ([shown(setting.settings[name]) for name in self.names], setting.sample(self.outcome))
+            for setting in self.compared
+        ]
+
+    @property
+    def words(self) -> list[str]:
+        """What there is to say beside the tables, a line each."""
+        said, (diverged, chance) = [], (count(self.results, s) for s in (DIVERGED, CHANCE))
+        ended = f'{len(self.results)} of {self.record.trials} trials, {diverged} diverged'
+        said.append(f'{ended}, {chance} no better than chance')
+        if any(trial.summary.stopped_at is not None for trial in self.results):
+            said.append(work(self.results))
+        if self.population:
+            path = self.folder / schedule.SCHEDULE
+            words = f'settings are those at the end; {path} has those of each rung'
+            said.append(f'{words}, and who copied whom')
+        if self.outcome.kind == 'test':
+            words = 'not every trial has a validation split, so the best value is optimistic'
+            said.append(f'ranked by {self.outcome.words}: {words}')
+        if winner := trials.best(self.results, self.outcome):
+            held = trials.holds(self.folder / trials.BEST)
+            there = held == (winner.number, winner.summary.stopped_at)
+            run = f'is {self.folder / trials.BEST}' if there else 'has been removed'
+            said.append(f'{best_trial(winner, self.outcome)}; its run {run}')
+        return said
+
+
+def read(folder: Path) -> Report:
+    """Merges the finished trials of a sweep; InputError for a folder without any."""
     record = SweepRecord.read(folder)
-    ranked_by = record.ranked_by
-    results, curves = trials.merge(folder, record.metrics, ranked_by)
+    results, curves = trials.merge(folder, record.metrics, record.ranked_by)
     if not results:
         raise InputError(f'{folder} holds no finished trial yet')
     if results[0].settings.keys() != {*record.names}:
         words = f'{folder / trials.SWEEP} has names ({", ".join(record.names)}) that differ from'
         raise InputError(f'{words} those of its trials ({", ".join(results[0].settings)})')
-    population = (folder / schedule.SCHEDULE).exists()
-    settings = trials.by_setting(results, ranked_by, population)
-    names = [name for name in record.names if name in settings[0].settings]
-    best = settings[:BEST_SETTINGS]
-    compared = [setting for setting in best if setting.reached == best[0].reached]
-    console.print(f'\n{best_table(best, names, ranked_by)}\n')
+    return Report(folder=folder, record=record, results=results, curves=curves)
+
+
+def sweep_report(folder: Path) -> Report:
+    """Merges and draws the finished trials of a sweep, and prints the best settings."""
+    report = read(folder)
+    names, outcome, settings = report.names, report.outcome, report.settings
+    console.print(f'\n{render(best_table(report.best, names, outcome))}\n')
     if len(settings) > BEST_SETTINGS:
         say(f'the best {BEST_SETTINGS} of {len(settings)} settings')
-    diverged, chance = (count(results, status) for status in (DIVERGED, CHANCE))
-    samples = [([shown(s.settings[name]) for name in names], s.sample(ranked_by)) for s in compared]
-    if intervals := intervals_table(names, samples, ranked_by):
+    diverged = count(report.results, DIVERGED)
+    if intervals := intervals_table(names, report.interval_rows, outcome):
         console.print(f'{intervals}\n' + 'diverged seeds are in no interval\n' * (diverged > 0))
-    ended = f'{len(results)} of {record.trials} trials, {diverged} diverged'
-    say(f'{ended}, {chance} no better than chance')
-    if any(trial.summary.stopped_at is not None for trial in results):
-        say(work(results))
-    if population:
-        words = 'settings are those at the end'
-        say(f'{words}; {folder / schedule.SCHEDULE} has those of each rung, and who copied whom')
-    if ranked_by.kind == 'test':
-        words = 'not every trial has a validation split, so the best value is optimistic'
-        say(f'ranked by {ranked_by.words}: {words}')
-    if winner := trials.best(results, ranked_by):
-        there = trials.holds(folder / trials.BEST) == (winner.number, winner.summary.stopped_at)
-        run = f'is {folder / trials.BEST}' if there else 'has been removed'
-        say(f'{best_trial(winner, ranked_by)}; its run {run}')
-    pictures = draw_sweep(folder, record, results, curves)
+    for words in report.words:
+        say(words)
+    pictures = draw_sweep(report)
     drawn = f'; drawn: {", ".join(pictures)}' if pictures else ''
     say(f'{folder / trials.TRIALS} has every trial{drawn}')
+    return report
 
 
 def count(results: list[Trial], status: str) -> int:
@@ -81,7 +175,7 @@ def best_trial(trial: Trial, ranked_by: Outcome) -> str:
     return f'best trial: {trial.number}, {settings}: {", ".join(words)}'
 
 
-def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) -> str:
+def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) -> Any:
     """The mean and standard deviation of each outcome over the seeds of each setting."""
     columns = [o for o in outcomes(ranked_by.metric) if any(s.values(o) for s in settings)]
     rungs = any(s.trials[0].rung is not None for s in settings)
@@ -96,7 +190,7 @@ def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) ->
             *(mean_and_std(setting.values(column)) for column in columns),
             *(str(count(setting.trials, status) or '') for status in (DIVERGED, CHANCE)),
         )
-    return render(table)
+    return table
 
 
 def mean_and_std(values: Collection[float], show: Callable[..., str] = number) -> str:
@@ -111,17 +205,28 @@ def mean_and_std(values: Collection[float], show: Callable[..., str] = number) -
 def intervals_table(
     names: list[str], samples: list[tuple[list[str], Sample]], outcome: Outcome
 ) -> str:
+    """The text of `intervals`; '' where there are none."""
+    return told(*intervals(names, samples, outcome))
+
+
+def told(words: str, table: Any) -> str:
+    return lines(words) + (f'\n\n{render(table)}' if table else '')
+
+
+def intervals(
+    names: list[str], samples: list[tuple[list[str], Sample]], outcome: Outcome
+) -> tuple[str, Any]:
     """Intervals of the means of settings, and their differences to the best, paired by seed.
 
     samples: (cells of the columns `names`, values by seed) for each setting, the best first.
-    Returns '' for one seed each, and a line without a table for two.
+    Returns (words, table): ('', None) for one seed each, and no table for two.
     """
     seeds = max(len(sample.values) for _, sample in samples)
     if seeds < 2:
-        return ''
+        return '', None
     if seeds < FEWEST:
         words = f'two seeds are too few to tell a difference from noise; it takes {FEWEST}'
-        return lines(f'{outcome.words}: {words}')
+        return f'{outcome.words}: {words}', None
     columns = 'seeds', 'mean ± sd', '95 % interval', 'minus the best', 'interval'
     table = new_table(*names, *columns, '', right=columns)
     best = next(sample for _, sample in samples if sample.values)
@@ -131,7 +236,7 @@ def intervals_table(
         difference = difference_cells(sample, best, outcome) if compared else ()
         table.add_row(*cells, *mean, ends(mean_interval(sample, outcome), number), *difference)
     words = '95 % intervals, and each setting minus the best, paired by seed'
-    return f'{lines(f"{outcome.words}: {words}")}\n\n{render(table)}'
+    return f'{outcome.words}: {words}', table
 
 
 def mean_interval(sample: Sample, outcome: Outcome) -> Interval | None:
@@ -171,52 +276,38 @@ def verdict(difference: Interval | None, outcome: Outcome) -> str:
     return 'better' if outcome.score(difference.low) > 0 else 'worse'
 
 
-def draw_sweep(
-    folder: Path, record: SweepRecord, results: list[Trial], curves: Curves
-) -> list[str]:
+def draw_sweep(report: Report) -> list[str]:
     """Draws the pictures of a sweep into its folder, and returns their names."""
-    ranked_by, static = record.ranked_by, record.static
-    population = (folder / schedule.SCHEDULE).exists()
-    settings = trials.by_setting(results, ranked_by, population)
-    settings.sort(key=lambda setting: setting.trials[0].number)
-    title = f'{record.title}, {len(results)} trials'
-    seeds = max(len(setting.trials) for setting in settings) > 1
-    specs = dict(re.split('[=~]', spec, maxsplit=1) for spec in record.sweep)
-    swept = {name.strip(): values for name, values in specs.items()}
-    linear = {name for name, values in swept.items() if 'lin(' in values}
+    outcome, static, linear = report.outcome, report.record.static, report.linear
+    settings = sorted(report.settings, key=lambda setting: setting.trials[0].number)
+    title, seeds = f'{report.record.title}, {len(report.results)} trials', report.seeds
     pictures = []
-    if rows := [row for rows in curves.values() for row in rows]:
-        split = next(split for split in ('validation', 'test', 'train') if split in rows[0].splits)
-        path = folder / runs.CURVES
-        metric = ranked_by.metric
+    if split := report.split:
+        path, metric = report.folder / runs.CURVES, outcome.metric
         with drawing(path):
-            plots.sweep_curves(results, curves, split, metric, static, linear, path, title)
+            own = report.results, report.curves
+            plots.sweep_curves(*own, split, metric, static, linear, path, title)
             pictures.append(runs.CURVES)
-    sizes = {
-        name: len({str(setting.settings[name]) for setting in settings})
-        for name in settings[0].settings
-    }
-    others = ', the best of the other axes'
-    if sizes:
-        words = others * (len(sizes) > 1) + ', mean ± sd over seeds' * seeds
-        path = folder / AXES
+    others, axes = ', the best of the other axes', report.names
+    if axes:
+        words = others * (len(axes) > 1) + ', mean ± sd over seeds' * seeds
+        path = report.folder / AXES
         with drawing(path):
-            plots.sweep_axes(settings, ranked_by, static, linear, path, title + words)
+            plots.sweep_axes(settings, outcome, static, linear, path, title + words)
             pictures.append(AXES)
-    # settings that are not swept, such as a size that --parameters chose, follow from the axes
-    axes = [name for name in sizes if name in swept]
-    if len(axes) > 1 and len({setting.reached for setting in settings}) == 1:
-        first, second = sorted(axes, key=lambda name: -sizes[name])[:2]
-        words = others * (len(axes) > 2) + ', mean over seeds' * seeds
-        path = folder / MAP
+    if report.pair:
+        swept = [name for name in axes if name in report.swept]
+        words = others * (len(swept) > 2) + ', mean over seeds' * seeds
+        path = report.folder / MAP
         with drawing(path):
-            plots.sweep_map(settings, ranked_by, (first, second), linear, path, title + words)
+            plots.sweep_map(settings, outcome, report.pair, linear, path, title + words)
             pictures.append(MAP)
-    if population:
-        every, _ = trials.read_rungs(folder, record.metrics)
-        drawn = [axis[1] for spec in record.sweep if (axis := re.match(r'\s*(\w+)\s*~', spec))]
-        path = folder / POPULATION
+    if report.population:
+        every, _ = trials.read_rungs(report.folder, report.record.metrics)
+        specs = report.record.sweep
+        drawn = [axis[1] for spec in specs if (axis := re.match(r'\s*(\w+)\s*~', spec))]
+        path = report.folder / POPULATION
         with drawing(path):
-            plots.sweep_population(every, drawn, ranked_by, linear, path, title)
+            plots.sweep_population(every, drawn, outcome, linear, path, title)
             pictures.append(POPULATION)
     return pictures

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.runner import compile_for, console, loop, machine, processes
+from experiments.runner import cli, compile_for, console, loop, machine, processes
 from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.logs import Logs
 from experiments.runner.program import program_alone
@@ -30,16 +30,17 @@ def train(task: Task, config: Any) -> Path | None:
     if config.force and not (config.resume and config.devices != 'auto'):
         raise InputError('--force goes with --resume and --devices=N')
     forget()
+    command = cli.command(task.name, config)
     with processes.joined(config):
         config = resolve(task, config)
         with machine.precision(config):
             if not config.compile_for:
-                return run(task, config)
+                return run(task, config, command)
             compile_for.alone(make_plan(task, config))
     return None
 
 
-def run(task: Task, config: Any) -> Path:
+def run(task: Task, config: Any, command: str) -> Path:
     """Trains as a resolved configuration says, and returns the run's folder."""
     folder, record = Path(config.out or new_folder(task, config)), settings(task, config)
     if config.force:  # the record stays what the run began with
@@ -50,17 +51,19 @@ def run(task: Task, config: Any) -> Path:
     mesh = plan.mesh(machine.devices(config), machine.shared(config))
     processes.check_same(record)
     if processes.first():
-        write(plan, mesh, folder, record)
+        write(plan, mesh, folder, record, command)
     else:
         follow(plan, mesh)
     return folder
 
 
-def write(plan: Plan, mesh: Mesh | None, folder: Path, record: Json) -> None:
+def write(plan: Plan, mesh: Mesh | None, folder: Path, record: Json, command: str) -> None:
     """Trains, tests, shows and writes: what the first process does."""
     config, number = plan.config, mesh.size if mesh else 1
     with locked(folder):
         before = runs.check_folder(folder, record, config.resume)  # others may have been here
+        if before is None:
+            runs.write_json(folder / runs.ENVIRONMENT, machine.environment(command))
         files = runs.settings_files(record | {'devices': record['devices'] or number}, plan.data)
         console.say(f'{folder} on {number} {record["platform"]} device(s)')
         if config.parameters:

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from experiments.runner import compile_for, console, machine, processes
+from experiments.runner import cli, compile_for, console, machine, processes
 from experiments.runner.axes import is_dynamic, read_axes, settings_of
 from experiments.runner.groups import make_groups
 from experiments.runner.interrupts import watched_signals
@@ -79,7 +79,9 @@ def sweep(task: Task, config: Any) -> Path | None:
     runs.check_folder(folder, everywhere, resume, trials.SWEEP)
     with locked(folder, f'-{part + 1}-of-{parts}'):
         with locked(folder, wait=True):  # all parts make the folder
-            runs.check_folder(folder, everywhere, resume, trials.SWEEP)
+            if runs.check_folder(folder, everywhere, resume, trials.SWEEP) is None:
+                environment = machine.environment(cli.command(task.name, config))
+                runs.write_json(folder / runs.ENVIRONMENT, environment)
             runs.write_json(folder / trials.SWEEP, everywhere)
             (folder / trials.WAVES).mkdir(exist_ok=True)
         number = sum(len(group.numbers) for group in groups)

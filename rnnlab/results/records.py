@@ -8,7 +8,7 @@ Each `from_json` raises InputError, which says what is wrong, for what no `to_js
 
 import dataclasses
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal, NamedTuple, get_args
@@ -209,6 +209,12 @@ class Outcome(NamedTuple):
     def score(self, value: float) -> float:
         """The value, or its negative: greater is better."""
         return self.metric.score(value)
+
+
+def points(rows: Iterable[Row], x: str, split: str, metric: Metric) -> list[tuple[float, float]]:
+    """(x, value) of the rows that have a finite value; x: 'step' or 'epoch'."""
+    values = ((getattr(row, x), row.value(split, metric)) for row in rows)
+    return [(at, value) for at, value in values if value is not None]
 
 
 def outcomes(metric: Metric) -> tuple[Outcome, ...]:

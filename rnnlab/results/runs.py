@@ -21,6 +21,7 @@ from rnnlab.results.records import Json, Metrics, Row, Summary
 from rnnlab.results.typed import fits, named
 
 CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
+ENVIRONMENT = 'environment.json'  # the command, versions and machine that began it
 CURVES, GRADIENTS, CHECKPOINT = 'curves.png', 'gradients.png', 'checkpoint'
 VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
 CHECKSUM = 'checksum'  # a field of files that are checked
@@ -32,6 +33,14 @@ class Moments(TypedDict):
 
     mean: float
     std: float
+
+
+class Environment(TypedDict):
+    """What began a run or sweep, in environment.json."""
+
+    command: str
+    versions: dict[str, str]
+    machine: dict[str, str | int]
 
 
 def check_folder(
@@ -78,7 +87,7 @@ def free(folder: Path, name: str) -> bool:
     """Whether nothing is there but what a writer of the file `name` is about to finish, or left."""
     if not folder.exists():
         return True
-    ours = (name, LOCK)
+    ours = (name, LOCK, ENVIRONMENT)
     return folder.is_dir() and all(other.name.startswith(ours) for other in folder.iterdir())
 
 

@@ -161,6 +161,17 @@ def blocks(columns: list[list[str]], labels: int, most: int) -> list[list[int]]:
     return found
 
 
+def number(value: float | None, beside: float | None = None) -> str:
+    """A metric's value with four decimals, or with two digits if it is below 0.01; '-' for None.
+
+    beside: the value whose format it takes, as a standard deviation that of its mean.
+    """
+    if value is None:
+        return '-'
+    size = abs(value if beside is None else beside)
+    return f'{value:.4f}' if size == 0 or size >= 0.01 else f'{value:.1e}'
+
+
 def markdown(heads: list[str], lines: list[list[str]]) -> str:
     """The text of a table in Markdown."""
     rows = [heads, ['---'] * len(heads), *lines]

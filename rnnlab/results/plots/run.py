@@ -1,13 +1,12 @@
 """Pictures of runs: the curves of one, and those of several in one picture."""
 
-from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from rnnlab.results.plots.style import CYCLE, picture, plain, wide
-from rnnlab.results.records import SPLITS, Metrics, Row
+from rnnlab.results.records import SPLITS, Metrics, Row, points
 from rnnlab.training.losses import SQUARED, Metric
 
 COLOURS = dict(zip(SPLITS, CYCLE, strict=False))
@@ -81,12 +80,6 @@ def metric_panels(xlabel: str, metrics: Metrics) -> tuple[Any, Panels]:
         if metric.is_fraction:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure, panels
-
-
-def points(rows: Iterable[Row], x: str, split: str, metric: Metric) -> list[tuple[float, float]]:
-    """(x, value) of the rows that have a finite value; x: 'step' or 'epoch'."""
-    values = ((getattr(row, x), row.value(split, metric)) for row in rows)
-    return [(at, value) for at, value in values if value is not None]
 
 
 def line(axes: Any, points: list[tuple[float, float]], **style: Any) -> None:

@@ -7,14 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.results.plots.run import line, points
+from rnnlab.results.axes import (
+    FEW,
+    MOST_PANELS,
+    all_numbers,
+    best_at,
+    best_first,
+    colour_axis,
+    ordered,
+)
+from rnnlab.results.plots.run import line
 from rnnlab.results.plots.style import CYCLE, SHADES, picture, plain, wide
-from rnnlab.results.records import Outcome, Trial
+from rnnlab.results.records import Outcome, Trial, points
 from rnnlab.results.trials import Curves, Setting, label
 from rnnlab.training.losses import Metric
 
-FEW = 13  # values of an axis that can be told apart
-MOST_PANELS = 6  # of curves
 RUNG_END: dict[str, Any] = {'color': 'grey', 'linewidth': 0.8, 'linestyle': '--', 'zorder': 0}
 
 Style = tuple[str, str]  # a colour and a line style
@@ -81,12 +88,8 @@ def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None
     Of a sweep with rungs it has the settings that reached the last one. There is none through
     values drawn at random, where each has one trial.
     """
-    best: dict[float, Setting] = {}
     last = max((setting.reached for _, setting in placed), default=1)
-    for x, setting in placed:
-        if setting.reached < last:
-            continue
-        best[x] = max(best.get(x, setting), setting, key=lambda setting: setting.score(outcome))
+    best = best_at(((x, setting) for x, setting in placed if setting.reached == last), outcome)
     if len(best) >= FEW:
         return
     bars = sorted(
@@ -169,29 +172,6 @@ def sweep_curves(
     figure.savefig(path, dpi=150)
 
 
-def best_first(
-    trials: list[Trial], curves: Curves, split: str, metric: Metric, static: list[str]
-) -> dict[str, list[Trial]]:
-    """The trials of each static configuration, by rung and the best value of their curves."""
-
-    def best(trial: Trial) -> tuple[int, float]:
-        rows = curves.get(trial.number, [])
-        values = (value for _, value in points(rows, 'epoch', split, metric))
-        return trial.reached, max(map(metric.score, values), default=-np.inf)
-
-    groups: dict[str, list[Trial]] = {}
-    for trial in sorted(trials, key=best, reverse=True):
-        groups.setdefault(label(trial.settings, static), []).append(trial)
-    return groups
-
-
-def colour_axis(trials: list[Trial], static: list[str]) -> str:
-    """The first axis of numbers among the dynamic settings, 'seed' if there is none."""
-    inside = [name for name in trials[0].settings if name not in (*static, 'seed')]
-    numeric = (n for n in inside if all_numbers([trial.settings[n] for trial in trials]))
-    return next(numeric, 'seed')
-
-
 @picture
 def sweep_map(
     settings: list[Setting],
@@ -208,10 +188,8 @@ def sweep_map(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    scores: dict[tuple[Any, Any], float] = {}
-    for setting in settings:
-        pair = setting.settings[names[0]], setting.settings[names[1]]
-        scores[pair] = max(scores.get(pair, -np.inf), setting.score(outcome))
+    pairs = ((tuple(setting.settings[name] for name in names), setting) for setting in settings)
+    scores = {at: s.score(outcome) for at, s in best_at(pairs, outcome).items()}
     best = {at: abs(value) if np.isfinite(value) else np.nan for at, value in scores.items()}
     across, up = (ordered(pair[at] for pair in best) for at in range(2))
     metric = outcome.metric
@@ -315,17 +293,6 @@ def scale(
     axes.set(**{f'{axis}{key}': value for key, value in ticks.items()})
     axes.set(**{f'{axis}lim': (-0.5, len(values) - 0.5)})
     return lambda value: float(values.index(value))
-
-
-def ordered(values: Iterable[Any]) -> list[Any]:
-    """Each value once; numbers by size, others as they come."""
-    values = list(dict.fromkeys(values))
-    return sorted(values) if all_numbers(values) else values
-
-
-def all_numbers(values: list[Any]) -> bool:
-    """Whether all are numbers (of JSON, in which infinity is a string)."""
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def norm_of(values: list[Any], linear: bool) -> Any:
