@@ -9,7 +9,7 @@ import pytest
 
 import rnnlab
 from experiments import classify
-from experiments.runner import console, report
+from experiments.runner import console, progress, report
 from rnnlab.analysis.describe import describe
 from rnnlab.models import classifier
 from rnnlab.results.characters import never_fail
@@ -75,7 +75,7 @@ TABLES = {
         summary(0.75, 0.625, SQUARED, kept_step=10, baseline=0.1667), SQUARED
     ),
     'row': lambda: lines(
-        *console.row_parts(row(10, ACCURATE, train=0.5, validation=0.25)), indent=2
+        *progress.row_parts(row(10, ACCURATE, train=0.5, validation=0.25)), indent=2
     ),
     'explain': lambda: call('explain', '--cell=lstm', '--hidden_size=8', '--inputs=12').out,
 }
