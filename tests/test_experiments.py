@@ -386,8 +386,8 @@ def test_two_experiments_train_in_one_process(tmp_path):
 
 CONFIGS = [module.Config for module in (classify, imdb, memory, mnist, series, text)]
 VALUES = [
-    True, False, 2, 3, 100, 0.5, 2.5, float('inf'), 'gru', 'x', '1', '1/2', ('0.6', '0.2', '0.2'),
-    ('a', 'b'), ('gru', 'lstm'),
+    True, False, 2, 3, 100, 0.5, 2.5, float('inf'), 'gru', 'x', '1', '1/2', 'host:1234',
+    ('0.6', '0.2', '0.2'), ('a', 'b'), ('gru', 'lstm'),
 ]  # fmt: skip
 
 
