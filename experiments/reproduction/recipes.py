@@ -83,7 +83,7 @@ def read_recipe(path: Path) -> Recipe:
     found: dict[str, re.Match[str]] = {}
     line = 1
     for line, name, text in head(path):
-        with located(f'{path}, line {line}: # {name}:'):
+        with located(f'{path}, line {line}: {name}'):
             if name not in ENTRIES:
                 raise InputError(f'unknown entry; there are {", ".join(ENTRIES)}')
             if name in found:
