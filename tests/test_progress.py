@@ -55,11 +55,12 @@ def test_a_sweep_shows_the_spread_of_its_trials(capsys):
     finished, own = {}, group()
     with progress.sweep_progress([own], finished, BEST) as shown:
         first, second = batch(own, 3), batch(own, 1)
+        shown.compile(first)
         shown.train(first, 10, None)
         shown.train(first, 20, np.array([0.5, np.nan, 0.9]))
         finished.update({(1, 3): results[3]})  # which diverged
         shown.train(second, 20, np.array([0.7]))
-    first, second = lines(capsys.readouterr().out)
+    _, first, second = lines(capsys.readouterr().out)
     told = 'cell=gru step 20 of 20'
     assert first.startswith(f'3 of 4 trials {told} best 0.9000 median 0.7000 diverged 1 ')
     assert second.startswith(f'2 of 4 trials {told} best 0.7000 median 0.7000 diverged 1 ')
@@ -95,7 +96,10 @@ def test_the_time_left_is_that_of_each_static_configuration():
 
 
 def test_the_time_left_counts_compilations_apart(monkeypatch):
-    """Two cells compile for 10 s; a lane-step of gru takes 1/4 s, of lstm 1 s."""
+    """Two cells compile for 10 s, and 3 s at their first evaluation, after 10 steps.
+
+    A lane-step of gru takes 1/4 s, of lstm 1 s.
+    """
     now = 0.0
     monkeypatch.setattr(progress.time, 'perf_counter', lambda: now)
     results, _ = trials()
@@ -106,13 +110,15 @@ def test_the_time_left_counts_compilations_apart(monkeypatch):
             shown.compile(one)
             now += 10
             for step in range(1, 21):
-                shown.train(one, step, None)
+                now += 3 * (step == 10)
+                shown.train(one, step, np.array([0.5, 0.5]) if step >= 10 else None)
                 told.append(shown.bar.tasks[0].fields['left'])
                 now += 2 * seconds
             finished.update({(1, number): results[number] for number in own.numbers})
     assert told[0] == ''  # nothing but a compilation is known yet
     assert told[1] == '0:00:29'  # 36 and 40 lane-steps of 1/4 s, and a compilation
-    assert told[19] == '0:00:20'
+    assert told[9] == '0:00:28'  # 20 and 40 of them, and 13.5 s: the chunk of the evaluation too
+    assert told[19] == '0:00:24'
     assert told[20] == '0:00:10'  # 38 lane-steps of lstm, as fast as gru as far as is known
     assert told[21:] == [f'0:00:{2 * left:02d}' for left in range(18, -1, -1)]
 

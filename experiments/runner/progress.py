@@ -55,8 +55,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.at = time.perf_counter()
-        self.compiling = True
-        self.compilations: list[float] = []  # seconds
+        self.compilations: list[float] = []  # seconds, of each program
+        self.uncompiled = {'steps', 'evaluation'}
         self.trained: dict[str, tuple[float, int]] = {}  # seconds, lane-steps
 
     def lap(self) -> float:
@@ -65,25 +65,25 @@ class Clock:
         return self.at - before
 
     def compile(self) -> None:
-        """Another program is compiled from now to the end of its first chunk of steps."""
+        """Another program is compiled: its steps from now on, its evaluation at the first one."""
         self.lap()
-        self.compiling = True
+        self.compilations.append(0.0)
+        self.uncompiled = {'steps', 'evaluation'}
 
-    def train(self, label: str, steps: int) -> None:
-        """So many lane-steps have been trained since the last call."""
-        seconds = self.lap()
-        if self.compiling:
-            self.compilations.append(seconds)
-            self.compiling = False
+    def train(self, label: str, steps: int, evaluated: bool) -> None:
+        """So many lane-steps have been trained, and perhaps evaluated, since the last call."""
+        seconds, done = self.lap(), {'steps', *['evaluation'] * evaluated}
+        if self.uncompiled & done:
+            self.compilations[-1] += seconds
+            self.uncompiled -= done
         else:
-            before, done = self.trained.get(label, (0.0, 0))
-            self.trained[label] = before + seconds, done + steps
+            before, number = self.trained.get(label, (0.0, 0))
+            self.trained[label] = before + seconds, number + steps
 
     def left(self, left: Mapping[str, int], compilations: int = 0) -> str:
         """The time left, in words; '' while it is unknown."""
         speeds = {label: seconds / n for label, (seconds, n) in self.trained.items() if n}
-        each = fmean(self.compilations) if self.compilations else 0.0
-        seconds = seconds_left(left, speeds, compilations, each)
+        seconds = seconds_left(left, speeds, compilations, fmean(self.compilations))
         return '' if seconds is None else str(timedelta(seconds=round(seconds)))
 
 
@@ -111,12 +111,13 @@ def run_progress(
     at most one a second.
     """
     clock, shown_at, last = Clock(), -math.inf, step
+    clock.compile()
     with progress_bar(MofNCompleteColumn(), mode) as bar:
         task = bar.add_task(COMPILING, total=stop, completed=step, left='')
 
         def show(step: int, means: Mapping[str, float], row: Row | None) -> None:
             nonlocal shown_at, last
-            clock.train('', step - last)
+            clock.train('', step - last, row is not None)
             last = step
             words = '  '.join(f'{name} {number(value)}' for name, value in means.items())
             left = clock.left({'': stop - step})
@@ -200,7 +201,7 @@ class SweepProgress:
     def compile(self, batch: Batch) -> None:
         """The program of a batch is about to be compiled."""
         self.clock.compile()
-        which = len(self.clock.compilations) + 1
+        which = len(self.clock.compilations)
         words = f'{COMPILING} {which} of {max(which, self.programs)}'
         rung = f'rung {batch.number}' if len(batch.group.rungs) > 1 else ''
         told = ', '.join(filter(None, (batch.group.label, rung)))
@@ -220,7 +221,7 @@ class SweepProgress:
         begin = 0 if batch.number == 1 else self.begin(group, batch.number, batch.trials[0].number)
         before = self.step if batch is self.batch else begin
         self.batch, self.step = batch, step
-        self.clock.train(group.label, (step - before) * size)
+        self.clock.train(group.label, (step - before) * size, scores is not None)
         left = self.left()
         left[program] -= (step - begin) * size
         by_label = Counter[str]()
