@@ -81,6 +81,7 @@ case "$what" in
       extras=()
       [[ " $* " != *' --search'[=\ ]* ]] || extras+=(search)
       [[ ! ("$what" =~ ^(report|compare)$ && " $* " =~ \ --html[=\ ]) ]] || extras+=(html)
+      [[ " $* " != *' --cluster'[=\ ]* ]] || extras+=(cluster)
       [[ ! " $* " =~ \ --(log|to)[=\ ](tensorboard|wandb)\  ]] || extras+=("${BASH_REMATCH[2]}")
       install ${extras[@]+"${extras[@]}"}
     fi

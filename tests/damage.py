@@ -159,7 +159,7 @@ def results(folder: Path) -> dict[str, str]:
 def kept(folder: Path) -> set[tuple[Path, bytes]]:
     """What a refusal must leave: all but the state of a batch, which may have ended meanwhile."""
     files = [path for path in folder.rglob('*') if path.is_file()]
-    batches = [path for path in files if re.search(r'/waves/[^/]*/', str(path))]
+    batches = [path for path in files if re.search(r'/waves/[^/]*/|/claims/', str(path))]
     return {(path, path.read_bytes()) for path in {*files} - {*batches}}
 
 

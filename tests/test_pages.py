@@ -32,6 +32,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'mnist': [
         ('every_cell', ['--max_trials=1'], '72 trials'),
         ('--trials=64', ['--dry_run'], ''),
+        ('--cluster', ['--dry_run'], ''),
         ('--search=tpe', [*TINY, '--trials=2'], ''),
         ('--search', ['--dry_run'], ''),
         ('--parameters', ['--dry_run'], ''),
@@ -70,6 +71,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('', [], ''),
     ],
     'export': [('', [], '')],
+    'status': [('', [], '')],
     'compare': [('*', [], 'no config.json in runs/imdb_'), ('', [], '')],
     'bench': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
     'conformance': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],

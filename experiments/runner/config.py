@@ -316,8 +316,36 @@ class Training(Seed, Processes):
     )
     shard: str | None = operational(
         None,
-        'i/n: train the i-th of n parts of a sweep, from 1; all parts share --out.',
+        'i/n: train the i-th of n parts of a sweep, from 1; any/n: be one of n processes that '
+        'divide its batches among them. All share --out.',
         needs=('sweep', ()),
+    )
+
+    cluster: str | None = operational(
+        None,
+        'Start --workers processes that train the sweep together: on this machine, or by Slurm.',
+        choices=('local', 'slurm'),
+        needs=('sweep', ()),
+    )
+    workers: int | None = operational(
+        None, 'How many processes, each a job of the cluster.', low=1, needs=('cluster', ())
+    )
+    slurm_partition: str | None = operational(
+        None, "Slurm's partition.", needs=('cluster', ('slurm',))
+    )
+    slurm_time: int = operational(
+        60,
+        'Minutes until a worker makes room for other jobs, and waits for its next turn.',
+        low=1,
+        needs=('cluster', ('slurm',)),
+    )
+    slurm_gpus: int | None = operational(
+        None, 'GPUs of a worker.', low=1, needs=('cluster', ('slurm',))
+    )
+    slurm: tuple[str, ...] = operational(
+        (),
+        'Other options of sbatch: account=...,qos=...,cpus-per-task=...,mem=...',
+        needs=('cluster', ('slurm',)),
     )
 
     # what is shown

@@ -15,6 +15,8 @@ from rnnlab.training import checkpoint
 
 Source = tuple[Path, int, int]  # of a lane: the folder of a checkpoint, its lane there, how many
 
+HEX = '[0-9a-f]' * 8  # the end of the name of a state; the folders of attempts have more
+
 
 def states_of(folder: Path, rung: int, numbers: Sequence[int]) -> list[Source]:
     """Where the states of trials are at the end of a rung; InputError where one is gone."""
@@ -22,7 +24,7 @@ def states_of(folder: Path, rung: int, numbers: Sequence[int]) -> list[Source]:
     for path in (folder / trials.WAVES).glob('*.json'):
         there = [trial['trial'] for trial in runs.read_json(path)['trials']]
         if path == trials.wave_path(folder, there[0], rung):
-            for where in (folder / trials.STATES).glob(f'{path.stem}.*'):
+            for where in (folder / trials.STATES).glob(f'{path.stem}.{HEX}'):
                 found |= {number: (where, lane, len(there)) for lane, number in enumerate(there)}
     if gone := [number for number in numbers if number not in found]:
         words = f'{folder / trials.STATES} has no state of trial {gone[0]} on rung {rung}'

@@ -22,9 +22,10 @@ MEMORY = 0.5  # the fraction of it that lanes may fill
 
 
 def make_groups(
-    task: Task, config: Any, planned: list[Planned], names: list[str], part: int, parts: int
+    task: Task, config: Any, planned: list[Planned], names: list[str], part: int | None, parts: int
 ) -> tuple[list[Group], Metrics, bool]:
-    """The trials of this part by static configuration, their metrics, and whether all validate.
+    """The trials of this part (None: all) by static configuration, their metrics, and whether all
+    validate.
 
     Raises InputError for settings that do not fit the data, and too few for the rungs.
     """
@@ -36,7 +37,7 @@ def make_groups(
     groups: list[Group] = []
     validated, dealt = True, 0
     for members in kinds.values():
-        mine = members[(part - dealt) % parts :: parts]
+        mine = members if part is None else members[(part - dealt) % parts :: parts]
         first = members[0].config
         with machine.precision(first):
             plan = make_plan(task, first)
@@ -48,7 +49,8 @@ def make_groups(
             dealt += len(members)
             if mine:
                 static = {name: getattr(first, name) for name in static_names(config, names)}
-                rungs, devices = make_rungs(plan, brackets, each, len(numbers), config)
+                workers = parts if part is None else 1
+                rungs, devices = make_rungs(plan, brackets, each, len(numbers), workers, config)
                 group = Group(
                     label=trials.label(static, static),
                     trials=mine,
@@ -80,9 +82,9 @@ def make_brackets(config: Any, planned: list[Planned]) -> tuple[list[Bracket], i
 
 
 def make_rungs(
-    plan: Plan, brackets: list[Bracket], each: int, most: int, config: Any
+    plan: Plan, brackets: list[Bracket], each: int, most: int, workers: int, config: Any
 ) -> tuple[list[Rung], int]:
-    """The rungs of a group of `most` trials, and how many devices train them.
+    """The rungs of a group of `most` trials, and how many devices of each worker train them.
 
     each: the trials of a setting. Where fewer are left, fewer lanes train, on as many devices. A
     device keeps two: XLA compiles the loop over a single lane as no loop, which changes the last
@@ -93,7 +95,9 @@ def make_rungs(
     ends = [0, *rung_steps(parts, plan.steps, plan.every)]
     portion = each * POINTS if config.asks else most
     rounds = [sizes(rung, brackets, each, most, portion) for rung in range(1, len(ends))]
-    lanes, memory = fit_lanes(plan, max(number for own in rounds for number, _ in own), config)
+    largest = max(number for own in rounds for number, _ in own)
+    fewest = 2 * len(machine.devices(config))
+    lanes, memory = fit_lanes(plan, min(largest, max(-(-largest // workers), fewest)), config)
     mesh = lane_mesh(lanes, machine.devices(config))
     fillers_cost = each_on(mesh.devices.flat[0]) is in_turn
 

@@ -7,14 +7,13 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.runner import loop, machine
+from experiments.runner import attempts, loop, machine
 from experiments.runner.fields import parsed
 from experiments.runner.gather import gather, states_of
 from experiments.runner.interrupts import Interrupts, undisturbed
@@ -24,7 +23,7 @@ from experiments.runner.program import Program, program_over_lanes
 from experiments.runner.progress import SweepProgress
 from experiments.runner.task import Plan, Task, make_plan, resolve, settings
 from rnnlab.errors import InputError
-from rnnlab.results import runs, schedule, tensorboard, trials
+from rnnlab.results import claims, runs, schedule, tensorboard, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Json, Status, Summary, Trial
 from rnnlab.results.trials import Curves, Place, SweepRecord
 from rnnlab.sweeps.axes import Settings
@@ -83,6 +82,14 @@ class Batch(NamedTuple):
     def last(self) -> bool:
         return self.number == len(self.group.rungs)
 
+    @property
+    def name(self) -> str:
+        return trials.wave_name(self.trials[0].number, self.number)
+
+    def path(self, folder: Path) -> Path:
+        """The file of its results."""
+        return trials.wave_path(folder, self.trials[0].number, self.number)
+
     def unfinished(self, finished: Container[Place]) -> 'Batch':
         """What is left to train."""
         left = [trial for trial in self.trials if (self.number, trial.number) not in finished]
@@ -96,6 +103,23 @@ class Sweep(NamedTuple):
     record: SweepRecord
     finished: dict[Place, Trial]
     interrupts: Interrupts
+    alone: bool  # whether no other process trains the same batches
+    read: set[Path]  # the files whose trials are in `finished`
+
+    def refresh(self) -> None:
+        """Adds what has been finished since."""
+        for path in trials.wave_paths(self.folder) - self.read:
+            own, _ = trials.read_wave(path, self.record.metrics)
+            self.finished.update({(trial.reached, trial.number): trial for trial in own})
+            self.read.add(path)
+
+
+class Turn(NamedTuple):
+    """A batch that this process is to train."""
+
+    batch: Batch
+    claim: Path
+    attempt: int | None  # None: no other process trains it
 
 
 def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Planned:
@@ -106,27 +130,22 @@ def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Plan
 
 
 def train_rounds(
-    task: Task, config: Any, rounds: Iterable[Iterable[Batch]], shared: Sweep, shown: SweepProgress
+    task: Task, config: Any, turns: Iterable[Turn], shared: Sweep, shown: SweepProgress
 ) -> None:
-    """Trains what is unfinished of each batch, one after the other, until a signal asks to stop."""
+    """Trains one batch after the other, until a signal asks to stop."""
     program, made_for = None, None
-    for batch in chain.from_iterable(rounds):
-        batch = batch.unfinished(shared.finished)
-        if not batch.trials:
-            continue
-        first = batch.trials[0].config
-        with machine.precision(first), enough_memory(batch.rung.lanes, shared.folder):
+    for batch, claim, attempt in turns:
+        first, memory = batch.trials[0].config, enough_memory(batch.rung.lanes, shared.folder)
+        with claims.held(claim, batch.path(shared.folder)), machine.precision(first), memory:
             if program is None or made_for != (batch.group.label, batch.rung.lanes):
                 made_for = batch.group.label, batch.rung.lanes
                 shown.compile(batch)
                 devices = machine.devices(config)[: batch.group.devices]
                 plan = make_plan(task, first)
                 program = program_over_lanes(plan, batch.rung.lanes, devices)
-            train_batch(program, batch, shared, partial(shown.train, batch))
+            train_batch(program, batch, attempt, shared, partial(shown.train, batch))
         if not config.shard:
             trials.merge(shared.folder, shared.record.metrics, shared.record.ranked_by)
-        if shared.interrupts:
-            return
 
 
 @contextmanager
@@ -142,23 +161,27 @@ def enough_memory(lanes: int, folder: Path) -> Iterator[None]:
         raise InputError(f'{words}; {advice} --resume') from error
 
 
-def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) -> None:
-    """Trains one batch of trials and writes its results, also to `sweep.finished`.
+def train_batch(
+    program: Program, batch: Batch, attempt: int | None, sweep: Sweep, show: Callable
+) -> None:
+    """Trains one batch of trials and writes its results.
 
     If a signal interrupts it, it leaves a checkpoint, and at the end of a rung those that continue.
+    Several processes may do the same at once, if the number of the attempt differs.
     `show` is called after every chunk of steps with the step and the best value of each trial so
     far (see `loop.running_best`).
     """
     planned = batch.trials
-    path = trials.wave_path(sweep.folder, planned[0].number, batch.number)
+    path = batch.path(sweep.folder)
     identity = [
         program.lanes,
-        *((trial.number, recorded(program.plan, trial)) for trial in planned),
+        *((trial.number, recorded(program.plan.task, trial)) for trial in planned),
     ]
     own = zlib.crc32(str(identity).encode())  # else of trials that were batched differently
     room = sweep.folder / (trials.WAVES if len(batch.group.rungs) == 1 else trials.STATES)
-    folder = room / f'{path.stem}.{own:08x}'
+    state = room / f'{path.stem}.{own:08x}'
     room.mkdir(exist_ok=True)
+    folder = attempts.checkpoint_folder(state, attempt)
     hypers, seeds = [t.config.hyper for t in planned], [t.config.seed for t in planned]
     progress = loop.begin(program, hypers, seeds, np.uint32(own), batch.rung.stop)
     with checkpoint.open_checkpoints(folder) as checkpoints:
@@ -184,17 +207,19 @@ def train_batch(program: Program, batch: Batch, sweep: Sweep, show: Callable) ->
         results, curves = judge(progress, batch, sweep.record.names)
         logs.end([None if r.status == DIVERGED else r.summary for r in results])
         winner = trials.best(results, sweep.record.ranked_by)
-        metrics = sweep.record.metrics
-        rivals, _ = trials.read_waves(sweep.folder, metrics)
+        sweep.refresh()
+        rivals = sweep.finished.values()
         if winner and trials.best([*rivals, winner], sweep.record.ranked_by) is winner:
             lane = results.index(winner)
+            run = path.with_name(f'{state.name}.{attempt}.run')
             lineage = schedule.lineage(winner, sweep.finished)
-            write_run(path.with_suffix(''), progress, lane, planned[lane], winner, curves, lineage)
-    for left in room.glob(f'{path.stem}.*/'):
-        if batch.last or left != folder:
-            shutil.rmtree(left, ignore_errors=True)  # a report may have done so since
-    trials.write_wave(sweep.folder, results, curves, metrics)
-    sweep.finished.update({(batch.number, result.number): result for result in results})
+            write_run(run, progress, lane, planned[lane], winner, curves, lineage)
+            runs.move_folder(run, path.with_suffix(''))
+    if not batch.last:
+        attempts.keep(folder, state)
+    attempts.remove(room, path.stem, lambda left: not left.name.startswith(state.name))
+    trials.write_wave(sweep.folder, results, curves, sweep.record.metrics)
+    attempts.remove(room, path.stem, lambda left: batch.last or left != state)
 
 
 def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Trial], Curves]:
@@ -204,7 +229,7 @@ def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Tria
         curves[trial.number] = rows = loop.rows(progress, lane)
         sound = bool(progress.state.finite[lane]) and tested.finite
         summary = loop.summarise(progress, lane, rows, tested if sound else tested.lost())
-        own = recorded(plan, trial)
+        own = recorded(plan.task, trial)
         results.append(
             Trial(
                 number=trial.number,
@@ -218,9 +243,9 @@ def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Tria
     return results, curves
 
 
-def recorded(plan: Plan, trial: Planned) -> dict[str, Any]:
+def recorded(task: Task, trial: Planned) -> dict[str, Any]:
     """The settings of the run that a trial is."""
-    return settings(plan.task, trial.config) | {'devices': 1}
+    return settings(task, trial.config) | {'devices': 1}
 
 
 def status(summary: Summary, plan: Plan) -> Status:
@@ -259,7 +284,7 @@ def write_run(
     """
     plan = progress.program.plan
     shutil.rmtree(folder, ignore_errors=True)
-    own = recorded(plan, trial) | ({'lineage': lineage} if len(lineage) > 1 else {})
+    own = recorded(plan.task, trial) | ({'lineage': lineage} if len(lineage) > 1 else {})
     files = runs.settings_files(own, plan.data)
     runs.write_settings(folder, files)
     runs.write_lines(folder / runs.METRICS, (row.to_json() for row in curves[trial.number]))

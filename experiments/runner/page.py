@@ -9,7 +9,7 @@ from experiments.runner.report import Report, best_table, intervals, mean_interv
 from rnnlab.results import page, runs, trials
 from rnnlab.results.axes import MOST_PANELS, colour_axis, ordered
 from rnnlab.results.page import Item, Items, Section, curves, sweep, text
-from rnnlab.results.records import CHANCE, DIVERGED, SPLITS, Metrics, Row, Trial, outcomes
+from rnnlab.results.records import CHANCE, DIVERGED, FAILED, SPLITS, Metrics, Row, Trial, outcomes
 from rnnlab.results.tables import number
 from rnnlab.results.trials import Setting, label
 from rnnlab.training.losses import Metric
@@ -20,6 +20,7 @@ HINT = 'Click a point or a row, or press Enter on a row, to see its settings and
 MEANINGS = {
     DIVERGED: 'a loss or gradient, or the test loss, was not finite',
     CHANCE: 'at the end no better than a guess that learns nothing of the inputs',
+    FAILED: 'processes died on it again and again',
     'stopped': 'before its last step, by --rungs or --patience',
     'finished': 'trained to its last step',
     'not finished': 'not trained yet, or not to its end',
@@ -137,6 +138,8 @@ def reason(trial: Trial, rows: list[Row], metric: Metric) -> str:
     elif trial.status == CHANCE:
         guess = 'the most frequent label' if summary.baseline is None else 'the memoryless baseline'
         words.append(f'no better than {guess}')
+    elif trial.status == FAILED:
+        words.append(trial.error or '')
     if summary.stopped_at is not None:
         by = f'at the end of rung {trial.rung}' if trial.rung else 'by --patience'
         words.append(f'stopped at step {summary.stopped_at:,} of {summary.steps:,}, {by}')

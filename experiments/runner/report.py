@@ -13,12 +13,13 @@ from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import shown
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, schedule, trials
-from rnnlab.results.records import CHANCE, DIVERGED, Outcome, Trial, outcomes
+from rnnlab.results.records import CHANCE, DIVERGED, FAILED, Outcome, Trial, outcomes
 from rnnlab.results.statistics import FEWEST, Interval, Sample, interval, paired
 from rnnlab.results.tables import lines, new_table, number, render
 from rnnlab.results.trials import Curves, Setting, SweepRecord
 
 BEST_SETTINGS = 10  # in the tables
+FAILURES = 5  # that are told
 AXES, MAP, POPULATION = 'axes.png', 'map.png', 'population.png'
 
 
@@ -106,7 +107,10 @@ class Report:
         """What there is to say beside the tables, a line each."""
         said, (diverged, chance) = [], (count(self.results, s) for s in (DIVERGED, CHANCE))
         ended = f'{len(self.results)} of {self.record.trials} trials, {diverged} diverged'
-        said.append(f'{ended}, {chance} no better than chance')
+        failed = [trial for trial in self.results if trial.status == FAILED]
+        words = f', {len(failed)} failed' if failed else ''
+        said.append(f'{ended}, {chance} no better than chance{words}')
+        said += [f'trial {trial.number} failed: {trial.error}' for trial in failed[:FAILURES]]
         if any(trial.summary.stopped_at is not None for trial in self.results):
             said.append(work(self.results))
         if self.population:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from experiments.runner.lanes import Batch, Group, Planned, Sweep, plan_trial
 from experiments.runner.task import Task
 from rnnlab.results import trials
-from rnnlab.results.records import DIVERGED, Outcome
+from rnnlab.results.records import DIVERGED, FAILED, Outcome
 from rnnlab.sweeps import population, search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings
 from rnnlab.sweeps.rungs import Bracket
@@ -164,7 +164,8 @@ def changed(
 ) -> list[Entry]:
     """A population on the next rung: its worst quarter has states and settings near the best."""
     before = {e.trials[0].number: e.trials[0] for e in ranked(members, rung - 1, shared)}
-    alive = {n for n in before if shared.finished[rung - 1, n].status != DIVERGED}
+    dead = DIVERGED, FAILED
+    alive = {n for n in before if shared.finished[rung - 1, n].status not in dead}
     copied = population.copies([*before], alive, config.sweep_seed, rung)
     after = []
     for group, (trial,) in members:

@@ -1,12 +1,14 @@
 """A sweep: axes make trials, trials of one static configuration a group, and lanes train them."""
 
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments.runner import cli, compile_for, console, machine, processes
+from experiments.runner import cli, cluster, compile_for, console, machine, processes
 from experiments.runner.axes import is_dynamic, read_axes, settings_of
 from experiments.runner.groups import make_groups
 from experiments.runner.interrupts import watched_signals
@@ -16,13 +18,16 @@ from experiments.runner.report import sweep_report
 from experiments.runner.rounds import rounds
 from experiments.runner.run import new_folder
 from experiments.runner.task import Task, forget, settings
+from experiments.runner.turns import turns
 from rnnlab.errors import InputError
-from rnnlab.results import runs, trials
+from rnnlab.results import claims, runs, trials
 from rnnlab.results.lock import locked
 from rnnlab.results.records import Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid
+
+ANY = 'any'  # part of a sweep: whichever batch is free
 
 
 def sweep(task: Task, config: Any) -> Path | None:
@@ -46,8 +51,10 @@ def sweep(task: Task, config: Any) -> Path | None:
     everything = [settings(task, trial.config) for trial in planned]
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
     groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
-    if parts > len(planned):
-        raise InputError(f'--shard={config.shard}: more parts than the {len(planned)} trials')
+    number = len(planned) * (config.trials if config.asks else 1)
+    if parts > number:
+        flag = f'workers={parts}' if config.cluster else f'shard={config.shard}'
+        raise InputError(f'--{flag}: more parts than the {number} trials')
     first = planned[0].config
     if first.parameters and 'hidden_size' not in names:
         console.say(f'--parameters={first.parameters}: hidden_size={first.hidden_size}')
@@ -68,27 +75,39 @@ def sweep(task: Task, config: Any) -> Path | None:
         sweep=list(config.sweep),
         names=names,
         static=[name for name in names if not is_dynamic(config, name)],
-        trials=len(planned) * (config.trials if config.asks else 1),
+        trials=number,
         title=title(task, first, names),
     )
     devices = machine.devices(config)
     everywhere = record.to_json() | how_drawn(config) | {'parts': parts}
     everywhere |= {name: v for name, v in everything[0].items() if name not in names}
     everywhere |= {'devices': len(devices)}
+    if part is None:  # then all processes have to agree on the batches
+        everywhere |= {'lanes': [[rung.lanes for rung in group.rungs] for group in groups]}
     resume = None if config.shard else config.resume
+    if config.cluster:
+        cluster.check(config)
+        before = runs.read_json(path) if (path := folder / trials.SWEEP).exists() else {}
+        theirs = {name: before[name] for name in ('platform', 'devices', 'lanes') if name in before}
+        runs.check_folder(folder, everywhere | theirs, resume, trials.SWEEP)
+        console.console.print(f'\n{console.groups_table(groups)}\n')
+        cluster.train(task, config, folder)
+        return folder
     runs.check_folder(folder, everywhere, resume, trials.SWEEP)
-    with locked(folder, f'-{part + 1}-of-{parts}'):
+    alone = nullcontext() if part is None else locked(folder, f'-{part + 1}-of-{parts}')
+    with alone:
         with locked(folder, wait=True):  # all parts make the folder
             if runs.check_folder(folder, everywhere, resume, trials.SWEEP) is None:
                 environment = machine.environment(cli.command(task.name, config))
                 runs.write_json(folder / runs.ENVIRONMENT, environment)
             runs.write_json(folder / trials.SWEEP, everywhere)
-            (folder / trials.WAVES).mkdir(exist_ok=True)
+            for room in (trials.WAVES, claims.CLAIMS):
+                (folder / room).mkdir(exist_ok=True)
         number = sum(len(group.numbers) for group in groups)
         where = f'{len(devices)} {everywhere["platform"]} device(s)'
         console.say(f'{folder}: {number} trials on {where}')
         console.console.print(f'\n{console.groups_table(groups)}\n')
-        train(task, config, groups, axes, folder, record)
+        train(task, config, groups, axes, folder, record, part is not None)
     return folder
 
 
@@ -99,17 +118,23 @@ def train(
     axes: list[Grid | Drawn],
     folder: Path,
     record: SweepRecord,
+    alone: bool,
 ) -> None:
     """Trains all rounds, and reports; on a signal leaves what is there."""
-    finished, _ = trials.read_finished(folder, record.metrics)
+    trials.read_finished(folder, record.metrics)  # says what is damaged or gone
     with watched_signals() as interrupts:
-        shared = Sweep(folder, record, finished, interrupts)
-        with sweep_progress(groups, finished, record.ranked_by, config.progress) as shown:
-            every = rounds(task, config, groups, axes, shared)
+        shared = Sweep(folder, record, {}, interrupts, alone, set())
+        shared.refresh()
+        with sweep_progress(groups, shared.finished, record.ranked_by, config.progress) as shown:
+            every = turns(task, rounds(task, config, groups, axes, shared), shared)
             train_rounds(task, config, every, shared, shown)
     ended = len(trials.read_waves(folder, record.metrics)[0])  # other parts may have ended too
     if ended == record.trials and not interrupts:
-        sweep_report(folder)
+        shutil.rmtree(folder / claims.CLAIMS, ignore_errors=True)
+        if alone:
+            sweep_report(folder)
+        else:
+            console.say(f'all {ended} trials are done; ./launch.sh report --out={folder}')
     elif interrupts:
         words = f'stopped with {ended} of {record.trials} trials finished'
         console.say(f'{words}; resume with the same command and --out={folder} --resume')
@@ -126,8 +151,9 @@ def check_rungs(config: Any) -> None:
         raise InputError(f'--eta={config.eta} goes without --search=pbt, whose rungs are equal')
     if config.rungs == 1 and config.search != 'pbt':
         return
-    if config.shard:
-        raise InputError(f'{words} goes without --shard: each rung compares all trials')
+    if config.shard and not config.shard.startswith(ANY):
+        why = 'each rung compares all trials'
+        raise InputError(f'{words} goes without --shard={config.shard}: {why}; see --shard=any/n')
     if config.search == 'tpe':
         raise InputError(f'{words} goes without --search=tpe; take --search=hyperband')
     axes = [axis.partition('=')[0].strip() for axis in config.sweep]
@@ -135,16 +161,27 @@ def check_rungs(config: Any) -> None:
         raise InputError(f'{words} goes without --patience: a rung compares all at one step')
 
 
-def read_shard(config: Any) -> tuple[int, int]:
-    """(part, counted from 0; parts) of --shard."""
+def read_shard(config: Any) -> tuple[int | None, int]:
+    """(part, counted from 0; parts) of --shard; None: any batch."""
+    if config.cluster:
+        told = f'--cluster={config.cluster}'
+        if config.shard:
+            raise InputError(f'{told} goes without --shard: it gives each worker its own')
+        if not config.workers:
+            raise InputError(f'{told} goes with --workers=N, the number of processes to start')
+        return None, config.workers
     if config.shard is None:
         return 0, 1
     part, _, parts = config.shard.partition('/')
-    numbers = re.fullmatch(r'[0-9]{1,9}/[0-9]{1,9}', config.shard)
-    if not (numbers and 1 <= int(part) <= int(parts)):
-        raise InputError(f'--shard={config.shard} should be i/n, the i-th of n parts, like 1/4')
+    numbers = re.fullmatch(rf'([0-9]{{1,9}}|{ANY})/[0-9]{{1,9}}', config.shard)
+    if not (numbers and int(parts) and (part == ANY or 1 <= int(part) <= int(parts))):
+        words = 'should be i/n, the i-th of n parts, like 1/4, or any/n'
+        raise InputError(f'--shard={config.shard} {words}')
+    if part == ANY:
+        return None, int(parts)
     if config.search:
-        raise InputError('--shard cannot divide a search, in which each batch needs those before')
+        words = f'--shard={config.shard} cannot divide a search'
+        raise InputError(f'{words}, in which each batch needs those before; --shard=any/n can')
     return int(part) - 1, int(parts)
 
 

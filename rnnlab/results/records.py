@@ -24,8 +24,8 @@ GRADIENT = 'gradient_'  # begins the fields of --log_gradients: 'gradient_layer_
 
 Json = dict[str, Any]
 Kind = Literal['best', 'last', 'test']
-Status = Literal['finished', 'chance', 'diverged']  # how a trial ended
-FINISHED, CHANCE, DIVERGED = get_args(Status)
+Status = Literal['finished', 'chance', 'diverged', 'failed']  # how a trial ended
+FINISHED, CHANCE, DIVERGED, FAILED = get_args(Status)
 Settings = dict[str, bool | int | float | str | None]
 Place = tuple[int, int]  # a rung, and the number of a trial on it
 Values = Mapping[str, float | None]  # by the name of the metric; None: not finite
@@ -153,6 +153,7 @@ class Trial:
     summary: Summary
     rung: int | None = None  # the last one that it reached, from 1; None in a sweep without them
     copied_from: int | None = None  # another trial, whose state it continued from on that rung
+    error: str | None = None  # why it failed
 
     @property
     def reached(self) -> int:
@@ -167,12 +168,14 @@ class Trial:
         head = {'trial': self.number, 'settings': self.settings, 'status': self.status}
         head |= {} if self.rung is None else {'rung': self.rung}
         head |= {} if self.copied_from is None else {'copied_from': self.copied_from}
+        head |= {} if self.error is None else {'error': self.error}
         return head | self.summary.to_json(metrics)
 
     @classmethod
     def from_json(cls, record: Json, metrics: Metrics) -> 'Trial':
         number, own = field(record, 'trial', int), fields(record, cls, ('settings', 'status'))
         own |= {n: check(record.get(n), int | None, n) for n in ('rung', 'copied_from')}
+        own['error'] = check(record.get('error'), str | None, 'error')
         return cls(number=number, summary=Summary.from_json(record, metrics), **own)
 
 

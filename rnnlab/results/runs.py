@@ -24,6 +24,7 @@ CONFIG, METRICS, SUMMARY = 'config.json', 'metrics.jsonl', 'summary.json'
 ENVIRONMENT = 'environment.json'  # the command, versions and machine that began it
 CURVES, GRADIENTS, CHECKPOINT = 'curves.png', 'gradients.png', 'checkpoint'
 VOCABULARY, LABELS, STANDARD = 'vocabulary.json', 'labels.json', 'standard.json'
+WORKERS = 'workers'  # the folder of those that train a sweep on a cluster: job files and logs
 CHECKSUM = 'checksum'  # a field of files that are checked
 LENGTH = ('epochs', 'steps')  # the settings that say how long a run is
 
@@ -87,7 +88,7 @@ def free(folder: Path, name: str) -> bool:
     """Whether nothing is there but what a writer of the file `name` is about to finish, or left."""
     if not folder.exists():
         return True
-    ours = (name, LOCK, ENVIRONMENT)
+    ours = (name, LOCK, ENVIRONMENT, WORKERS)
     return folder.is_dir() and all(other.name.startswith(ours) for other in folder.iterdir())
 
 
@@ -124,18 +125,24 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + '\n')
 
 
-def write_text(path: Path, text: str) -> None:
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, once: bool = False) -> None:
+    write_bytes(path, text.encode(), once)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes them whole or not at all, whatever else reads or writes the file."""
+def write_bytes(path: Path, data: bytes, once: bool = False) -> None:
+    """Writes them whole or not at all, whatever else reads or writes the file.
+
+    once: of several processes that write the file, the first one decides its content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f'{path.name}.{uuid.uuid4().hex}{PART}')
     with writing(path):
         try:
             beside.write_bytes(data)
-            os.replace(beside, path)
+            if once:
+                link(beside, path)
+            else:
+                os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
 
@@ -149,8 +156,28 @@ def copy_folder(source: Path, target: Path) -> None:
         shutil.rmtree(beside, ignore_errors=True)
         reason = error.args[0][0][2].partition(': ')[0]
         raise InputError(f'{target} cannot be written: {reason}') from None
+    move_folder(beside, target)
+
+
+def move_folder(source: Path, target: Path) -> None:
+    """Moves it in place of another. If a process does the same at once, one of the two stays."""
     shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.exists():
+            raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Names a file also as another path, unless one is there."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError:  # this file system has no links
+        if not target.exists():
+            os.replace(source, target)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import re
 import shutil
 import statistics
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -108,7 +109,11 @@ def wave_path(folder: Path, first: int, rung: int = 1) -> Path:
 
     Beside it, without suffix, is the run of its best trial.
     """
-    return folder / WAVES / (f'{first:05d}' + f'-{rung}' * (rung > 1) + '.json')
+    return folder / WAVES / f'{wave_name(first, rung)}.json'
+
+
+def wave_name(first: int, rung: int = 1) -> str:
+    return f'{first:05d}' + f'-{rung}' * (rung > 1)
 
 
 def rung_of(path: Path) -> int:
@@ -126,7 +131,8 @@ def write_wave(folder: Path, trials: Sequence[Trial], curves: Curves, metrics: M
         'rows': list(json_rows(curves)),
     }
     own = wave_checksum(folder, trials[0], json.dumps(record))
-    runs.write_json(path_of(folder, trials), record | {runs.CHECKSUM: own})
+    text = json.dumps(record | {runs.CHECKSUM: own}, indent=2) + '\n'
+    runs.write_text(path_of(folder, trials), text, once=True)
 
 
 def wave_checksum(folder: Path, first: Trial, wave: str) -> str:
@@ -159,31 +165,58 @@ def read_rungs(folder: Path, metrics: Metrics) -> Rungs:
     """The trials at the end of each rung, in the order of the rungs, and their curves."""
     trials: dict[Place, Trial] = {}
     curves: dict[Place, list[Row]] = {}
-    for path in sorted((folder / WAVES).glob('*.json')):
-        with runs.located(
-            f'{path} is not its batch of trials (remove it and {TRIALS}, and resume)'
-        ):
-            wave = runs.read_json(path)
-            own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
-            numbers = [trial.number for trial in own]
-            if not own or path_of(folder, own) != path:
-                raise InputError(f'it has the trials {numbers}')
-            rung = own[0].reached
-            if any(trial.reached != rung or (rung, trial.number) in trials for trial in own):
-                raise InputError(f'it has the trials {numbers}')
-            checksum = wave_checksum(folder, own[0], path.read_text())
-            if wave.get(runs.CHECKSUM, checksum) != checksum:  # none in those of earlier versions
-                raise InputError('it has another checksum')
-            for trial in own:
-                first = next(iter(trials.values()), trial)
-                if trial.settings.keys() != first.settings.keys():
-                    raise InputError(f'trial {trial.number} has other settings than the others')
-                trials[rung, trial.number], curves[rung, trial.number] = trial, []
-            for record in field(wave, 'rows', list):
-                if (number := field(record, 'trial', int)) not in numbers:
-                    raise InputError(f'it has a row of trial {number}')
-                curves[rung, number].append(Row.from_json(record, metrics))
+    for path in sorted(wave_paths(folder)):
+        own, rows = read_wave(path, metrics)
+        first = next(iter(trials.values()), own[0])
+        with read_as_wave(path):
+            if any((trial.reached, trial.number) in trials for trial in own):
+                raise InputError(f'it has the trials {[trial.number for trial in own]}')
+            if own[0].settings.keys() != first.settings.keys():
+                raise InputError(f'trial {own[0].number} has other settings than the others')
+        trials |= {(trial.reached, trial.number): trial for trial in own}
+        curves |= {(trial.reached, trial.number): rows[trial.number] for trial in own}
     return dict(sorted(trials.items())), curves
+
+
+def wave_paths(folder: Path) -> set[Path]:
+    """The files of the finished batches."""
+    return {*(folder / WAVES).glob('*.json')}
+
+
+def read_wave(path: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
+    """The trials of a batch and their curves; InputError for a damaged file."""
+    with read_as_wave(path):
+        wave = runs.read_json(path)
+        own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
+        numbers, folder = [trial.number for trial in own], path.parent.parent
+        if not own or path_of(folder, own) != path or len({*numbers}) < len(own):
+            raise InputError(f'it has the trials {numbers}')
+        if any(trial.reached != own[0].reached for trial in own):
+            raise InputError(f'it has the trials {numbers}')
+        checksum = wave_checksum(folder, own[0], path.read_text())
+        if wave.get(runs.CHECKSUM, checksum) != checksum:  # none in those of earlier versions
+            raise InputError('it has another checksum')
+        for trial in own:
+            if trial.settings.keys() != own[0].settings.keys():
+                raise InputError(f'trial {trial.number} has other settings than the others')
+        curves: Curves = {number: [] for number in numbers}
+        for record in field(wave, 'rows', list):
+            if (number := field(record, 'trial', int)) not in curves:
+                raise InputError(f'it has a row of trial {number}')
+            curves[number].append(Row.from_json(record, metrics))
+    return own, curves
+
+
+def read_as_wave(path: Path) -> AbstractContextManager[None]:
+    """Inside, an InputError says which file is damaged and what to do."""
+    advice = f'remove it and {TRIALS}, and resume'
+    return runs.located(f'{path} is not its batch of trials ({advice})')
+
+
+def saved_step(checkpoints: Path) -> int:
+    """The step of the newest of a folder's checkpoints, 0 where there is none."""
+    steps = [path.name for path in checkpoints.glob('*') if path.name.isdecimal()]
+    return max(map(int, steps), default=0)
 
 
 def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:

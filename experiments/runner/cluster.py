@@ -1,0 +1,194 @@
+"""A sweep on a cluster: its workers, submitted through submitit, and what they have done so far.
+
+A worker is the sweep's own command with --shard=any/n, see `turns`: it needs neither this process
+nor any other one.
+"""
+
+import math
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+from rich.progress import MofNCompleteColumn
+
+from experiments.runner import console, machine
+from experiments.runner.fields import specs
+from experiments.runner.interrupts import Interrupts, watched_signals
+from experiments.runner.report import sweep_report
+from experiments.runner.status import State, read_state
+from experiments.runner.task import Task
+from experiments.runner.worker import Worker
+from rnnlab.errors import InputError
+from rnnlab.results import claims, runs, trials
+
+OURS = ('cluster', 'workers', 'slurm_partition', 'slurm_time', 'slurm_gpus', 'slurm')
+LOOK = 2.0  # seconds between two looks at the folder
+ASK = 15.0  # seconds between two questions to Slurm
+YEARS = 10 * 365 * 24 * 60  # minutes
+
+
+def check(config: Any) -> None:
+    """Raises InputError for a cluster that is not there."""
+    told = f'--cluster={config.cluster}'
+    submitit()
+    if config.cluster == 'slurm' and not shutil.which('sbatch'):
+        words = f'{told} needs sbatch, which is not on this machine'
+        raise InputError(f'{words}; submit from a node of the cluster, or take --cluster=local')
+    platform = jax.devices()[0].platform
+    if config.cluster == 'local' and platform != 'cpu':
+        words = f'{told} divides the cores of a CPU'
+        raise InputError(f'{words}; leave it out: one process trains on every {platform}')
+    for option in config.slurm:
+        if not option.partition('=')[0].strip('- '):
+            raise InputError(f'--slurm={option} should be NAME=VALUE, an option of sbatch')
+
+
+def submitit() -> ModuleType:
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError('--cluster needs submitit: pip install submitit') from error
+    return submitit
+
+
+def train(task: Task, config: Any, folder: Path) -> None:
+    """Submits the workers of a sweep, waits for its end, and reports.
+
+    The workers do not depend on it: Ctrl-C leaves those of Slurm, and stops those on this machine.
+    """
+    jobs = submit(config, command(task, config, folder), folder)
+    number, logs = f'{len(jobs)} workers', folder / runs.WORKERS
+    console.say(f'{number} are submitted; {logs} has what they print')
+    with watched_signals() as interrupts:
+        now = wait(config, jobs, folder, interrupts)
+    advice = f'resume with the same command and --out={folder} --resume'
+    if interrupts and config.cluster == 'local':
+        for job in jobs:
+            job.cancel(check=False)
+        console.say(f'{number} are stopped; {advice}')
+    elif interrupts:
+        words = f'{number} keep training; ./launch.sh status --out={folder} says how far they are'
+        console.say(f'{words}, scancel {jobs[0].job_id.split("_")[0]} stops them')
+    if interrupts:
+        raise SystemExit(128 + interrupts[0])
+    if config.cluster == 'local':
+        for job in jobs:
+            job.wait()
+    if now is None or not now.done:
+        left = 'no trial is finished' if now is None else f'{now.left} trials are left'
+        raise InputError(
+            f'{number} have ended, and {left} ({claims.last_line(newest_log(logs))}); {advice}'
+        )
+    sweep_report(folder)
+
+
+def command(task: Task, config: Any, folder: Path) -> list[str]:
+    """The command of a worker: this one's, as its configuration says it."""
+    flags = {name: getattr(config, name) for name in specs(type(config)) if name in config.given}
+    flags |= {name: getattr(jax.config, name) for name in config.given if name.startswith('jax_')}
+    if config.cluster == 'local' and config.devices == 'auto':
+        flags['devices'] = max(1, machine.CORES // config.workers)
+    flags |= {'out': folder.resolve(), 'shard': f'any/{config.workers}'}
+    axes = [f'--sweep={axis}' for axis in flags.pop('sweep')]
+    others = [
+        f'--{name}={",".join(value) if isinstance(value, tuple) else value}'
+        for name, value in flags.items()
+        if name not in (*OURS, 'resume')
+    ]
+    return [sys.executable, '-m', f'experiments.{task.name}', *axes, *others]
+
+
+def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
+    """The jobs of the workers.
+
+    submitit gives each a file in the sweep's folder, which holds the command; nothing from outside
+    is read that way.
+    """
+    library, logs, new = submitit(), folder / runs.WORKERS, not folder.exists()
+    logs.mkdir(parents=True, exist_ok=True)
+    worker = Worker(command, logs.resolve(), (folder / trials.WAVES).resolve())
+    if config.cluster == 'local':
+        executor = library.LocalExecutor(logs)
+        executor.update_parameters(timeout_min=YEARS)
+    else:
+        executor = library.SlurmExecutor(logs, max_num_timeout=YEARS)
+        executor.update_parameters(**slurm_parameters(config))
+    try:
+        with library.helpers.clean_env():
+            return executor.submit_array([worker] * config.workers)
+    except library.core.utils.FailedJobError as error:
+        if new:
+            shutil.rmtree(folder)
+        words = ' '.join(line.removeprefix('sbatch: ') for line in str(error).splitlines())
+        raise InputError(f'--cluster=slurm: sbatch says: {words}') from error
+
+
+def slurm_parameters(config: Any) -> dict[str, Any]:
+    options = dict(option.lstrip('-').partition('=')[::2] for option in config.slurm)
+    parameters: dict[str, Any] = {
+        'job_name': 'rnnlab',
+        'time': config.slurm_time,
+        'array_parallelism': config.workers,
+        'stderr_to_stdout': True,
+        'additional_parameters': {name: value or True for name, value in options.items()},
+    }
+    if config.slurm_partition:
+        parameters['partition'] = config.slurm_partition
+    if config.slurm_gpus:
+        parameters['gpus_per_node'] = config.slurm_gpus
+    if cores := options.get('cpus-per-task'):  # which srun no longer takes from sbatch
+        parameters['srun_args'] = [f'--cpus-per-task={cores}']
+    return parameters
+
+
+def wait(config: Any, jobs: list[Any], folder: Path, interrupts: Interrupts) -> State | None:
+    """The state of the sweep once it is done, all workers have ended or a signal came."""
+    asked, shown, ended, now = -math.inf, '', False, None
+    with console.progress_bar(MofNCompleteColumn()) as bar:
+        row = bar.add_task('waiting for the workers', total=None)
+        while True:
+            began = time.perf_counter()
+            if began - asked > ASK:
+                asked, ended = began, all_ended(config, jobs)
+            if (folder / trials.SWEEP).exists():
+                now = read_state(folder)
+                done = now.trials - now.left
+                bar.update(row, completed=done, total=now.trials, description=words(now))
+                if not console.console.is_terminal and words(now) != shown:
+                    shown = words(now)
+                    console.say(shown, indent=2)
+            if interrupts or ended or (now and now.done):
+                return now
+            time.sleep(max(LOOK, 10 * (time.perf_counter() - began)))
+
+
+def words(now: State) -> str:
+    """The state of a sweep in a line."""
+    counts = now.counts(now.rungs[-1])
+    rung = f'rung {now.rungs[-1]}: ' * (now.rungs != [1])
+    numbers = (f'{counts[name]} {name}' for name in ('done', 'claimed', 'stale', 'failed'))
+    return f'{rung}{", ".join(numbers)} of {now.trials} trials'
+
+
+def all_ended(config: Any, jobs: list[Any]) -> bool:
+    """Whether none of the jobs runs or waits for its turn."""
+    if config.cluster == 'local':
+        return all(job.done() for job in jobs)
+    array = jobs[0].job_id.split('_')[0]
+    ask = ['squeue', '--noheader', f'--jobs={array}']
+    try:  # squeue knows the jobs also where Slurm keeps no accounts
+        answer = subprocess.run(ask, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return False
+    unknown = 'Invalid job id' in answer.stderr
+    return unknown or (answer.returncode == 0 and not answer.stdout.strip())
+
+
+def newest_log(logs: Path) -> Path | None:
+    there = [path for path in logs.glob('*.log') if path.stat().st_size]
+    return max(there, key=lambda path: path.stat().st_mtime, default=None)

@@ -1,0 +1,108 @@
+"""A sweep over a cluster: what is submitted, what the workers make of it, and what is refused."""
+
+import sys
+
+import pytest
+
+from experiments import mnist
+from experiments.runner import worker
+from experiments.runner.cli import parse
+from experiments.runner.cluster import command
+from tests.conftest import launch, refused
+from tests.test_sweeps import table
+
+submitit = pytest.importorskip('submitit')
+
+SMALL = ['--dataset=digits', '--hidden_size=4', '--batch_size=64', '--validation=200', '--steps=20']
+AXES = ['--sweep=lr=1e-3,0.01', '--sweep=seed=0..2']
+
+pytestmark = pytest.mark.usefixtures('shell')
+
+
+@pytest.mark.slow
+def test_workers_of_this_machine_train_the_sweep(tmp_path):
+    folder = tmp_path / 'sweep'
+    result = launch('mnist', *SMALL, *AXES, '--cluster=local', '--workers=2', f'--out={folder}')
+    assert (result.returncode, result.stderr) == (0, '')
+    assert '6 of 6 trials' in result.stdout
+    assert [(row['trial'], row['status']) for row in table(folder)] == [
+        (str(number), 'finished' if number > 2 else 'chance') for number in range(6)
+    ]
+    assert len([*folder.glob('workers/*.1.log')]) == 2
+
+
+def test_the_command_of_a_worker_gives_the_settings_of_the_sweep(tmp_path):
+    flags = ['--sweep=lr~log(1e-4,0.1)', '--sweep=seed=0,1', '--trials=3', '--dataset=digits']
+    flags += ['--optimizer=adam', '--beta1=0.123456789012', '--bidirectional', '--clip=inf']
+    config, _ = parse(mnist.Config, ['', *flags, '--cluster=local', '--workers=4', '--resume'])
+    python, _, module, *own = command(mnist.TASK, config, tmp_path)
+    assert (python, module) == (sys.executable, 'experiments.mnist')
+    back, _ = parse(mnist.Config, ['', *own])
+    assert back.to_json() == config.to_json()
+    assert (back.sweep, back.trials, back.resume) == (config.sweep, 3, False)
+    assert (back.shard, back.out, back.cluster) == ('any/4', str(tmp_path), None)
+
+
+class Job:
+    job_id = '7'
+
+
+@pytest.mark.parametrize(
+    ('text', 'lives'),
+    [
+        ('exit 1', 4),  # three deaths, and one life to say that a batch has failed
+        ('touch "$0/waves/$$.json"; [ $(ls "$0/waves" | wc -l) = 6 ]', 6),  # new results each time
+        ('kill -TERM $$', 1),
+        ('exit 143', 1),
+    ],
+)
+def test_a_worker_lives_again_while_there_are_results(tmp_path, monkeypatch, text, lives):
+    monkeypatch.setattr(submitit, 'JobEnvironment', Job)
+    monkeypatch.setattr(worker, 'PAUSE', 0.01)
+    (tmp_path / 'waves').mkdir()
+    shell = ['bash', '-c', text, str(tmp_path)]
+    own = worker.Worker(shell, tmp_path, tmp_path / 'waves')
+    if lives == worker.LIVES:
+        with pytest.raises(SystemExit, match='has died 4 times'):
+            own()
+    else:
+        own()
+    assert len([*tmp_path.glob('7.*.log')]) == lives
+
+
+BAD = [
+    (['--cluster=local'], ['--cluster=local goes with --workers=N']),
+    (['--workers=2'], ['--workers goes with --cluster']),
+    (['--cluster=local', '--workers=7'], ['--workers=7: more parts than the 6 trials']),
+    (['--cluster=local', '--workers=2', '--shard=1/2'], ['goes without --shard']),
+    (
+        ['--cluster=local', '--workers=2', '--slurm_time=5'],
+        ['--slurm_time=5 goes with --cluster=slurm'],
+    ),
+    (['--cluster=slurm', '--workers=2'], ['--cluster=slurm needs sbatch', 'this machine']),
+    (['--cluster=pbs', '--workers=2'], ['--cluster=pbs should be one of local, slurm']),
+    (['--cluster=local', '--workers=2', '--out=/dev/null/sweep'], ['Not a directory']),
+    (['--shard=any/0', '--out=x'], ['--shard=any/0 should be i/n']),
+]
+
+
+def test_a_cluster_that_cannot_be_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv('PATH', str(tmp_path))
+    refused('mnist', [([*SMALL, *AXES, *flags], words) for flags, words in BAD], tmp_path)
+    monkeypatch.setitem(sys.modules, 'submitit', None)
+    case = [*SMALL, *AXES, '--cluster=local', '--workers=2']
+    refused('mnist', [(case, ['--cluster needs submitit: pip install submitit'])], tmp_path)
+
+
+def test_what_slurm_refuses_is_told_in_its_own_words(tmp_path, monkeypatch):
+    (tmp_path / 'bin').mkdir()
+    said = 'sbatch: error: invalid partition specified: nowhere\\nsbatch: error: Batch job failed'
+    for name, text in (('sbatch', f'printf "{said}" >&2; exit 1'), ('srun', '')):
+        path = tmp_path / 'bin' / name
+        path.write_text(f'#!/bin/sh\n{text}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=':')
+    (tmp_path / 'empty').mkdir()
+    flags = ['--cluster=slurm', '--workers=2', '--slurm_partition=nowhere', '--out=sweep']
+    words = 'sbatch says: error: invalid partition specified: nowhere error: Batch job failed'
+    refused('mnist', [([*SMALL, *AXES, *flags], [words])], tmp_path / 'empty')
