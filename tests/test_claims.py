@@ -12,6 +12,7 @@ from rnnlab.errors import InputError
 from rnnlab.results import claims, runs, trials
 from rnnlab.training.checkpoint import open_checkpoints, restore, save
 from tests.conftest import call
+from tests.damage import kept_programs
 from tests.interrupt import killed
 from tests.test_experiments import ran, rows
 from tests.test_sweeps import table
@@ -138,6 +139,12 @@ def test_the_first_of_two_writers_decides(tmp_path):
 
 def train(folder, *flags):
     return ran('mnist', *RUN, *AXES, *flags, f'--out={folder}', x64=True)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def programs(tmp_path_factory):
+    with kept_programs(tmp_path_factory.mktemp('programs')):
+        yield
 
 
 @pytest.fixture(scope='module')

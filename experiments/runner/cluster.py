@@ -4,6 +4,8 @@ A worker is the sweep's own command with --shard=any/n, see `turns`: it needs ne
 nor any other one.
 """
 
+import contextlib
+import io
 import math
 import shutil
 import subprocess
@@ -19,6 +21,7 @@ from rich.progress import MofNCompleteColumn
 from experiments.runner import console, machine
 from experiments.runner.fields import specs
 from experiments.runner.interrupts import Interrupts, watched_signals
+from experiments.runner.lanes import Group
 from experiments.runner.report import sweep_report
 from experiments.runner.status import State, read_state
 from experiments.runner.task import Task
@@ -56,14 +59,15 @@ def submitit() -> ModuleType:
     return submitit
 
 
-def train(task: Task, config: Any, folder: Path) -> None:
+def train(task: Task, config: Any, groups: list[Group], folder: Path) -> None:
     """Submits the workers of a sweep, waits for its end, and reports.
 
     The workers do not depend on it: Ctrl-C leaves those of Slurm, and stops those on this machine.
     """
     jobs = submit(config, command(task, config, folder), folder)
     number, logs = f'{len(jobs)} workers', folder / runs.WORKERS
-    console.say(f'{number} are submitted; {logs} has what they print')
+    console.say(f'{folder}: {number} are submitted; what they print is in {logs}')
+    console.console.print(f'\n{console.groups_table(groups)}\n')
     with watched_signals() as interrupts:
         now = wait(config, jobs, folder, interrupts)
     advice = f'resume with the same command and --out={folder} --resume'
@@ -119,7 +123,8 @@ def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
         executor = library.SlurmExecutor(logs, max_num_timeout=YEARS)
         executor.update_parameters(**slurm_parameters(config))
     try:
-        with library.helpers.clean_env():
+        # submitit prints what sbatch says before it raises the same
+        with library.helpers.clean_env(), contextlib.redirect_stderr(io.StringIO()):
             return executor.submit_array([worker] * config.workers)
     except library.core.utils.FailedJobError as error:
         if new:

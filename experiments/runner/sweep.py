@@ -90,8 +90,7 @@ def sweep(task: Task, config: Any) -> Path | None:
         before = runs.read_json(path) if (path := folder / trials.SWEEP).exists() else {}
         theirs = {name: before[name] for name in ('platform', 'devices', 'lanes') if name in before}
         runs.check_folder(folder, everywhere | theirs, resume, trials.SWEEP)
-        console.console.print(f'\n{console.groups_table(groups)}\n')
-        cluster.train(task, config, folder)
+        cluster.train(task, config, groups, folder)
         return folder
     runs.check_folder(folder, everywhere, resume, trials.SWEEP)
     alone = nullcontext() if part is None else locked(folder, f'-{part + 1}-of-{parts}')
