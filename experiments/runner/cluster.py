@@ -22,6 +22,7 @@ from experiments.runner import console, machine
 from experiments.runner.fields import specs
 from experiments.runner.interrupts import Interrupts, watched_signals
 from experiments.runner.lanes import Group
+from experiments.runner.progress import progress_bar
 from experiments.runner.report import sweep_report
 from experiments.runner.status import State, read_state
 from experiments.runner.task import Task
@@ -154,7 +155,7 @@ def slurm_parameters(config: Any) -> dict[str, Any]:
 def wait(config: Any, jobs: list[Any], folder: Path, interrupts: Interrupts) -> State | None:
     """The state of the sweep once it is done, all workers have ended or a signal came."""
     asked, shown, ended, now = -math.inf, '', False, None
-    with console.progress_bar(MofNCompleteColumn()) as bar:
+    with progress_bar(MofNCompleteColumn(), config.progress) as bar:
         row = bar.add_task('waiting for the workers', total=None)
         while True:
             began = time.perf_counter()
@@ -164,7 +165,7 @@ def wait(config: Any, jobs: list[Any], folder: Path, interrupts: Interrupts) -> 
                 now = read_state(folder)
                 done = now.trials - now.left
                 bar.update(row, completed=done, total=now.trials, description=words(now))
-                if not console.console.is_terminal and words(now) != shown:
+                if bar.disable and config.progress != 'none' and words(now) != shown:
                     shown = words(now)
                     console.say(shown, indent=2)
             if interrupts or ended or (now and now.done):
