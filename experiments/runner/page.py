@@ -20,7 +20,7 @@ HINT = 'Click a point or a row, or press Enter on a row, to see its settings and
 MEANINGS = {
     DIVERGED: 'a loss or gradient, or the test loss, was not finite',
     CHANCE: 'at the end no better than a guess that learns nothing of the inputs',
-    FAILED: 'processes died on it again and again',
+    FAILED: 'the processes that trained it ended three times',
     'stopped': 'before its last step, by --rungs or --patience',
     'finished': 'trained to its last step',
     'not finished': 'not trained yet, or not to its end',
