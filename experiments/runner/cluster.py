@@ -156,7 +156,7 @@ def wait(config: Any, jobs: list[Any], folder: Path, interrupts: Interrupts) -> 
     """The state of the sweep once it is done, all workers have ended or a signal came."""
     asked, shown, ended, now = -math.inf, '', False, None
     with progress_bar(MofNCompleteColumn(), config.progress) as bar:
-        row = bar.add_task('waiting for the workers', total=None)
+        row = bar.add_task('waiting for the workers', total=None, left='')
         while True:
             began = time.perf_counter()
             if began - asked > ASK:
