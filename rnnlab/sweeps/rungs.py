@@ -40,8 +40,8 @@ def rung_steps(parts: Sequence[Fraction], steps: int, every: int) -> list[int]:
         first = float(steps * parts[0])
         words = f'`rungs={len(parts)}`: the first rung ends at step {first:.4g} of {steps}, before'
         raise InputError(
-            f'{words} the first evaluation at step {every}; take fewer rungs, or a lower '
-            f'`eval_every`'
+            f'{words} the first evaluation at step {every}; take a lower `eval_every`, more '
+            f'epochs or steps, or fewer rungs'
         )
     return [*ends, steps]
 
