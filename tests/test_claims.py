@@ -221,6 +221,7 @@ def test_three_deaths_at_the_same_step_make_a_batch_failed(whole, tmp_path, impa
 
 
 @sweeps
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'flags',
     [
