@@ -7,10 +7,12 @@ nor any other one.
 import contextlib
 import io
 import math
+import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,13 +127,22 @@ def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
         executor.update_parameters(**slurm_parameters(config))
     try:
         # submitit prints what sbatch says before it raises the same
-        with library.helpers.clean_env(), contextlib.redirect_stderr(io.StringIO()):
+        with outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
             return executor.submit_array([worker] * config.workers)
     except library.core.utils.FailedJobError as error:
         if new:
             shutil.rmtree(folder)
         words = ' '.join(line.removeprefix('sbatch: ') for line in str(error).splitlines())
         raise InputError(f'--cluster=slurm: sbatch says: {words}') from error
+
+
+@contextlib.contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Inside, the environment says nothing of a job of Slurm from which this process was started."""
+    where = {name: os.environ[name] for name in os.environ if name == 'SLURM_CONF'}
+    with submitit().helpers.clean_env():
+        os.environ.update(where)
+        yield
 
 
 def slurm_parameters(config: Any) -> dict[str, Any]:
