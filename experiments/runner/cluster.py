@@ -138,7 +138,7 @@ def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
 
 @contextlib.contextmanager
 def outside_of_jobs() -> Iterator[None]:
-    """Inside, the environment says nothing of a job of Slurm from which this process was started."""
+    """Inside, the environment says nothing of a job of Slurm that started this process."""
     where = {name: os.environ[name] for name in os.environ if name == 'SLURM_CONF'}
     with submitit().helpers.clean_env():
         os.environ.update(where)
