@@ -20,6 +20,7 @@ from rnnlab.cells import CELLS
 from rnnlab.data import LENGTHS
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, trials
+from rnnlab.results.records import FAILED
 from rnnlab.results.statistics import interval, sampling_error
 from rnnlab.results.tables import new_table, render
 from rnnlab.results.trials import Setting, SweepRecord
@@ -121,13 +122,14 @@ def capabilities(config: Config, settings: list[Setting]) -> dict[Pair, Capabili
             setting.settings.get(name, getattr(config, name)) for name in ('cell', 'task', 'length')
         )
         trained = ends(length or LENGTHS[task])[1]
-        found.setdefault((cell, task), capability(setting, trained))
+        if any(trial.status != FAILED for trial in setting.trials):
+            found.setdefault((cell, task), capability(setting, trained))
     return dict(sorted(found.items(), key=lambda item: item[1].setting.trials[0].number))
 
 
 def capability(setting: Setting, trained: int) -> Capability:
     """What a setting does, at the trained length and at those that are longer."""
-    summaries = [trial.summary for trial in setting.trials]
+    summaries = [trial.summary for trial in setting.trials if trial.status != FAILED]
     longer = sorted(n for n in summaries[0].tests if n > trained)
     tests = {1.0: [own.test for own in summaries]}
     tests |= {n / trained: [own.tests[n] for own in summaries] for n in longer}

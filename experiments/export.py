@@ -29,7 +29,9 @@ WANDB = 'wandb'  # the folder of that name in that of a run or sweep
 @dataclass(frozen=True, kw_only=True)
 class Config(fields.Config):
     to: str | None = fields.operational(
-        None, 'What to write.', choices=('tensorboard', 'csv', 'wandb')
+        None,
+        'What to write; csv has the evaluations and settings alone, the others the results, too.',
+        choices=('tensorboard', 'csv', 'wandb'),
     )
     out: str = fields.operational(
         'rows.csv', 'The table of --to=csv.', path=True, needs=('to', ('csv',))

@@ -136,7 +136,9 @@ def reproduce(recipe: Recipe, config: Config) -> Result:
         if own.sweep:
             raise InputError(f'{recipe.path} has --sweep; a published value is of single runs')
         train(module.TASK, own)
-    command = f'./launch.sh reproduce {recipe.name}'
+    command = ' '.join(
+        ['./launch.sh reproduce', recipe.name, *(f'--{flag}=FILE' for flag in recipe.needs)]
+    )
     result = result_of(recipe, folders, command)
     runs.write_json(Path(config.out) / recipe.name / 'result.json', result)
     ours, ends, _ = tables.compared(recipe, result)
@@ -151,7 +153,7 @@ def reproduce(recipe: Recipe, config: Config) -> Result:
 def record(result: Result, folder: Path, recipes: dict[str, Recipe]) -> None:
     """Keeps a result beside the recipes, and makes the tables of their pages anew."""
     runs.write_json(folder / RESULTS / f'{result["recipe"]}.json', result)
-    own = folder == RECIPES
+    own = folder.resolve() == RECIPES.resolve()
     for page in [folder / 'README.md', *[ROOT / 'README.md'] * own]:
         tables.update(page, recipes, read_results(folder))
 

@@ -158,11 +158,12 @@ def test_one_rung_is_the_sweep_as_it_is(whole, tmp_path):
 
 def test_those_that_diverged_are_not_copied():
     order = [4, 2, 7, 0, 1, 3, 5, 6]
-    assert copies(order, order, 0, 2).keys() == {5, 6}
-    assert {*copies(order, order, 0, 2).values()} <= {4, 2}
-    assert copies(order, [2], 0, 2) == {5: 2, 6: 2}
-    assert copies(order, [], 0, 2) == {}
-    assert copies(order[:3], order, 0, 2) == {}
+    assert copies(order, order, [], 0, 2).keys() == {5, 6}
+    assert {*copies(order, order, [], 0, 2).values()} <= {4, 2}
+    assert copies(order, [2], [], 0, 2) == {5: 2, 6: 2}
+    assert copies(order, [], order, 0, 2) == {}
+    assert copies(order, order[:4], [order[4], 6], 0, 2).keys() == {order[4], 5, 6}
+    assert copies(order[:3], order, [], 0, 2) == {}
 
 
 def test_perturbed_settings_stay_in_their_ranges():

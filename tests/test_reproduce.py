@@ -12,7 +12,7 @@ from experiments.reproduction.recipes import Published, read_recipe, read_recipe
 from experiments.reproduction.results import RESULTS, read_results, values, verdict, verdict_of
 from rnnlab.errors import InputError
 from rnnlab.results.statistics import interval
-from tests.conftest import ROOT, call, refused
+from tests.conftest import ROOT, call, launch, refused
 
 HEAD = """\
 # Adding, a tiny LSTM.
@@ -242,3 +242,9 @@ def test_damaged_results_are_one_line(tmp_path):
     (tmp_path / RESULTS / 'tiny.json').write_text('{"recipe": "tiny"}')
     code, _, err = call('reproduce', f'--recipes={tmp_path}', cwd=tmp_path)
     assert (code, err.count('\n'), 'tiny.json cannot be read' in err) == (1, 1, True)
+
+
+def test_the_recipes_are_listed_by_the_process_itself():
+    result = launch('reproduce')
+    assert result.returncode == 0, result.stderr
+    assert all(name in result.stdout for name in ('mnist_lstm64', 'verdict'))

@@ -171,7 +171,8 @@ def claim_cores(config: Config) -> None:
         raise InputError(f'--jax_num_cpu_devices={number} must be at least 1')
     if number == -1 and hasattr(config, 'devices'):
         asked = config.devices
-        sharing = processes.number(config)  # each has its part of the devices
+        several = hasattr(config, 'processes')
+        sharing = processes.number(config) if several else 1  # each has its part of the devices
         number = min(-(-int(asked) // sharing), CORES) if asked != 'auto' else 0
         number = number or -(-(devices_noted(config) or 0) // sharing) or CORES
         jax.config.update('jax_num_cpu_devices', number)

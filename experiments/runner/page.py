@@ -76,7 +76,9 @@ def learning_curves(report: Report) -> list[Any]:
         kinds.setdefault(label(setting.settings, record.static), []).append(setting)
     shown = dict([*kinds.items()][:MOST_PANELS])
     inner = [name for name in report.names if name not in record.static]
-    axis, baseline = colour_axis(report.results, record.static), report.results[0].summary.baseline
+    axis = colour_axis(report.results, record.static)
+    baselines = (trial.summary.baseline for trial in report.results)
+    baseline = next((value for value in baselines if value is not None), None)
     best = [s for own in shown.values() for s in own[:MOST_LINES]]
     limits = curves.limits_of([line_of(report, s, inner) for s in best], report.split, metric)
     words = 'Lines are means over the seeds of a setting, bands go from the lowest to the highest.'

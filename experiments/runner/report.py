@@ -165,7 +165,7 @@ def count(results: list[Trial], status: str) -> int:
 def work(results: list[Trial]) -> str:
     """How many steps were trained, of those of the whole sweep."""
     full = sum(trial.summary.steps for trial in results)
-    done = sum(trial.summary.end for trial in results)
+    done = sum(trial.summary.end for trial in results if trial.status != FAILED)
     stopped = sum(trial.summary.stopped_at is not None for trial in results)
     words = f'{stopped} trials were stopped: {done:,} of {full:,} lane-steps'
     return f'{words} were trained, {done / full:.1%}'

@@ -87,11 +87,17 @@ def ranked(entries: Sequence[Entry], rung: int, shared: Sweep) -> list[Entry]:
     return sorted(order, key=lambda entry: -entry.score(rung, outcome, shared))
 
 
+def failed(rung: int, shared: Sweep) -> set[int]:
+    """The trials that failed on a rung: they have no state to continue from."""
+    return {n for (at, n), trial in shared.finished.items() if (at, trial.status) == (rung, FAILED)}
+
+
 def halved(entries: Sequence[Entry], bracket: Bracket, shared: Sweep) -> Iterator[Round]:
     """Rounds of the entries of a bracket that did best, after its first rung."""
     left = entries
     for rung, count in enumerate(bracket.counts[1:], bracket.first + 1):
-        left = ranked(left, rung - 1, shared)[:count]
+        kept, lost = ranked(left, rung - 1, shared)[:count], failed(rung - 1, shared)
+        left = [entry for entry in kept if not any(t.number in lost for t in entry.trials)]
         yield batches(left, rung)
         drop_states(shared.folder, entries, rung)
 
@@ -164,9 +170,10 @@ def changed(
 ) -> list[Entry]:
     """A population on the next rung: its worst quarter has states and settings near the best."""
     before = {e.trials[0].number: e.trials[0] for e in ranked(members, rung - 1, shared)}
-    dead = DIVERGED, FAILED
-    alive = {n for n in before if shared.finished[rung - 1, n].status not in dead}
-    copied = population.copies([*before], alive, config.sweep_seed, rung)
+    lost = failed(rung - 1, shared) & before.keys()
+    sound = {n for n in before if shared.finished[rung - 1, n].status != DIVERGED}
+    alive = sound - lost
+    copied = population.copies([*before], alive, sorted(lost), config.sweep_seed, rung)
     after = []
     for group, (trial,) in members:
         source = copied.get(trial.number)
@@ -174,5 +181,7 @@ def changed(
             near = (drawn, before[source].settings, config.sweep_seed, rung, trial.number)
             settings = trial.settings | population.perturbed(*near)
             trial = plan_trial(task, config, trial.number, settings)
+        elif trial.number in lost:
+            continue
         after.append(Entry(group, [trial._replace(copied_from=source)]))
     return after

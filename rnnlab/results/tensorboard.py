@@ -52,8 +52,9 @@ def begin(folder: Path, settings: Json, rows: Sequence[Row]) -> Path:
 
 
 def append(path: Path, row: Row) -> None:
-    """Appends a row to an event file."""
-    runs.append_bytes(path, row_record(time.time(), row))
+    """Appends a row to an event file; not where another process has begun the log anew."""
+    if path.exists():
+        runs.append_bytes(path, row_record(time.time(), row))
 
 
 def end(path: Path, summary: Summary) -> None:
@@ -62,7 +63,8 @@ def end(path: Path, summary: Summary) -> None:
 
     now, (_, _, ended) = time.time(), hparams({}, {})
     results = record(now, summary.kept_step, summary={'value': scalars(results_of(summary))})
-    runs.append_bytes(path, results + record(now, summary=ended))
+    if path.exists():
+        runs.append_bytes(path, results + record(now, summary=ended))
 
 
 def values_of(row: Row) -> dict[str, float | None]:
@@ -77,9 +79,10 @@ def series_of(row: Row) -> dict[str, list[float | None]]:
 
 
 def results_of(summary: Summary) -> dict[str, float | None]:
-    """The best value of the selection metric, and the metrics of the test, by their tags."""
+    """The best value of the selection metric, and the metrics of the tests, by their tags."""
     best = {} if summary.best is None else {'summary/best': summary.best}
-    return best | {f'summary/test_{name}': value for name, value in summary.test.items()}
+    tests = {'test': summary.test} | {f'test_{n}': own for n, own in summary.tests.items()}
+    return best | {f'summary/{t}_{name}': v for t, own in tests.items() for name, v in own.items()}
 
 
 def row_record(at: float, row: Row) -> bytes:

@@ -10,11 +10,16 @@ FEWEST = 4  # members of a population
 FACTORS = (0.8, 1.2)
 
 
-def copies(ranked: Sequence[int], alive: Collection[int], seed: int, rung: int) -> dict[int, int]:
-    """For each of the worst quarter, one of the best that are alive, from the best to the worst."""
+def copies(
+    ranked: Sequence[int], alive: Collection[int], lost: Collection[int], seed: int, rung: int
+) -> dict[int, int]:
+    """For each of the worst quarter, and of those whose state is lost, one of the best.
+
+    ranked: the members from the best to the worst, of which those alive can be copied.
+    """
     quarter = len(ranked) // FEWEST
-    best = [member for member in ranked[:quarter] if member in alive]
-    worst = ranked[len(ranked) - quarter :] if best else ()
+    best = [member for member in ranked if member in alive][:quarter]
+    worst = dict.fromkeys([*ranked[len(ranked) - quarter :], *lost]) if best else ()
     return {member: best[draw(seed, rung, member).integers(len(best))] for member in worst}
 
 
