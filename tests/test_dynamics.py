@@ -17,6 +17,12 @@ from tests.conftest import close, noisy
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def own_numbers(monkeypatch):
+    """Each test draws the same numbers, whichever ran before it."""
+    monkeypatch.setattr(f'{__name__}.RNG', np.random.default_rng(0))
+
+
 def own(step, width=1):
     """A cell of one map, which reads no params."""
     return Cell(
