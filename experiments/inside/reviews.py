@@ -74,7 +74,7 @@ def show(plan: Plan, params: Params, one: Split, name: str, out: Path, html: boo
 def write_page(
     path: Path, title: str, lead: str, words: list[str], moves: np.ndarray, limit: float
 ) -> None:
-    """Writes the coloured words, and what each does, as a page of its own."""
+    """Writes the coloured words, and what each does, as a separate page."""
     colours = 'Red words, underlined, raise the logit; blue ones, dotted, lower it.'
     rows = [(word, f'{move:+.3f}') for word, move in zip(words, moves, strict=True)]
     numbers = text_of_page.table('Words', ['word', 'moves it by'], rows, ['moves it by'])

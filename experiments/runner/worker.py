@@ -35,7 +35,7 @@ class Worker:
         raise SystemExit(f'the command has died {LIVES} times; its logs are in {self.logs}')
 
     def live(self) -> int:
-        """Runs the command once, with a log of its own, and returns its exit code."""
+        """Runs the command once, with a separate log, and returns its exit code."""
         import submitit
 
         job, number = submitit.JobEnvironment().job_id, 1
