@@ -71,7 +71,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('', [], ''),
     ],
     'export': [('', [], '')],
-    'status': [('', [], '')],
+    'status': [('runs/big', [], 'there is no sweep.json in runs/big'), ('', [], '')],
     'compare': [('*', [], 'no config.json in runs/imdb_'), ('', [], '')],
     'bench': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
     'conformance': [('', ['--peers=nowhere'], "unknown peer 'nowhere'")],
