@@ -20,10 +20,11 @@ from rnnlab.cells import CELLS
 from rnnlab.data import LENGTHS
 from rnnlab.errors import InputError
 from rnnlab.results import plots, runs, trials
+from rnnlab.results.ranking import Setting, by_setting
 from rnnlab.results.records import FAILED
 from rnnlab.results.statistics import interval, sampling_error
 from rnnlab.results.tables import new_table, render
-from rnnlab.results.trials import Setting, SweepRecord
+from rnnlab.results.trials import SweepRecord
 
 AXES = {  # those that no flag names
     'cell': ','.join(CELLS),
@@ -107,7 +108,7 @@ def main(config: Config) -> None:
         return
     record = SweepRecord.read(folder)
     results, _ = trials.last_rungs(trials.read_finished(folder, record.metrics))
-    if found := capabilities(config, trials.by_setting(results, record.ranked_by)):
+    if found := capabilities(config, by_setting(results, record.ranked_by)):
         show(found, record, f'{len(results)} of {record.trials} trials', folder)
 
 

@@ -7,7 +7,7 @@ python -m experiments.classify --predict=new.npz --out=runs/waves      (a line f
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from experiments.runner.restore import probabilities, recall, restore_params
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
 from experiments.runner.task import Plan, Task, checksum, fractions
+from rnnlab.cells.base import Params
 from rnnlab.data import Dataset
 from rnnlab.data.labelled import Labelled, labelled_sequences, standardised
 from rnnlab.data.sequences import read_npz, read_rows
@@ -27,6 +28,7 @@ from rnnlab.errors import InputError, listed
 from rnnlab.models import Model, classifier
 from rnnlab.results import runs
 from rnnlab.results.characters import printable
+from rnnlab.results.records import Json
 from rnnlab.results.tables import new_table, number, render
 from rnnlab.training.optim import Hyper
 
@@ -76,7 +78,7 @@ def resolve(config: Config) -> Config:
     return config
 
 
-def source(config: Config) -> dict[str, Any]:
+def source(config: Config) -> Json:
     return {'file_crc32': checksum(config.npz or config.csv or '')}
 
 
@@ -102,7 +104,7 @@ def network(config: Config, inputs: int, classes: int, hyper: Hyper) -> Model:
     )
 
 
-def show_labels(plan: Plan, params: Any, folder: Path) -> None:
+def show_labels(plan: Plan[Config], params: Params, folder: Path) -> None:
     """Prints how the test sequences are classified, and writes predictions.csv.
 
     Beside the model is a baseline that always predicts the most frequent label.

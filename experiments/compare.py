@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean as mean
-from typing import Any
+from typing import TYPE_CHECKING
 
 from experiments.runner import cli, fields
 from experiments.runner.console import console, drawing
+from experiments.runner.intervals import intervals, mean_and_std, told
 from experiments.runner.page import HINT, PAGE, lines_of, made
-from experiments.runner.report import intervals, mean_and_std, told
 from rnnlab.errors import InputError
 from rnnlab.results import page, plots, runs
 from rnnlab.results.page import curves as page_curves
@@ -21,6 +21,9 @@ from rnnlab.results.page import text
 from rnnlab.results.records import Json, Kind, Metrics, Outcome, Row, Summary
 from rnnlab.results.tables import new_table, number, render
 from rnnlab.results.typed import check
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PICTURE = 'compare.png'
 SEEDS = 'mean ± standard deviation of finished runs that differ in their seed alone'
@@ -162,8 +165,9 @@ def curve_pictures(metrics: Metrics, groups: dict[str, list[Result]]) -> list[pa
         for split in ('train', 'validation', 'test'):
             if any(row.value(split, metric) is not None for row in rows):
                 limits = page_curves.limits_of(lines, split, metric)
-                args: Any = lines, [], split, metric, colours, limits
-                pictures.append(page_curves.curves(f'{split} {metric.name}', *args))
+                title = f'{split} {metric.name}'
+                picture = page_curves.curves(title, lines, [], split, metric, colours, limits)
+                pictures.append(picture)
     return pictures
 
 
@@ -239,7 +243,7 @@ def setting(result: Result, name: str) -> str:
     return '-' if value is None else str(value)
 
 
-def runs_table(results: list[Result], different: list[str]) -> Any:
+def runs_table(results: list[Result], different: list[str]) -> 'Table':
     """A row for each run: the settings in which they differ, and its results."""
     headings = [f'--{name}' if name in COLUMNS else name for name in different]
     table = new_table('run', *headings, *COLUMNS, right=tuple(COLUMNS))
@@ -251,7 +255,7 @@ def runs_table(results: list[Result], different: list[str]) -> Any:
     return table
 
 
-def groups_table(groups: dict[str, list[Result]]) -> Any:
+def groups_table(groups: dict[str, list[Result]]) -> 'Table':
     """A row for each group: the mean and standard deviation of the results over its seeds."""
     table = new_table('settings', 'runs', *COLUMNS, right=('runs', *COLUMNS))
     for label, group in groups.items():
@@ -263,7 +267,7 @@ def groups_table(groups: dict[str, list[Result]]) -> Any:
     return table
 
 
-def differences(groups: dict[str, list[Result]]) -> tuple[str, Any]:
+def differences(groups: dict[str, list[Result]]) -> tuple[str, 'Table | None']:
     """Intervals, and differences to the best group, by the test split, else by validation.
 
     Returns (words, table) as `intervals`: '' for runs that are selected by different metrics.

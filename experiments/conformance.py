@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -27,6 +26,7 @@ from rnnlab import testing as laws
 from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError, known
 from rnnlab.results import runs
+from rnnlab.results.records import Json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def compare_all(names: Sequence[str], peers: Sequence[str], with_laws: bool, fol
         raise InputError(errors[0] + more)
 
 
-def to_json(rows: Mapping[str, Columns]) -> dict[str, Any]:
+def to_json(rows: Mapping[str, Columns]) -> Json:
     return {
         row: {title: each and each.values for title, each in columns.items()}
         for row, columns in rows.items()

@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.runner import cli, fields
 from experiments.runner.console import say
@@ -136,10 +135,10 @@ def to_csv(everything: Sequence[Logged], config: Config) -> None:
     values = [*dict.fromkeys(name for _, row in rows for name in row)]
     names = [*dict.fromkeys(name for logged in everything for name in logged.settings)]
 
-    def cell(value: Any) -> Any:
+    def cell(value: object) -> object:
         return json.dumps(value) if isinstance(value, list) else value
 
-    table: list[list[Any]] = [['run', 'trial', *values, *names]]
+    table: list[list[object]] = [['run', 'trial', *values, *names]]
     for logged, row in rows:
         cells = [*(row.get(name) for name in values), *map(logged.settings.get, names)]
         table.append([logged.folder, logged.trial, *map(cell, cells)])

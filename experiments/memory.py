@@ -5,10 +5,11 @@ python -m experiments.memory --task=s3 --cell=slstm --length=8..64 --test_length
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -20,13 +21,14 @@ from experiments.runner.fields import LARGEST, ends, static
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
 from experiments.runner.task import Plan, Task
+from rnnlab.cells.base import Params
 from rnnlab.data import LENGTHS, TASKS, Dataset, memory_sequences, of_lengths
 from rnnlab.data import Task as Problem
 from rnnlab.errors import InputError
 from rnnlab.models import Model, network
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.batches import Batches, generated
-from rnnlab.training.losses import squared_error
+from rnnlab.training.losses import Loss, squared_error
 from rnnlab.training.memory import check, shapes, size
 from rnnlab.training.optim import Hyper
 from rnnlab.training.train import classification
@@ -121,7 +123,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
     )
 
 
-def loss(config: Config) -> Any:
+def loss(config: Config) -> Callable[[Hyper], Loss]:
     return (lambda hyper: squared_error()) if problem(config).numbers else classification
 
 
@@ -132,7 +134,7 @@ def batches(config: Config, data: None) -> Batches:
     return generated(of_lengths(task, shortest), config.batch_size, EPOCH)
 
 
-def show_answers(plan: Plan, params: Any, folder: Path) -> None:
+def show_answers(plan: Plan[Config], params: Params, folder: Path) -> None:
     """Prints the last answers of the first test sequence, or the answers of the first sequences
     where each has one alone."""
     test, kind = plan.data.test, problem(plan.config)

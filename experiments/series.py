@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -22,11 +22,13 @@ from experiments.runner.run import train
 from experiments.runner.sweep import sweep
 from experiments.runner.task import Plan, Task, checksum, fractions
 from rnnlab.analysis import baselines
+from rnnlab.cells.base import Params
 from rnnlab.data import Dataset
 from rnnlab.data.series import Forecasting, forecasting, mackey_glass, read_series
 from rnnlab.errors import InputError
 from rnnlab.models import Model, network
 from rnnlab.results import plots, runs
+from rnnlab.results.records import Json
 from rnnlab.results.tables import new_table, render
 from rnnlab.training import generate
 from rnnlab.training.losses import squared_error
@@ -94,7 +96,7 @@ def resolve(config: Config) -> Config:
     return config
 
 
-def source(config: Config) -> dict[str, Any]:
+def source(config: Config) -> Json:
     return {'csv_crc32': checksum(config.csv)} if config.csv else {}
 
 
@@ -137,7 +139,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
     )
 
 
-def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
+def show_forecasts(plan: Plan[Config], params: Params, folder: Path) -> None:
     """Prints, writes and draws the errors of the net and the baselines on the test split."""
     config, loaded = plan.config, plan.loaded
     net = net_forecast(plan.model, params, loaded)
@@ -173,7 +175,7 @@ def show_forecasts(plan: Plan, params: Any, folder: Path) -> None:
         console.print(f'drawn: {path}')
 
 
-def net_forecast(net: Model, params: Any, loaded: Forecasting) -> Forecast:
+def net_forecast(net: Model, params: Params, loaded: Forecasting) -> Forecast:
     """The forecasts of a net that reads the series from its beginning, row by row.
 
     From each row it continues with its own outputs.

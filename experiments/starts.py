@@ -9,29 +9,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean, stdev
-from typing import Any
 
 import jax
 import numpy as np
 
-import experiments.runner.config as groups
 from experiments.runner import cli
+from experiments.runner.config import known_cells
 from experiments.runner.console import console, say
 from experiments.runner.fields import operational
+from experiments.runner.training import Seed
 from rnnlab.analysis.describe import parameters, spans
 from rnnlab.analysis.diagnostics import spectral_radii
 from rnnlab.cells import Cell, find
+from rnnlab.cells.base import Params
 from rnnlab.initializers import INITIALIZERS
 from rnnlab.results.tables import new_table, render
 from rnnlab.training.memory import check, shapes, size
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(groups.Seed):
+class Config(Seed):
     cells: tuple[str, ...] = operational(
-        ('elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'),
-        'Recurrent cells.',
-        check=groups.known_cells,
+        ('elman', 'lstm', 'gru', 'lru', 's5', 'rg_lru'), 'Recurrent cells.', check=known_cells
     )
     hidden_size: int = operational(128, 'Units.', low=1)
     inputs: int = operational(28, 'Features of a time step.', low=1)
@@ -81,7 +80,7 @@ def spread(values: list[float]) -> str:
     return f'{mean(values):.2f} ± {stdev(values):.2f}'
 
 
-def biases(config: Config, cell: Cell, drawn: list[Any]) -> Iterator[str]:
+def biases(config: Config, cell: Cell, drawn: list[Params]) -> Iterator[str]:
     """The biases of the gates, those of both sides added, unless all are initialized to 0."""
     parts: dict[str, np.ndarray] = {}
     for name, _, _, gates in parameters(cell, drawn[0], config.inputs):

@@ -6,11 +6,12 @@ python -m experiments.text --sample=500 --temperature=0.8 --prompt='It was' --ou
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -23,11 +24,13 @@ from experiments.runner.restore import recall, restore_params
 from experiments.runner.run import train
 from experiments.runner.sweep import sweep
 from experiments.runner.task import Plan, Task
+from rnnlab.cells.base import Params
 from rnnlab.data import Dataset, Split
 from rnnlab.data.language import TOKENIZERS, UNKNOWN, encode, language, read_text
 from rnnlab.errors import InputError
 from rnnlab.models import Model, network
 from rnnlab.results import runs
+from rnnlab.results.records import Json
 from rnnlab.training import generate
 from rnnlab.training.batches import Batches, streams
 from rnnlab.training.losses import Loss, cross_entropy
@@ -87,7 +90,7 @@ def resolve(config: Config) -> Config:
     return config
 
 
-def source(config: Config) -> dict[str, Any]:
+def source(config: Config) -> Json:
     return {'text_crc32': zlib.crc32(read_text(config.text).encode())}
 
 
@@ -115,7 +118,7 @@ def make_network(config: Config, size: int, hyper: Hyper) -> Model:
     )
 
 
-def loss(config: Config) -> Any:
+def loss(config: Config) -> Callable[[Hyper], Loss]:
     def make(hyper: Hyper) -> Loss:
         return cross_entropy(hyper.label_smoothing, bits=config.tokens == 'characters')
 
@@ -131,7 +134,7 @@ def evaluation_batches(config: Config, data: Split, size: int, whole: bool) -> B
     return batches(config, data)
 
 
-def show_sample(plan: Plan, params: Any, folder: Path) -> None:
+def show_sample(plan: Plan[Config], params: Params, folder: Path) -> None:
     """Prints the validation loss in other units, and a sample."""
     config = plan.config
     summary = runs.read_summary(folder, plan.metrics)
@@ -157,7 +160,7 @@ def sample(config: Config) -> None:
         write_sample(net, params, vocabulary, config)
 
 
-def write_sample(net: Model, params: Any, vocabulary: tuple[str, ...], config: Config) -> None:
+def write_sample(net: Model, params: Params, vocabulary: tuple[str, ...], config: Config) -> None:
     """Prints the prompt and what the model continues it with, token by token."""
     prompt = config.prompt or ('\n' if '\n' in vocabulary else vocabulary[-1])
     tokens = TOKENIZERS[config.tokens](prompt)

@@ -1,7 +1,7 @@
 """Errors that a user can fix: one line that says what is wrong and what to do."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import SupportsIndex
 
 
 class InputError(ValueError):
@@ -14,13 +14,13 @@ def known(kind: str, name: str, names: Iterable[str]) -> None:
         raise InputError(f'unknown {kind} {name!r}; the known ones are {", ".join(sorted(names))}')
 
 
-def positive(what: str, value: Any) -> None:
+def positive(what: str, value: object) -> None:
     """Raises InputError unless `value` is a positive whole number, of Python or NumPy."""
-    if not hasattr(value, '__index__') or value < 1:
+    if not isinstance(value, SupportsIndex) or value.__index__() < 1:
         raise InputError(f'{what} must be a whole number above zero, not {value!r}')
 
 
-def fraction(what: str, value: Any) -> None:
+def fraction(what: str, value: object) -> None:
     """Raises InputError for a number outside [0, 1); arrays, which may be traced, are not
     checked."""
     if isinstance(value, int | float) and not 0 <= value < 1:

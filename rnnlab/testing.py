@@ -161,7 +161,7 @@ class Case:
     mask: Mask  # of recurrent dropout; None if the cell takes none
     paddings: list[tuple[np.ndarray, np.ndarray]]  # lengths [B] and reset [T, B]; without first
     weights: tuple[Tree, np.ndarray]  # of the sum over the last carry and ys that is differentiated
-    compiled: dict[tuple[Any, ...], Callable[..., Results]] = field(default_factory=dict)
+    compiled: dict[tuple[object, ...], Callable[..., Results]] = field(default_factory=dict)
 
     @property
     def engine(self) -> str:
@@ -183,7 +183,7 @@ class Case:
         """The same of the loop over the cell's steps."""
         return self.compile(partial(looped, self.cell, reverse, truncation), reverse, truncation)
 
-    def compile(self, run: Run, *key: Any) -> Callable[..., Results]:
+    def compile(self, run: Run, *key: object) -> Callable[..., Results]:
         if key not in self.compiled:
             summed = partial(self.sum, run)
             self.compiled[key] = jax.jit(

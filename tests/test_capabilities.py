@@ -6,8 +6,9 @@ from statistics import fmean
 import pytest
 
 from experiments.capabilities import Capability, Config, capabilities, completed, show
+from rnnlab.results.ranking import Setting, by_setting
 from rnnlab.results.records import Outcome, Trial
-from rnnlab.results.trials import Setting, SweepRecord, by_setting
+from rnnlab.results.trials import SweepRecord
 from rnnlab.training.losses import ACCURACY
 from tests.conftest import refused
 from tests.records import ACCURATE, summary

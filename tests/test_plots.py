@@ -7,9 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from rnnlab.results import plots
-from rnnlab.results import trials as folder
+from rnnlab.results.ranking import Setting, by_setting
 from rnnlab.results.records import Outcome
-from rnnlab.results.trials import Setting
 from tests.records import ACCURATE, SQUARED, row, trials
 
 ENDS = {(68, 1, 84), (253, 231, 37)}  # of the colour map
@@ -91,7 +90,7 @@ def sweep_pictures(metrics, path):
     """The colours of axes.png, curves.png and map.png of a sweep ranked by these metrics."""
     results, curves = trials(metrics)
     outcome = Outcome('best', metrics.selection)
-    settings = folder.by_setting(results, outcome)
+    settings = by_setting(results, outcome)
     axes, lines, image = (path / f'{name}.png' for name in ('axes', 'curves', 'map'))
     plots.sweep_axes(settings, outcome, ['cell'], set(), axes, 'axes')
     metric, kinds = metrics.selection, (['cell'], set())

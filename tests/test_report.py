@@ -5,6 +5,7 @@ import re
 import pytest
 
 from experiments.runner import report
+from experiments.runner.intervals import intervals_table
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results import trials as folders
@@ -19,7 +20,7 @@ TEST = Outcome('test', ACCURATE.selection)
 def interval_lines(*values, outcome=TEST, error=0.0):
     """The lines on settings a, b, ... with these values by seed, with single spaces."""
     samples = [([name], Sample(own, error)) for name, own in zip('abcd', values, strict=False)]
-    text = report.intervals_table(['settings'], samples, outcome)
+    text = intervals_table(['settings'], samples, outcome)
     head, *lines = [' '.join(line.split()) for line in text.splitlines()]
     words = '95 % intervals, and each setting minus the best, paired by seed'
     assert head == f'{outcome.words}: {words}'
@@ -64,8 +65,8 @@ def test_of_losses_less_is_better_and_diverged_settings_have_no_interval():
 
 def test_one_seed_has_no_interval_and_two_say_so():
     one, two = ([(['0.1'], Sample(own, 0.0))] for own in ({0: 0.5}, {0: 0.5, 1: 0.6}))
-    assert report.intervals_table(['lr'], one, TEST) == ''
-    assert report.intervals_table(['lr'], two, TEST).startswith('test accuracy: two seeds are too')
+    assert intervals_table(['lr'], one, TEST) == ''
+    assert intervals_table(['lr'], two, TEST).startswith('test accuracy: two seeds are too')
 
 
 def write_sweep(folder, metrics, kind='best'):

@@ -10,13 +10,14 @@ import pytest
 import rnnlab
 from experiments import classify
 from experiments.runner import console, progress, report
+from experiments.runner.intervals import intervals_table
 from rnnlab.analysis.describe import describe
 from rnnlab.models import classifier
 from rnnlab.results.characters import never_fail
+from rnnlab.results.ranking import by_setting
 from rnnlab.results.records import Outcome
 from rnnlab.results.statistics import Sample
 from rnnlab.results.tables import lines, new_table, render
-from rnnlab.results.trials import by_setting
 from rnnlab.training.losses import ACCURACY
 from tests.conftest import call
 from tests.records import ACCURATE, SQUARED, row, summary, trials
@@ -57,7 +58,7 @@ def intervals():
     values = {0: 0.91234, 1: 0.92345, 2: 0.90123}
     others = {seed: value - 0.05 * (seed + 1) for seed, value in values.items()}
     rows = [(['0.0123', 'lstm'], Sample(values, 0.01)), (['0.00123', 'gru'], Sample(others, 0.01))]
-    return report.intervals_table(['learning_rate', 'cell'], rows, RANKED_BY)
+    return intervals_table(['learning_rate', 'cell'], rows, RANKED_BY)
 
 
 def confusion():

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from rnnlab.errors import InputError
-from rnnlab.results import runs, trials
+from rnnlab.results import ranking, runs, trials
 from rnnlab.results.records import DIVERGED, FINISHED, Outcome, Trial
 from tests.records import ACCURATE, SQUARED, row, summary
 
@@ -45,12 +45,12 @@ def test_a_setting_named_like_a_result_is_headed_as_its_flag():
 
 def test_the_best_is_the_first_of_the_highest_that_did_not_diverge():
     results = [trial(0, 0.5), trial(1, 0.8, status=DIVERGED), trial(2, 0.7), trial(3, 0.7)]
-    assert trials.best(results, BEST) is results[2]
-    assert trials.best(results[1:2], BEST) is None
+    assert ranking.best(results, BEST) is results[2]
+    assert ranking.best(results[1:2], BEST) is None
     untested = summary(None, 0.4)
     tested = Trial(number=0, settings={}, status=FINISHED, summary=untested)
-    assert trials.best([tested], BEST) is None
-    assert trials.best([tested], Outcome('test', ACCURATE.selection)) is tested
+    assert ranking.best([tested], BEST) is None
+    assert ranking.best([tested], Outcome('test', ACCURATE.selection)) is tested
 
 
 def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_0():
@@ -60,7 +60,7 @@ def test_settings_rank_by_their_mean_over_seeds_and_a_diverged_seed_counts_as_0(
         trial(2, 0.6, 0, 0.2),
         trial(3, 0.5, 1, 0.2),
     ]
-    first, second = trials.by_setting(results, BEST)
+    first, second = ranking.by_setting(results, BEST)
     assert (first.settings, second.settings) == ({'lr': 0.2}, {'lr': 0.1})
     assert (first.mean(BEST), second.mean(BEST)) == (pytest.approx(0.55), 0.9)
     assert first.deviation(BEST) == pytest.approx(0.1 / 2**0.5)
@@ -76,14 +76,14 @@ def test_of_losses_the_lowest_is_the_best_and_a_diverged_seed_counts_as_infinite
         trial(number, loss, seed, lr, DIVERGED if loss is None else FINISHED, SQUARED)
         for number, (loss, seed, lr) in enumerate(losses)
     ]
-    assert trials.best(results, TEST_LOSS) is results[3]
-    first, second = trials.by_setting(results, TEST_LOSS)
+    assert ranking.best(results, TEST_LOSS) is results[3]
+    first, second = ranking.by_setting(results, TEST_LOSS)
     assert (first.settings, second.settings) == ({'lr': 0.2}, {'lr': 0.1})
     assert (first.score(TEST_LOSS), second.score(TEST_LOSS)) == (
         pytest.approx(-0.55),
         -float('inf'),
     )
-    assert trials.by_setting(results[:1], TEST_LOSS)[0].score(TEST_LOSS) == -0.9
+    assert ranking.by_setting(results[:1], TEST_LOSS)[0].score(TEST_LOSS) == -0.9
 
 
 def test_the_best_trials_run_is_copied_once_it_is_the_best(tmp_path):

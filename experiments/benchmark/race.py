@@ -81,7 +81,7 @@ def race(
         yield Row(**work, seconds=seconds, operations=SHAPES[shape].operations(cell, what))
 
 
-def ask(name: str, worker: Worker, request: Any) -> Any:
+def ask(name: str, worker: Worker, request: object) -> Any:
     assert worker.stdin
     assert worker.stdout
     worker.stdin.write(json.dumps(request) + '\n')

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from rnnlab.data import IMAGES, image_sequences
 from rnnlab.errors import InputError
 from rnnlab.results.tables import new_table, render
 from rnnlab.sweeps.axes import Grid, Settings, parse, product
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import LSTM, Linear
 
 AXES = ('cell=elman,lstm,gru', 'lr=log(1e-4,1e-1,6)', 'seed=0..2')  # README's first sweep
 MNIST = (sys.executable, '-m', 'experiments.mnist', '--dataset=digits', '--epochs=10')
@@ -102,7 +106,7 @@ def train_in_torch() -> None:
         print(*settings.values(), best, torch_accuracy(layer, readout, *test), flush=True)
 
 
-def torch_accuracy(layer: Any, readout: Any, inputs: Any, labels: Any) -> float:
+def torch_accuracy(layer: 'LSTM', readout: 'Linear', inputs: 'Tensor', labels: 'Tensor') -> float:
     import torch
 
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from rnnlab.analysis.dynamics import (
     restored,
     vectors,
 )
+from rnnlab.cells.base import Arrays
 from rnnlab.results import plots
 from rnnlab.results.tables import new_table, render
 
@@ -104,7 +104,7 @@ def show_exponents(before: Part, after: Part, out: Path, task: str) -> None:
 def doubled(part: Part) -> Part:
     """A few sequences of the part, in double precision."""
 
-    def double(leaf: Any) -> Array:
+    def double(leaf: Arrays) -> Array:
         return jnp.asarray(np.asarray(leaf, np.result_type(leaf.dtype, np.float64)))
 
     lengths = None if part.lengths is None else part.lengths[:MOST]

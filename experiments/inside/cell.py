@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import dropwhile, product, takewhile
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +20,7 @@ from experiments.runner.fields import open_values
 from rnnlab.analysis.describe import count, parameters, spans
 from rnnlab.analysis.diagnostics import gradient_reach, trace
 from rnnlab.cells import CELLS, Cell, Chain, Gated, find, reference
-from rnnlab.cells.base import Params
+from rnnlab.cells.base import Arrays, Carry, Gates, Params
 from rnnlab.errors import InputError
 from rnnlab.recurrence import engines
 from rnnlab.results import plots
@@ -122,7 +121,7 @@ def folded(equation: str) -> str:
     return f'{left}\n' + ' ' * (len(left) - len(left.lstrip()) + 4) + right[0]
 
 
-def by_width(parts: Mapping[str, Any]) -> dict[int, list[str]]:
+def by_width(parts: Mapping[str, Array]) -> dict[int, list[str]]:
     widths: dict[int, list[str]] = {}
     for name, part in parts.items():
         widths.setdefault(part.shape[-1], []).append(name)
@@ -130,7 +129,7 @@ def by_width(parts: Mapping[str, Any]) -> dict[int, list[str]]:
 
 
 def shapes_table(
-    config: Config, cell: Cell, params: Params, xs: Array, carries: Any, gates: Any, ys: Array
+    config: Config, cell: Cell, params: Params, xs: Array, carries: Carry, gates: Gates, ys: Array
 ) -> str:
     time_steps, batch, inputs = xs.shape
     hidden, outputs = config.hidden_size, ys.shape[-1]
@@ -188,7 +187,7 @@ def parameters_table(config: Config, cell: Cell, params: Params) -> str:
 def by_reference(config: Config, cell: Cell, params: Params, xs: Array) -> tuple:
     """Carries, gates and ys, each [T, B, H], by the NumPy loop in float64."""
 
-    def double(leaf: Any) -> np.ndarray:
+    def double(leaf: Arrays) -> np.ndarray:
         return np.asarray(leaf, np.result_type(leaf.dtype, np.float64))
 
     initial = map(double, cell.carry(params, ()))
@@ -210,7 +209,7 @@ def by_step(config: Config, cell: Cell, params: Params, xs: Array) -> tuple:
         return jax.tree.map(lambda *leaves: np.stack(leaves), *steps)
 
 
-def by_name(cell: Cell, fields: Sequence[str], carries: Any, gates: Any, ys: Any) -> Values:
+def by_name(cell: Cell, fields: Sequence[str], carries: Carry, gates: Gates, ys: Array) -> Values:
     """What is shown of every step: the gates, the new carry, and the output unless it is h'.
 
     A gate that is itself the new carry is left out; complex numbers are shown as both parts.

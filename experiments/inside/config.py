@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import experiments.runner.config as groups
 from experiments.runner.fields import operational
+from experiments.runner.training import Seed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(groups.OneCell, groups.Seed, groups.DataDir):
+class Config(groups.OneCell, Seed, groups.DataDir):
     OPEN: ClassVar = {'hidden_size': 4}
 
     out: str | None = operational(

@@ -1,7 +1,7 @@
 """A cell of a trained network, and what it reads."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from jax import Array
 
 from rnnlab.analysis.diagnostics import trace
 from rnnlab.cells import Cell
-from rnnlab.cells.base import Params
+from rnnlab.cells.base import Arrays, Carry, Gates, Params
 
 
 class Part(NamedTuple):
@@ -19,7 +19,7 @@ class Part(NamedTuple):
     cell: Cell
     params: Params
     xs: Array  # [T, B, D]
-    lengths: Any = None  # int [B]; None: no padding
+    lengths: Arrays | None = None  # int [B]; None: no padding
     backward: bool = False  # padding is then in front
 
     @property
@@ -36,6 +36,6 @@ class Part(NamedTuple):
         order = np.argsort(-self.valid.sum(axis=0), kind='stable')[:number]
         return self.xs[self.valid[:, order].all(axis=1)][:, order]
 
-    def trace(self) -> tuple[Any, Array, Any]:
+    def trace(self) -> tuple[Carry, Array, Gates]:
         """Carries, outputs and gates, as of rnnlab.analysis.diagnostics."""
         return jax.jit(partial(trace, self.cell))(self.params, self.xs)

@@ -2,7 +2,6 @@
 
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -90,7 +89,7 @@ def logits_by_step(plan: Plan, params: Params, ids: np.ndarray) -> np.ndarray:
     return np.asarray(apply(params, rows, np.arange(1, len(ids) + 1, dtype=np.int32)))[:, 1]
 
 
-def word_of(plan: Plan, token: Any) -> str:
+def word_of(plan: Plan, token: int) -> str:
     vocabulary = plan.data.vocabulary
     if token < text.FIRST:
         return '[...]'  # unknown

@@ -6,7 +6,6 @@ Shapes: B examples, T time steps.
 import importlib
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,14 @@ from experiments.inside.cell import Values, by_name
 from experiments.inside.config import Config
 from experiments.inside.part import Part
 from experiments.runner import machine
+from experiments.runner.config import Layers
 from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import specs
 from experiments.runner.restore import EXPERIMENTS, recall, restore_params
 from experiments.runner.task import Plan, forget, make_plan
 from rnnlab.analysis.diagnostics import gradient_reach
 from rnnlab.cells import Chain
-from rnnlab.cells.base import Params
+from rnnlab.cells.base import Carry, Params
 from rnnlab.data import Split
 from rnnlab.errors import InputError
 from rnnlab.models import embed
@@ -70,14 +70,14 @@ def explain(config: Config) -> None:
             attractors.show_exponents(before[0], after[0], out, plan.task.name)
 
 
-def restored_plan(config: Config) -> tuple[Plan, Any, Path]:
+def restored_plan(config: Config) -> tuple[Plan, Layers, Path]:
     """The plan, configuration and folder of the run; InputError for what cannot be explained."""
     folder = Path(config.run or '')
     name = runs.read_json(folder / runs.CONFIG).get('experiment')
     if name not in EXPERIMENTS:
         raise InputError(f'{folder} holds no run that can be explained, but one of {name}')
     module = importlib.import_module(f'experiments.{name}')
-    given: dict[str, Any] = {'out': config.run}
+    given: dict[str, str | None] = {'out': config.run}
     if 'data_dir' in specs(module.Config):
         given['data_dir'] = config.data_dir
     folder, own = recall(name, module.Config(**given), '--run=DIR')
@@ -173,7 +173,7 @@ def show_example(
     if labels is None:
         labels = np.argmax(outputs, axis=-1).astype(np.int32)
 
-    def total(perturbation: Any) -> Array:
+    def total(perturbation: Carry) -> Array:
         made = net.run(params, one.inputs, perturbation=perturbation)[1]
         mask = jnp.ones(made.shape[:-1], bool)
         metrics, count = loss.sums(made, jnp.asarray(labels), mask)

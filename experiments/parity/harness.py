@@ -10,12 +10,13 @@ Everything is in float64 and nothing is 0.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnlab.cells.base import Tree
 from rnnlab.interop import Weights
 from rnnlab.recurrence import MERGES, unroll
 
@@ -24,7 +25,6 @@ SIDES = 'forward', 'backward'
 LENGTHS = (T, 2)
 TOLERANCE = 1e-10  # relative to the greatest entry of each array
 
-Tree = Any  # of arrays
 Image = tuple[int, ...]  # the shape of a conv_lstm's image; () for other cells
 Point = tuple[Tree, np.ndarray, list[tuple[np.ndarray, ...]]]  # weights, xs [T, B, D], carries
 Results = dict[str, Tree]

@@ -30,6 +30,7 @@ from experiments.parity.tf1 import tf1
 from rnnlab import interop
 from rnnlab.interop import Weights
 from rnnlab.recurrence import MERGES
+from rnnlab.results.records import Json
 
 
 def activation(name: str) -> str:
@@ -39,7 +40,7 @@ def activation(name: str) -> str:
 def flax(name: str, image: Image) -> Peer | None:
     from flax import linen
 
-    cells: dict[str, Callable[..., Any]] = {
+    cells: dict[str, Callable[..., linen.RNNCellBase]] = {
         'elman': linen.SimpleCell,
         'irnn': partial(linen.SimpleCell, activation_fn=jax.nn.relu),
         'lstm': linen.OptimizedLSTMCell,
@@ -53,14 +54,16 @@ def flax(name: str, image: Image) -> Peer | None:
     layer = linen.Bidirectional(forward, backward, MERGES[merge(name)], time_major=True)
 
     def apply(weights: Tree, xs: Tree, carries: Tree, lengths: Sequence[int]) -> Tree:
-        ys, after = images.unflatten(xs, image), []
+        ys, after = images.unflatten(xs, image), list[Tree]()
         initial = [
             carry if len(carry) > 1 else carry[0] for carry in images.unflatten(carries, image)
         ]
-        options: Any = {'seq_lengths': jnp.array(lengths), 'return_carry': True}
+        padded = jnp.array(lengths)
         for number, own in enumerate(weights):
             pair = initial[2 * number : 2 * number + 2]
-            ends, ys = layer.apply({'params': own}, ys, initial_carry=pair, **options)
+            ends, ys = layer.apply(
+                {'params': own}, ys, initial_carry=pair, seq_lengths=padded, return_carry=True
+            )
             after += [end if isinstance(end, tuple) else (end,) for end in ends]
         return images.flatten(ys, image), images.flatten(after, image)
 
@@ -82,7 +85,7 @@ def haiku(name: str, image: Image) -> Peer | None:
     """Its dynamic_unroll in both directions, which takes no lengths."""
     import haiku
 
-    cells: dict[str, Callable[[str, int], Any]] = {
+    cells: dict[str, Callable[[str, int], haiku.RNNCore]] = {
         'irnn': lambda name, width: haiku.VanillaRNN(H, name=name),
         'lstm': lambda name, width: haiku.LSTM(H, name=name),
         'conv_lstm': lambda name, width: {1: haiku.Conv1DLSTM, 2: haiku.Conv2DLSTM}[len(image)](
@@ -118,7 +121,7 @@ def haiku(name: str, image: Image) -> Peer | None:
             image, [[images.convolution(x, h, 'w', 'b') for x, h in p] for p in pairs]
         )
 
-    model: Any = haiku.without_apply_rng(haiku.transform(forward))
+    model = haiku.without_apply_rng(haiku.transform(forward))
     fields = 2 if name.endswith('lstm') else 1
     carry = (np.zeros((B, math.prod(image) * H)),) * fields
     shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((T, B, D)), [carry] * 4)
@@ -133,7 +136,7 @@ def keras(name: str, image: Image) -> Peer | None:
     conv = {1: layers.ConvLSTM1D, 2: layers.ConvLSTM2D}.get(len(image))
     # recurrent_activation: a ConvLSTM's is hard_sigmoid by default
     of_conv = {'kernel_size': 3, 'padding': 'same', 'recurrent_activation': 'sigmoid'}
-    makers: dict[str, tuple[Any, dict[str, Any]]] = {
+    makers: dict[str, tuple[Any, Json]] = {
         'elman': (layers.SimpleRNN, {}),
         'irnn': (layers.SimpleRNN, {'activation': 'relu'}),
         'lstm': (layers.LSTM, {}),
@@ -183,7 +186,7 @@ def torch(name: str, image: Image) -> Peer | None:
     """torch's modules, on packed sequences."""
     import torch
 
-    makers: dict[str, tuple[Any, dict[str, Any]]] = {
+    makers: dict[str, tuple[Callable[..., torch.nn.Module], Json]] = {
         'elman': (torch.nn.RNN, {}),
         'irnn': (torch.nn.RNN, {'nonlinearity': 'relu'}),
         'lstm': (torch.nn.LSTM, {}),

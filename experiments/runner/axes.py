@@ -3,9 +3,9 @@
 import math
 from collections import Counter
 from difflib import get_close_matches
-from typing import Any
 
 from experiments.runner.fields import Config, Kind, parsed, specs, swept, types_of
+from experiments.runner.training import Training
 from rnnlab.errors import InputError
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings, draws, parse, product
@@ -14,7 +14,7 @@ from rnnlab.sweeps.population import FEWEST
 INITIAL = ('seed', 'forget_bias', 'init_scale')  # what decides the initial parameters
 
 
-def read_axes(config: Any) -> list[Grid | Drawn]:
+def read_axes(config: Training) -> list[Grid | Drawn]:
     """The axes of --sweep; InputError for one that cannot be."""
     kinds = types_of(type(config))
     whole = [name for name, kind in kinds.items() if kind is int]
@@ -47,7 +47,7 @@ def read_axes(config: Any) -> list[Grid | Drawn]:
             for value in axis.ends:  # a later batch may reach them
                 parsed(type(config), axis.name, value)
     count = math.prod(len(axis.values) for axis in axes if isinstance(axis, Grid))
-    if (count := count * (config.trials or 1)) > config.max_trials:
+    if (count := count * config.draws) > config.max_trials:
         raise InputError(f'these are {count} trials, more than --max_trials={config.max_trials}')
     return axes
 
@@ -71,7 +71,7 @@ def check_axis(config: Config, axis: Grid | Drawn) -> None:
         raise InputError(f'--sweep={name} has {Counter(values).most_common(1)[0][0]} twice')
 
 
-def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
+def settings_of(config: Training, axes: list[Grid | Drawn]) -> list[Settings]:
     """The swept settings of every trial: for each draw all combinations of the rest, each once.
 
     In a search by earlier results the draw is any one point. Raises InputError for a population
@@ -82,7 +82,7 @@ def settings_of(config: Any, axes: list[Grid | Drawn]) -> list[Settings]:
     if config.asks:
         points = [{axis.name: axis.at(0.5) for axis in drawn}]
     elif drawn:
-        points = list(draws(drawn, config.trials, config.sweep_seed))
+        points = list(draws(drawn, config.draws, config.sweep_seed))
     grids = list(product([axis for axis in axes if isinstance(axis, Grid)]))
     every = [point | grid for point in points for grid in grids]
     ordered = [{axis.name: trial[axis.name] for axis in axes} for trial in every]

@@ -17,6 +17,7 @@ from experiments.runner import processes
 from experiments.runner.fields import (
     C,
     Config,
+    Value,
     check_text,
     local_path,
     open_values,
@@ -26,6 +27,7 @@ from experiments.runner.fields import (
     types_of,
 )
 from experiments.runner.machine import CORES, devices_noted
+from experiments.runner.training import Training
 from rnnlab.data.cache import cache_folder, processor, trim
 from rnnlab.errors import InputError, first_line
 from rnnlab.results.characters import never_fail
@@ -37,20 +39,21 @@ REPEATED = 'sweep'  # may be given several times
 def run(config: type[C], main: Callable[..., None], takes_arguments: bool = False) -> None:
     """Parses the command line and calls main(config), or main(config, arguments)."""
     never_fail(sys.stdout)
-    parsed: list[Any] = []
+    parsed: list[tuple[C, list[str]]] = []
 
     def parse_flags(argv: list[str]) -> list[str]:
         with one_line_errors():
-            parsed.extend(parse(config, argv, takes_arguments))
+            parsed.append(parse(config, argv, takes_arguments))
         return argv
 
     def call(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)
         with one_line_errors():
-            claim_cores(parsed[0])
-            if not getattr(parsed[0], 'compile_for', None):  # whose programs cannot be read back
+            given, rest = parsed[0]
+            claim_cores(given)
+            if not getattr(given, 'compile_for', None):  # whose programs cannot be read back
                 keep_programs()
-            main(*parsed) if takes_arguments else main(parsed[0])
+            main(given, rest) if takes_arguments else main(given)
 
     app.run(call, flags_parser=parse_flags)
 
@@ -113,7 +116,7 @@ def define(config: type[Config]) -> None:
     """Defines a flag for each field. Their text is parsed when the configuration is made."""
     main = sys.argv[0]  # absl's name of the module whose flags --help shows
     open_defaults = open_values(config)
-    defaults = {f.name: f.default for f in fields(config)}
+    defaults: dict[str, Any] = {f.name: f.default for f in fields(config)}
     for name, spec in specs(config).items():
         default = open_defaults.get(name, defaults[name])
         text = spec.help
@@ -132,15 +135,14 @@ def define(config: type[Config]) -> None:
 
 def read(config: type[C]) -> C:
     """The configuration of the flags that are given; InputError for impossible values."""
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     for name in specs(config):
         value = FLAGS[name].value
-        if value is not None:
-            text = isinstance(value, str)
-            values[name] = parsed(config, name, value) if text else value
-    if REPEATED in values:
-        values[REPEATED] = tuple(values[REPEATED])
-        check_text(f'--{REPEATED}', ' '.join(values[REPEATED]))
+        if name == REPEATED and value is not None:
+            check_text(f'--{name}', ' '.join(value))
+            values[name] = tuple(value)
+        elif value is not None:
+            values[name] = parsed(config, name, value) if isinstance(value, str) else value
     of_jax = (name for name in FLAGS if name.startswith('jax_') and FLAGS[name].present)
     return config(given=frozenset([*values, *of_jax]), **values)
 
@@ -155,7 +157,7 @@ def command(experiment: str, config: Config) -> str:
     return shlex.join(['./launch.sh', experiment, *words])
 
 
-def written(value: Any) -> str:
+def written(value: Value) -> str:
     """A value as its flag takes it, with all digits."""
     return ','.join(value) if isinstance(value, tuple) else str(value)
 
@@ -170,11 +172,11 @@ def claim_cores(config: Config) -> None:
     if number != -1 and number < 1:
         raise InputError(f'--jax_num_cpu_devices={number} must be at least 1')
     if number == -1 and hasattr(config, 'devices'):
-        asked = config.devices
-        several = hasattr(config, 'processes')
-        sharing = processes.number(config) if several else 1  # each has its part of the devices
+        asked, sharing, noted = config.devices, 1, 0
+        if isinstance(config, Training):  # each process has its part of the devices
+            sharing, noted = processes.number(config), devices_noted(config) or 0
         number = min(-(-int(asked) // sharing), CORES) if asked != 'auto' else 0
-        number = number or -(-(devices_noted(config) or 0) // sharing) or CORES
+        number = number or -(-noted // sharing) or CORES
         jax.config.update('jax_num_cpu_devices', number)
     # On JAX 0.10, as many CPU devices as threads of the pool can wait for each other for ever.
     os.environ.setdefault('PJRT_NPROC', str(max(os.cpu_count() or 1, number + 1)))

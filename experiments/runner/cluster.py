@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 from rich.progress import MofNCompleteColumn
@@ -23,14 +23,19 @@ from rich.progress import MofNCompleteColumn
 from experiments.runner import console, machine
 from experiments.runner.fields import specs
 from experiments.runner.interrupts import Interrupts, watched_signals
-from experiments.runner.lanes import Group
+from experiments.runner.planned import Group
 from experiments.runner.progress import progress_bar
 from experiments.runner.report import sweep_report
 from experiments.runner.status import State, read_state
 from experiments.runner.task import Task
+from experiments.runner.training import Training
 from experiments.runner.worker import Worker
 from rnnlab.errors import InputError
 from rnnlab.results import claims, runs, trials
+from rnnlab.results.records import Json
+
+if TYPE_CHECKING:
+    from submitit import Job
 
 OURS = ('cluster', 'workers', 'slurm_partition', 'slurm_time', 'slurm_gpus', 'slurm')
 LOOK = 2.0  # seconds between two looks at the folder
@@ -38,7 +43,7 @@ ASK = 15.0  # seconds between two questions to Slurm
 YEARS = 10 * 365 * 24 * 60  # minutes
 
 
-def check(config: Any) -> None:
+def check(config: Training) -> None:
     """Raises InputError for a cluster that is not there."""
     told = f'--cluster={config.cluster}'
     submitit()
@@ -62,7 +67,7 @@ def submitit() -> ModuleType:
     return submitit
 
 
-def train(task: Task, config: Any, groups: list[Group], folder: Path) -> None:
+def train(task: Task, config: Training, groups: list[Group], folder: Path) -> None:
     """Submits the workers of a sweep, waits for its end, and reports.
 
     The workers do not depend on it: Ctrl-C leaves those of Slurm, and stops those on this machine.
@@ -94,12 +99,12 @@ def train(task: Task, config: Any, groups: list[Group], folder: Path) -> None:
     sweep_report(folder)
 
 
-def command(task: Task, config: Any, folder: Path) -> list[str]:
+def command(task: Task, config: Training, folder: Path) -> list[str]:
     """The command of a worker: this one's, as its configuration says it."""
     flags = {name: getattr(config, name) for name in specs(type(config)) if name in config.given}
     flags |= {name: getattr(jax.config, name) for name in config.given if name.startswith('jax_')}
     if config.cluster == 'local' and config.devices == 'auto':
-        flags['devices'] = max(1, machine.CORES // config.workers)
+        flags['devices'] = max(1, machine.CORES // (config.workers or 1))
     flags |= {'out': folder.resolve(), 'shard': f'any/{config.workers}'}
     axes = [f'--sweep={axis}' for axis in flags.pop('sweep')]
     others = [
@@ -110,7 +115,7 @@ def command(task: Task, config: Any, folder: Path) -> list[str]:
     return [sys.executable, '-m', f'experiments.{task.name}', *axes, *others]
 
 
-def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
+def submit(config: Training, command: list[str], folder: Path) -> list['Job']:
     """The jobs of the workers.
 
     submitit gives each a file in the sweep's folder, which holds the command; nothing from outside
@@ -128,7 +133,7 @@ def submit(config: Any, command: list[str], folder: Path) -> list[Any]:
     try:
         # submitit prints what sbatch says before it raises the same
         with outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            return executor.submit_array([worker] * config.workers)
+            return executor.submit_array([worker] * (config.workers or 1))
     except library.core.utils.FailedJobError as error:
         if new:
             shutil.rmtree(folder)
@@ -145,9 +150,9 @@ def outside_of_jobs() -> Iterator[None]:
         yield
 
 
-def slurm_parameters(config: Any) -> dict[str, Any]:
+def slurm_parameters(config: Training) -> Json:
     options = dict(option.lstrip('-').partition('=')[::2] for option in config.slurm)
-    parameters: dict[str, Any] = {
+    parameters: Json = {
         'job_name': 'rnnlab',
         'time': config.slurm_time,
         'array_parallelism': config.workers,
@@ -163,7 +168,7 @@ def slurm_parameters(config: Any) -> dict[str, Any]:
     return parameters
 
 
-def wait(config: Any, jobs: list[Any], folder: Path, interrupts: Interrupts) -> State | None:
+def wait(config: Training, jobs: list['Job'], folder: Path, interrupts: Interrupts) -> State | None:
     """The state of the sweep once it is done, all workers have ended or a signal came."""
     asked, shown, ended, now = -math.inf, '', False, None
     with progress_bar(MofNCompleteColumn(), config.progress) as bar:
@@ -192,7 +197,7 @@ def words(now: State) -> str:
     return f'{rung}{", ".join(numbers)} of {now.trials} trials'
 
 
-def all_ended(config: Any, jobs: list[Any]) -> bool:
+def all_ended(config: Training, jobs: list['Job']) -> bool:
     """Whether none of the jobs runs or waits for its turn."""
     if config.cluster == 'local':
         return all(job.done() for job in jobs)

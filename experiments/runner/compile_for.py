@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 
 from experiments.runner import console, machine
-from experiments.runner.lanes import Group
+from experiments.runner.config import Layers
+from experiments.runner.planned import Group
 from experiments.runner.program import make_program
 from experiments.runner.task import Plan, Task, make_plan
+from rnnlab.cells.base import Tree
 from rnnlab.errors import InputError, first_line
 from rnnlab.results.tables import new_table, render
 from rnnlab.training import lanes, memory
@@ -42,7 +45,7 @@ def alone(plan: Plan) -> None:
     show(needs('', plan, run, 1, evaluation, whole, whole), devices[0])
 
 
-def sweep(task: Task, config: Any, groups: Sequence[Group]) -> None:
+def sweep(task: Task, config: Layers, groups: Sequence[Group]) -> None:
     """Shows what the programs of each rung of groups take; InputError where one does not fit."""
     devices, needed = machine.devices(config), []
     for at, group in enumerate(groups, 1):
@@ -75,9 +78,9 @@ def needs(
 ) -> list[Need]:
     """What each program of some lanes takes."""
 
-    def evaluated(*args: Any, **options: Any) -> Any:
+    def evaluated(*args: Tree, **options: int) -> Callable:
         make_evaluate, compiled = evaluation
-        made: list[Any] = []
+        made: list[Callable] = []
         make_evaluate(*args, **options, program=lambda totals: made.append(compiled(totals)))
         return made[0]
 
@@ -89,7 +92,7 @@ def needs(
         state = state.replace(stopped=jax.eval_shape(partial(jnp.zeros, number, bool)))
     state = on(part, state.replace(step=None)).replace(step=on(whole, state.step))
     params, train, examples = state.params, program.train_split, (np.int32(0), np.int32(1))
-    every: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    every: dict[str, tuple[Callable | None, tuple[Tree, ...]]] = {
         'initial state': (run.start, settings),
         'training': (run.advance, (*settings, train, state, 1)),
         'evaluation': (program.evaluate, (params, program.held_out, *examples)),
@@ -103,7 +106,7 @@ def needs(
     return [need(f'{label}  {n}'.strip(), *own, held) for n, own in every.items() if own[0]]
 
 
-def need(name: str, function: Any, arguments: tuple[Any, ...], held: int) -> Need:
+def need(name: str, function: Any, arguments: tuple[Tree, ...], held: int) -> Need:
     """Compiles a program, beside whose arguments `held` bytes are on each device in all."""
     beside = held - bytes_of(arguments)
     try:
@@ -133,16 +136,16 @@ def show(needed: Sequence[Need], device: jax.Device) -> None:
             raise InputError(f'{words}: it takes {sizes}; choose smaller sizes')
 
 
-def on(sharding: Sharding, tree: Any) -> Any:
+def on(sharding: Sharding, tree: Tree) -> Tree:
     """The shapes of a tree of arrays, and where they are."""
 
-    def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+    def shape(leaf: Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(shape, tree)
 
 
-def bytes_of(tree: Any) -> int:
+def bytes_of(tree: Tree) -> int:
     """The bytes of a tree of such shapes on each device; numbers have none."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.ShapeDtypeStruct)]
     shapes = [(leaf.sharding.shard_shape(leaf.shape), leaf.dtype.itemsize) for leaf in leaves]

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import jax
 import numpy as np
 from rich.console import Console
 
 from experiments.runner.fields import shown
+from rnnlab.cells.base import Params
 from rnnlab.data import Split
 from rnnlab.errors import first_line
 from rnnlab.models import Model
@@ -114,7 +115,7 @@ def tests_table(summary: Summary) -> str:
     return render(table)
 
 
-def prediction_table(model: Model, params: Any, test: Split) -> str:
+def prediction_table(model: Model, params: Params, test: Split) -> str:
     """The labels of the first ten test examples and the classes that the model predicts."""
     first = jax.tree.map(lambda leaf: leaf[:10], test)
     predicted = np.argmax(jax.jit(model.apply)(params, first.inputs, first.lengths), axis=-1)

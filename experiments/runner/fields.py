@@ -10,12 +10,16 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from rnnlab.errors import InputError
 
+if TYPE_CHECKING:
+    from rnnlab.results.records import Json
+
 INF = math.inf
 LARGEST = 2**31 - 1  # of whole numbers: steps and sizes are int32 on a device
+Value = bool | int | float | str | tuple[str, ...] | None  # of a field; None: it is open
 RANGE = re.compile('([0-9]{1,9})[.][.]([0-9]{1,9})')
 
 
@@ -43,7 +47,7 @@ class Field:
     ranged: bool = False  # of a whole number: whether a range like 8..64 is a value, too
 
 
-def field(kind: Kind, default: Any, help: str, **options: Any) -> Any:
+def field(kind: Kind, default: Value, help: str, **options: Any) -> Any:
     """A field of a configuration; a default of None leaves it open."""
     return dataclasses.field(default=default, metadata={'': Field(kind=kind, help=help, **options)})
 
@@ -60,7 +64,7 @@ class Config:
     Raises InputError for a value out of its range.
     """
 
-    OPEN: ClassVar[Mapping[str, Any]] = {}  # values for fields that are left open
+    OPEN: ClassVar[Mapping[str, Value]] = {}  # values for fields that are left open
 
     given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False, repr=False)
 
@@ -71,7 +75,7 @@ class Config:
     def replace(self, **values: Any) -> Self:
         return dataclasses.replace(self, **values)
 
-    def filled(self, values: Mapping[str, Any]) -> Self:
+    def filled(self, values: Mapping[str, Value]) -> Self:
         """The configuration with these values for the fields that are open."""
         return self.replace(**{n: v for n, v in values.items() if getattr(self, n) is None})
 
@@ -86,14 +90,14 @@ class Config:
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         return [n for n in names if n in defaults and getattr(self, n) != defaults[n]]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> 'Json':
         """All that decides what a run computes; JSON has no infinity, and so it is a string."""
         ours = specs(type(self)).items()
         values = {n: getattr(self, n) for n, s in ours if s.kind is not Kind.OPERATIONAL}
         return {n: json_value(value) for n, value in values.items()}
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any], where: str) -> Self:
+    def from_json(cls, record: 'Json', where: str) -> Self:
         """The configuration that `to_json` gave; InputError, naming `where`, for what is none."""
         try:
             known = {name: record[name] for name in swept(cls) if name in record}
@@ -105,9 +109,9 @@ class Config:
 C = TypeVar('C', bound=Config)
 
 
-def open_values(cls: type[Config]) -> dict[str, Any]:
+def open_values(cls: type[Config]) -> dict[str, Value]:
     """The values for fields that are left open; those of a subclass take precedence."""
-    values: dict[str, Any] = {}
+    values: dict[str, Value] = {}
     for base in reversed(cls.__mro__):
         values |= vars(base).get('OPEN', {})
     return {name: value for name, value in values.items() if name in specs(cls)}
@@ -128,7 +132,7 @@ def types_of(cls: type[Config]) -> dict[str, type]:
 def plain_type(hint: Any) -> type:
     if isinstance(hint, types.UnionType):
         hint = next(part for part in get_args(hint) if part is not type(None))
-    return getattr(hint, '__origin__', hint)
+    return get_origin(hint) or hint
 
 
 def swept(cls: type[Config]) -> Iterator[str]:
@@ -187,7 +191,7 @@ def check_needs(config: Config) -> None:
             raise InputError(f'--{name} goes with --{other}')
 
 
-def parsed(cls: type[Config], name: str, text: str) -> Any:
+def parsed(cls: type[Config], name: str, text: str) -> Value:
     """The value of a field that a flag with this text has; InputError where it has none."""
     kind, spec, told = types_of(cls)[name], specs(cls)[name], f'--{name}={text}'
     check_text(f'--{name}', text)
@@ -230,14 +234,14 @@ def local_path(told: str, text: str) -> str:
     return path
 
 
-def shown(value: Any) -> str:
+def shown(value: Value) -> str:
     """A value as its flag is written."""
     if isinstance(value, tuple):
         return ','.join(value)
     return f'{value:g}' if isinstance(value, float) else str(value)
 
 
-def json_value(value: Any) -> Any:
+def json_value(value: Value) -> Value | list[str]:
     if isinstance(value, tuple):
         return list(value) or None
     return str(value) if value == INF else value

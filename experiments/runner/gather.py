@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from experiments.runner import loop
 from experiments.runner.loop import Progress
+from rnnlab.cells.base import Tree
 from rnnlab.errors import InputError
 from rnnlab.results import runs, trials
 from rnnlab.training import checkpoint
@@ -38,7 +38,7 @@ def gather(progress: Progress, sources: Sequence[Source], step: int) -> None:
     trees = {folder: read(folder) for folder in folders}
     filled = [*sources, *[sources[-1]] * (progress.program.lanes - len(sources))]
 
-    def lanes(part: str, axis: int) -> Any:
+    def lanes(part: str, axis: int) -> Tree:
         own = [
             jax.tree.map(lambda leaf, at=lane: np.take(leaf, [at], axis), trees[folder][part])
             for folder, lane, _ in filled
@@ -56,7 +56,7 @@ def gather(progress: Progress, sources: Sequence[Source], step: int) -> None:
     loop.take_up(progress, checkpoint.typed(saved, progress.tree(), next(iter(folders))))
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read(folder: Path) -> dict[str, Tree]:
     """The tree of a checkpoint; InputError where there is none."""
     with checkpoint.open_checkpoints(folder) as checkpoints:
         if (tree := checkpoint.restore(checkpoints)) is None:

@@ -1,18 +1,19 @@
 """The programs of a sweep: its trials by static configuration, and how many lanes train them."""
 
 from itertools import pairwise
-from typing import Any
 
 import jax
+from jax.tree_util import PyTreeDef
 
 from experiments.runner import machine
 from experiments.runner.axes import static_names
+from experiments.runner.config import Layers
 from experiments.runner.fields import Kind
-from experiments.runner.lanes import Group, Planned, Rung
+from experiments.runner.planned import Group, Planned, Rung
 from experiments.runner.rounds import POINTS, together
 from experiments.runner.task import Plan, Task, make_plan
 from rnnlab.errors import InputError
-from rnnlab.results import trials
+from rnnlab.results import ranking
 from rnnlab.results.records import Metrics
 from rnnlab.sweeps.rungs import Bracket, brackets, evenly, halving, rung_steps, survivors
 from rnnlab.training.lanes import each_on, in_turn, lane_bytes, lane_mesh, lanes_per_batch
@@ -22,17 +23,22 @@ MEMORY = 0.5  # the fraction of it that lanes may fill
 
 
 def make_groups(
-    task: Task, config: Any, planned: list[Planned], names: list[str], part: int | None, parts: int
+    task: Task,
+    config: Layers,
+    planned: list[Planned],
+    names: list[str],
+    part: int | None,
+    parts: int,
 ) -> tuple[list[Group], Metrics, bool]:
     """The trials of this part (None: all) by static configuration, their metrics, and whether all
     validate.
 
     Raises InputError for settings that do not fit the data, and too few for the rungs.
     """
-    kinds: dict[Any, list[Planned]] = {}
+    kinds: dict[tuple[Layers, PyTreeDef], list[Planned]] = {}
     for trial in planned:
-        static = trial.config.reduced(lambda spec: spec.kind is not Kind.DYNAMIC)
-        kinds.setdefault((static, jax.tree.structure(trial.config.hyper)), []).append(trial)
+        shared = trial.config.reduced(lambda spec: spec.kind is not Kind.DYNAMIC)
+        kinds.setdefault((shared, jax.tree.structure(trial.config.hyper)), []).append(trial)
     brackets, each = make_brackets(config, planned)
     groups: list[Group] = []
     validated, dealt = True, 0
@@ -44,7 +50,7 @@ def make_groups(
             validated &= plan.held_out is not None and first.eval_split == 'validation'
             numbers = [trial.number for trial in mine]
             if config.asks:
-                begin, end = dealt * config.trials, (dealt + len(members)) * config.trials
+                begin, end = dealt * config.draws, (dealt + len(members)) * config.draws
                 numbers, each = list(range(begin, end)), len(members)
             dealt += len(members)
             if mine:
@@ -52,7 +58,7 @@ def make_groups(
                 workers = parts if part is None else 1
                 rungs, devices = make_rungs(plan, brackets, each, len(numbers), workers, config)
                 group = Group(
-                    label=trials.label(static, static),
+                    label=ranking.label(static, static),
                     trials=mine,
                     numbers=numbers,
                     rungs=rungs,
@@ -66,13 +72,13 @@ def make_groups(
     return groups, plan.metrics, validated
 
 
-def make_brackets(config: Any, planned: list[Planned]) -> tuple[list[Bracket], int]:
+def make_brackets(config: Layers, planned: list[Planned]) -> tuple[list[Bracket], int]:
     """How many settings are on each rung, and the trials of one, at most.
 
     They are the points of each search, else all settings of the sweep.
     """
     if config.asks:
-        return brackets(config.trials, config.eta, config.rungs), 1
+        return brackets(config.draws, config.eta, config.rungs), 1
     settings = together(planned)
     if config.search:  # a population keeps its members
         counts = [len(settings)] * config.rungs
@@ -82,7 +88,7 @@ def make_brackets(config: Any, planned: list[Planned]) -> tuple[list[Bracket], i
 
 
 def make_rungs(
-    plan: Plan, brackets: list[Bracket], each: int, most: int, workers: int, config: Any
+    plan: Plan, brackets: list[Bracket], each: int, most: int, workers: int, config: Layers
 ) -> tuple[list[Rung], int]:
     """The rungs of a group of `most` trials, and how many devices of each worker train them.
 
@@ -138,7 +144,7 @@ def sizes(
     return made
 
 
-def fit_lanes(plan: Plan, trials: int, config: Any) -> tuple[int, int]:
+def fit_lanes(plan: Plan, trials: int, config: Layers) -> tuple[int, int]:
     """(lanes that train at once, bytes that they take together) for so many trials."""
     devices = machine.devices(config)
     each, hyper, data = each_on(devices[0]), plan.config.hyper, plan.data

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
 Interrupts = list[int]  # the signals that ask to stop
 
@@ -18,7 +18,7 @@ def end_at_once() -> None:
     It raises nothing: JAX calls Python where exceptions are swallowed, and an import may catch one.
     """
 
-    def end(number: int, frame: Any) -> None:
+    def end(number: int, frame: FrameType | None) -> None:
         os.write(2, b'error: interrupted\n')
         os._exit(128 + number)
 
@@ -40,7 +40,7 @@ def watched_signals() -> Iterator[Interrupts]:
     """The signals that ask to stop, empty until one comes; a second Ctrl-C ends the process."""
     interrupts: Interrupts = []
 
-    def ask(number: int, frame: Any) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
         interrupts.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

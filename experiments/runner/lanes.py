@@ -3,97 +3,31 @@
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from experiments.runner import attempts, loop, machine
-from experiments.runner.fields import parsed
+from experiments.runner.config import Layers
 from experiments.runner.gather import gather, states_of
 from experiments.runner.interrupts import Interrupts, undisturbed
 from experiments.runner.logs import Logs
 from experiments.runner.loop import Progress
+from experiments.runner.planned import Batch, Planned
 from experiments.runner.program import Program, program_over_lanes
 from experiments.runner.progress import SweepProgress
-from experiments.runner.task import Plan, Task, make_plan, resolve, settings
+from experiments.runner.task import Plan, Task, make_plan, settings
+from rnnlab.cells.base import Arrays
 from rnnlab.errors import InputError
-from rnnlab.results import claims, runs, schedule, tensorboard, trials
+from rnnlab.results import claims, ranking, runs, schedule, tensorboard, trials
 from rnnlab.results.records import CHANCE, DIVERGED, FINISHED, Json, Status, Summary, Trial
 from rnnlab.results.trials import Curves, Place, SweepRecord
-from rnnlab.sweeps.axes import Settings
-from rnnlab.sweeps.rungs import Bracket
 from rnnlab.training import checkpoint
-
-
-class Planned(NamedTuple):
-    """A trial that is still to be trained."""
-
-    number: int
-    settings: Settings  # the swept ones, as text
-    config: Any  # resolved
-    copied_from: int | None = None  # another trial, whose state it continues from
-
-    @property
-    def source(self) -> int:
-        return self.number if self.copied_from is None else self.copied_from
-
-
-class Rung(NamedTuple):
-    """The part of a training at whose end trials are compared; a sweep without has one."""
-
-    stop: int  # its last step
-    trials: int  # at most
-    lane_steps: int  # of all its trials together
-    lanes: int  # that train at once
-    batches: int  # of them
-    batch_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Group:
-    """Trials of one static configuration, which a program for each rung trains."""
-
-    label: str
-    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
-    numbers: list[int]  # of all its trials
-    rungs: list[Rung]
-    brackets: list[Bracket]  # of its points, or of all settings of the sweep
-    devices: int  # on all rungs: a lane's last bits depend on it
-
-
-class Batch(NamedTuple):
-    """Trials of a group that a program trains side by side, on one rung."""
-
-    group: Group
-    trials: Sequence[Planned]
-    number: int = 1  # of the rung
-
-    @property
-    def rung(self) -> Rung:
-        return self.group.rungs[self.number - 1]
-
-    @property
-    def last(self) -> bool:
-        return self.number == len(self.group.rungs)
-
-    @property
-    def name(self) -> str:
-        return trials.wave_name(self.trials[0].number, self.number)
-
-    def path(self, folder: Path) -> Path:
-        """The file of its results."""
-        return trials.wave_path(folder, self.trials[0].number, self.number)
-
-    def unfinished(self, finished: Container[Place]) -> 'Batch':
-        """What is left to train."""
-        left = [trial for trial in self.trials if (self.number, trial.number) not in finished]
-        return self._replace(trials=left)
 
 
 class Sweep(NamedTuple):
@@ -122,15 +56,8 @@ class Turn(NamedTuple):
     attempt: int | None  # None: no other process trains it
 
 
-def plan_trial(task: Task, config: Any, number: int, settings: Settings) -> Planned:
-    """The trial with these settings; InputError for what a run alone would refuse."""
-    values = {name: parsed(type(config), name, text) for name, text in settings.items()}
-    own = config.replace(**values, given=config.given | values.keys())
-    return Planned(number, settings, resolve(task, own))
-
-
 def train_rounds(
-    task: Task, config: Any, turns: Iterable[Turn], shared: Sweep, shown: SweepProgress
+    task: Task, config: Layers, turns: Iterable[Turn], shared: Sweep, shown: SweepProgress
 ) -> None:
     """Trains one batch after the other, until a signal asks to stop."""
     program, made_for = None, None
@@ -206,10 +133,10 @@ def train_batch(
             return
         results, curves = judge(progress, batch, sweep.record.names)
         logs.end([None if r.status == DIVERGED else r.summary for r in results])
-        winner = trials.best(results, sweep.record.ranked_by)
+        winner = ranking.best(results, sweep.record.ranked_by)
         sweep.refresh()
         rivals = sweep.finished.values()
-        if winner and trials.best([*rivals, winner], sweep.record.ranked_by) is winner:
+        if winner and ranking.best([*rivals, winner], sweep.record.ranked_by) is winner:
             lane = results.index(winner)
             run = path.with_name(f'{state.name}.{attempt}.run')
             lineage = schedule.lineage(winner, sweep.finished)
@@ -243,7 +170,7 @@ def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Tria
     return results, curves
 
 
-def recorded(task: Task, trial: Planned) -> dict[str, Any]:
+def recorded(task: Task, trial: Planned) -> Json:
     """The settings of the run that a trial is."""
     return settings(task, trial.config) | {'devices': 1}
 
@@ -289,7 +216,7 @@ def write_run(
     runs.write_settings(folder, files)
     runs.write_lines(folder / runs.METRICS, (row.to_json() for row in curves[trial.number]))
 
-    def of_lane(leaf: Any) -> np.ndarray:
+    def of_lane(leaf: Arrays) -> np.ndarray:
         return np.array(leaf[lane : lane + 1] if np.ndim(leaf) else leaf)
 
     tree = jax.tree.map(of_lane, progress.tree() | {'history': {}})

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from experiments.runner import loop
+from experiments.runner.training import Training
 from rnnlab.results import tensorboard
 from rnnlab.results.records import Summary
 
@@ -13,7 +13,7 @@ class Logs:
     """A log for each lane, with all its rows so far; none without --log."""
 
     def __init__(
-        self, progress: loop.Progress, folders: Sequence[Path], configs: Sequence[Any]
+        self, progress: loop.Progress, folders: Sequence[Path], configs: Sequence[Training]
     ) -> None:
         self.rows = [loop.rows(progress, lane) for lane in range(progress.trials)]
         self.paths = [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from experiments.runner import processes
 from experiments.runner.interrupts import Interrupts
 from experiments.runner.program import Program
 from rnnlab.analysis.describe import count
+from rnnlab.cells.base import Params, Tree
 from rnnlab.errors import InputError
 from rnnlab.results.records import SPLITS, Json, Row, Summary, Values
 from rnnlab.training import checkpoint, lanes
@@ -29,7 +30,7 @@ from rnnlab.training.train import TrainState, fit
 class Best(NamedTuple):
     """What --keep=best keeps in each lane: the first of the best evaluations so far."""
 
-    params: Any
+    params: Params
     step: np.ndarray  # [lanes]
     score: np.ndarray  # [lanes], of the selection metric; greater is better
 
@@ -43,7 +44,7 @@ class Progress:
     keys: Array
     trials: int  # lanes that are not there only to fill the program up
     state: TrainState
-    history: dict[str, Any]  # of every evaluation [evaluations, lanes]
+    history: dict[str, Tree]  # of every evaluation [evaluations, lanes]
     best: Best | None
     fingerprint: np.uint32  # of the settings that they train with
     stop: int  # the step at which they end
@@ -74,13 +75,13 @@ class Progress:
         """Whether there is an evaluation of this very step."""
         return self.step % self.program.plan.every == 0 or self.step == self.program.plan.steps
 
-    def tree(self) -> dict[str, Any]:
+    def tree(self) -> dict[str, Tree]:
         """What a checkpoint holds."""
         parts = {'state': self.state, 'history': self.history, 'fingerprint': self.fingerprint}
         parts['seconds'] = np.float64(self.seconds)
         return parts | {'best': self.best._asdict()} if self.best else parts
 
-    def params(self) -> Any:
+    def params(self) -> Params:
         """The parameters that are kept, of all lanes."""
         return self.best.params if self.best else self.state.params
 
@@ -104,7 +105,7 @@ def begin(
         return np.zeros((plan.evaluations, program.lanes))
 
     splits = ['train', *([plan.config.eval_split] if plan.held_out else [])]
-    history: dict[str, Any] = {split: {name: zeros() for name in names} for split in splits}
+    history: dict[str, Tree] = {split: {name: zeros() for name in names} for split in splits}
     history |= {name: zeros() for name in ('grad_norm', 'finite', 'seconds')}
     if program.gradients:
         parts = stacked[0], stacked[1], program.train_split, state.params, state.carry, state.step
@@ -151,7 +152,7 @@ def share(progress: Progress) -> None:
         take_up(progress, tree)
 
 
-def take_up(progress: Progress, saved: dict[str, Any]) -> None:
+def take_up(progress: Progress, saved: dict[str, Tree]) -> None:
     """Continues from a tree like that of the progress."""
     progress.state = progress.program.place(saved['state'])
     progress.history = saved['history']
@@ -187,9 +188,17 @@ def train(
         return progress.state
 
     settings, data = (progress.hypers, progress.keys), program.train_split
-    options: dict[str, Any] = {'stop': progress.stop, 'every': plan.every, 'after': after}
-    options['agree'] = processes.least
-    for _ in fit(program.run, *settings, data, progress.state, **options):
+    begun = fit(
+        program.run,
+        *settings,
+        data,
+        progress.state,
+        stop=progress.stop,
+        every=plan.every,
+        after=after,
+        agree=processes.least,
+    )
+    for _ in begun:
         if checkpoints:
             checkpoints.check()
         yield progress
@@ -210,7 +219,7 @@ def evaluate(progress: Progress) -> None:
     Keeps the best parameters, and stops the lanes of which --patience is at an end.
     """
     program, plan, state = progress.program, progress.program.plan, progress.state
-    record: dict[str, Any] = {
+    record: dict[str, Tree] = {
         'train': state.totals.means(),
         'grad_norm': state.totals.mean_grad_norm(),
         'finite': state.training,
@@ -291,11 +300,11 @@ def rows(progress: Progress, lane: int, begin: int = 0) -> list[Row]:
     return [row(at) for at in range(begin, number)]
 
 
-def finite(value: Any) -> float | None:
+def finite(value: SupportsFloat | str) -> float | None:
     return float(value) if math.isfinite(float(value)) else None
 
 
-def short(value: Any) -> float | None:
+def short(value: float) -> float | None:
     """A number with four digits, since there are as many as time steps."""
     return finite(f'{value:.4g}')
 

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import jax
 import jaxlib
 import numpy
 
 import rnnlab
-from experiments.runner.config import PRECISIONS, Training
 from experiments.runner.console import silenced
+from experiments.runner.training import PRECISIONS, Training
 from rnnlab.errors import InputError
 from rnnlab.results import runs
+from rnnlab.results.records import Json
 from rnnlab.training.devices import evenly, processes_of
 
 # The cores that this process may use.
@@ -35,7 +35,7 @@ NO_NUMERICS = (
 )  # fmt: skip
 
 
-def recorded(config: Training) -> dict[str, Any]:
+def recorded(config: Training) -> Json:
     """JAX's settings that are given or change numbers, its version, the platform, the devices."""
     given = (n for n in sorted(config.given) if n.startswith('jax_') and n not in NO_NUMERICS)
     of_jax = {name: getattr(jax.config, name) for name in dict.fromkeys([*NUMERICS, *given])}
@@ -69,7 +69,7 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def devices(config: Training) -> list[Any]:
+def devices(config: Training) -> list[jax.Device]:
     """The devices to use: those that JAX has, or as many of them as --devices says."""
     there = topology(config.compile_for) if config.compile_for else jax.devices()
     number, processes = devices_asked(config) or len(there), processes_of(there)
@@ -113,7 +113,7 @@ def devices_asked(config: Training) -> int | None:
     return devices_noted(config) if config.resume and not config.sweep else None
 
 
-def devices_noted(config: Any) -> int | None:
+def devices_noted(config: Training) -> int | None:
     """How many devices the run in --out began with."""
     if not (config.resume and config.out) or config.sweep:
         return None

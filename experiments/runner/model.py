@@ -36,7 +36,7 @@ def make_cell(config: OneCell, hyper: Hyper) -> Cell:
     if config.cell not in CELLS:
         testing.structure(config.cell, make, hidden_size=config.hidden_size)
     takes = make(config.hidden_size).hyperparameters
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     if config.init and 'init' in takes:
         options['init'] = config.init
     if hyper.init_scale is not None:

@@ -3,15 +3,25 @@
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
-from experiments.runner.report import Report, best_table, intervals, mean_interval
+from experiments.runner.intervals import intervals, mean_interval
+from experiments.runner.report import Report, best_table
 from rnnlab.results import page, runs, trials
 from rnnlab.results.axes import MOST_PANELS, colour_axis, ordered
-from rnnlab.results.page import Item, Items, Section, curves, sweep, text
-from rnnlab.results.records import CHANCE, DIVERGED, FAILED, SPLITS, Metrics, Row, Trial, outcomes
+from rnnlab.results.page import Item, Items, Part, Section, curves, sweep, text
+from rnnlab.results.ranking import Setting, best, label
+from rnnlab.results.records import (
+    CHANCE,
+    DIVERGED,
+    FAILED,
+    SPLITS,
+    Json,
+    Metrics,
+    Row,
+    Trial,
+    outcomes,
+)
 from rnnlab.results.tables import number
-from rnnlab.results.trials import Setting, label
 from rnnlab.training.losses import Metric
 
 PAGE = 'report.html'
@@ -46,12 +56,12 @@ def sweep_page(report: Report) -> Path:
     return path
 
 
-def ranking(report: Report) -> list[Any]:
+def ranking(report: Report) -> list[Part]:
     names, outcome = report.names, report.outcome
     known = [setting for setting in report.compared if setting.values(outcome)]
     means = [mean_interval(setting.sample(outcome), outcome) for setting in known]
     title = f'The best {len(known)} settings by {outcome.words}'
-    parts: list[Any] = [text.paragraph(words) for words in report.words]
+    parts: list[Part] = [text.paragraph(words) for words in report.words]
     parts += [sweep.ranking(title, known, names, means, outcome)] if known else []
     parts.append(text.of_table('Best settings', best_table(report.best, names, outcome)))
     words, table = intervals(names, report.interval_rows, outcome)
@@ -66,7 +76,7 @@ def line_of(report: Report, setting: Setting, names: list[str]) -> curves.Line:
     return curves.Line(label(own, own) or 'all', every)
 
 
-def learning_curves(report: Report) -> list[Any]:
+def learning_curves(report: Report) -> list[Part]:
     """A picture for each of the best static configurations, a line for each of their settings."""
     if not report.split:
         return [text.paragraph('No trial was evaluated.')]
@@ -79,12 +89,12 @@ def learning_curves(report: Report) -> list[Any]:
     axis = colour_axis(report.results, record.static)
     baselines = (trial.summary.baseline for trial in report.results)
     baseline = next((value for value in baselines if value is not None), None)
-    best = [s for own in shown.values() for s in own[:MOST_LINES]]
-    limits = curves.limits_of([line_of(report, s, inner) for s in best], report.split, metric)
+    drawn = [s for own in shown.values() for s in own[:MOST_LINES]]
+    limits = curves.limits_of([line_of(report, s, inner) for s in drawn], report.split, metric)
     words = 'Lines are means over the seeds of a setting, bands go from the lowest to the highest.'
     if len(kinds) > len(shown):
         words += f' The best {len(shown)} of {len(kinds)} static configurations.'
-    parts: list[Any] = [text.paragraph(words)]
+    parts: list[Part] = [text.paragraph(words)]
     for kind, own in shown.items():
         places = ordered(s.settings.get(axis) for s in own)
         lines = sorted(own[:MOST_LINES], key=lambda s: places.index(s.settings.get(axis)))
@@ -92,22 +102,23 @@ def learning_curves(report: Report) -> list[Any]:
             [line_of(report, s, inner) for s in part] for part in (lines, own[MOST_LINES:])
         )
         colours = curves.shades(len(bands))
-        look: dict[str, Any] = {'limits': limits}
-        look['baseline'] = baseline if metric.name == 'loss' else None
+        known = baseline if metric.name == 'loss' else None
         title = kind or record.title
-        parts.append(curves.curves(title, bands, others, report.split, metric, colours, **look))
+        parts.append(
+            curves.curves(title, bands, others, report.split, metric, colours, limits, known)
+        )
     return parts
 
 
-def gradients(report: Report) -> list[Any]:
+def gradients(report: Report) -> list[Part]:
     """Of the best trial, as far as --log_gradients has recorded them."""
-    best = trials.best(report.results, report.outcome)
-    rows = report.curves.get(best.number, []) if best else []
-    title = f'Trial {best.number}, the best:' if best else ''
+    winner = best(report.results, report.outcome)
+    rows = report.curves.get(winner.number, []) if winner else []
+    title = f'Trial {winner.number}, the best:' if winner else ''
     return [*curves.gradients(title, rows)]
 
 
-def axes(report: Report) -> list[Any]:
+def axes(report: Report) -> list[Part]:
     outcome, linear, static = report.outcome, report.linear, report.record.static
     known = [setting for setting in report.settings if setting.values(outcome)]
     if not known or not report.names:
@@ -115,7 +126,7 @@ def axes(report: Report) -> list[Any]:
     numbers = text.of_table('All settings', best_table(report.settings, report.names, outcome))
     title = 'All axes at once: a line for each setting (drag along an axis to choose)'
     args = outcome, static, linear
-    parts: list[Any] = [sweep.parallel(title, known, report.names, outcome, linear, numbers)]
+    parts: list[Part] = [sweep.parallel(title, known, report.names, outcome, linear, numbers)]
     parts.append(
         text.paragraph('Points are trials, crosses diverged ones, lines the best setting.')
     )
@@ -148,7 +159,7 @@ def reason(trial: Trial, rows: list[Row], metric: Metric) -> str:
     return '; '.join(words) or f'{summary.steps:,} steps'
 
 
-def trials_table(report: Report) -> list[Any]:
+def trials_table(report: Report) -> list[Part]:
     """How the trials ended, and all of them, the best first."""
     every, metric, names = report.results, report.outcome.metric, report.record.names
     numbers = {kind: sum(status(trial) == kind for trial in every) for kind in map(status, every)}
@@ -156,7 +167,7 @@ def trials_table(report: Report) -> list[Any]:
         numbers['not finished'] = left
     ended = [(kind, total, MEANINGS.get(kind, '')) for kind, total in numbers.items()]
     headings = ['status', 'trials', 'meaning']
-    parts = [text.table('How the trials ended', headings, ended, ['trials'])]
+    parts: list[Part] = [text.table('How the trials ended', headings, ended, ['trials'])]
     shown = [o for o in outcomes(metric) if any(o.of(t.summary) is not None for t in every)]
 
     def rank(trial: Trial) -> tuple[int, float]:
@@ -196,13 +207,13 @@ def lines_of(metrics: Metrics, rows: list[Row]) -> list[tuple[Metric, str]]:
     return [(metric, split) for metric in chosen for split in splits]
 
 
-def shared(report: Report) -> dict[str, Any]:
+def shared(report: Report) -> Json:
     """The settings that all trials share."""
     record = runs.read_json(report.folder / trials.SWEEP)
     return {n: value for n, value in record.items() if n not in report.record.to_json()}
 
 
-def made(folder: Path, settings: dict[str, Any]) -> list[str]:
+def made(folder: Path, settings: Json) -> list[str]:
     """The command, the versions, the machine and the settings of a run or sweep."""
     parts, path = [], folder / runs.ENVIRONMENT
     if path.exists():

@@ -7,50 +7,26 @@ fails calls it once more, and so the others, which wait in their next call, end 
 import contextlib
 import json
 import os
-import re
 import sys
 import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.runner.console import console, silenced
-from experiments.runner.fields import Config, operational
 from experiments.runner.interrupts import Interrupts
+from experiments.runner.training import Training
+from rnnlab.cells.base import Tree
 from rnnlab.errors import InputError, first_line
+from rnnlab.results.records import Json
 
 SECONDS = 120  # within which all processes must have started
 FAILED = -1  # what a process that fails tells the others
-
-
-def is_address(host: str, port: str = '') -> bool:
-    return bool(host) and re.fullmatch('[0-9]{1,5}', port) is not None and 0 < int(port) < 2**16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Processes(Config):
-    """How the processes of a run find each other."""
-
-    processes: int | None = operational(
-        None,
-        'Processes that share each batch of a run; by default those that srun starts, else one.',
-        low=1,
-    )
-    process_id: int | None = operational(
-        None, 'Which of --processes this is, from 0; under Slurm found by itself.', low=0
-    )
-    coordinator: str | None = operational(
-        None,
-        'HOST:PORT of process 0, where the others find it; under Slurm found by itself.',
-        check=lambda text: is_address(*text.rsplit(':', 1)),
-        must='must be HOST:PORT, like 10.0.0.1:1234',
-    )
 
 
 class Place(NamedTuple):
@@ -61,7 +37,7 @@ class Place(NamedTuple):
     coordinator: str | None  # None: as Slurm has it
 
 
-def place(config: Any) -> Place | None:
+def place(config: Training) -> Place | None:
     """The place of this process; None for one alone. InputError for flags that do not fit."""
     given = [f'--{name}' for name in config.changed('processes', 'process_id', 'coordinator')]
     if config.sweep:
@@ -86,7 +62,7 @@ def place(config: Any) -> Place | None:
     return Place(total, int(own), config.coordinator)
 
 
-def number(config: Any) -> int:
+def number(config: Training) -> int:
     """How many processes share the run."""
     there = place(config)
     return there.processes if there else 1
@@ -98,7 +74,7 @@ def first() -> bool:
 
 
 @contextlib.contextmanager
-def joined(config: Any) -> Iterator[None]:
+def joined(config: Training) -> Iterator[None]:
     """Inside, this process is one of those of the run; if one fails, all end with exit code 1."""
     there = place(config)
     if there and not jax.distributed.is_initialized():
@@ -173,7 +149,7 @@ def wait() -> None:
     exchange(0)
 
 
-def check_same(settings: Any) -> None:
+def check_same(settings: Json) -> None:
     """Raises InputError unless the settings of all processes are the same."""
     own = zlib.crc32(json.dumps(settings, sort_keys=True).encode()) >> 1
     if len({*exchange(own)}) > 1:
@@ -194,7 +170,7 @@ def signalled(interrupts: Interrupts) -> bool:
     return bool(interrupts)
 
 
-def of_first(tree: Any) -> Any:
+def of_first(tree: Tree) -> Tree:
     """The tree as process 0 has it, bit for bit; each process has one of the same shapes."""
     if jax.process_count() == 1:
         return tree

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
+import jax
 from jax.sharding import Mesh
 
 from experiments.runner.task import EVAL_BATCH, Plan
@@ -39,7 +39,7 @@ def program_alone(plan: Plan, mesh: Mesh | None) -> Program:
     return make_program(plan, 1, lanes.alone(plan.make_run(mesh), mesh), place, place, evaluation)
 
 
-def program_over_lanes(plan: Plan, number: int, devices: Sequence[Any]) -> Program:
+def program_over_lanes(plan: Plan, number: int, devices: Sequence[jax.Device]) -> Program:
     """A program of several lanes, which the devices share."""
     mesh = lanes.lane_mesh(number, devices)
     evaluation = partial(plan.make_evaluate, program=lanes.evaluation_over_lanes(mesh))

@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
 from experiments.runner.console import Group, console, numbered, say
+from rnnlab.results.ranking import Setting
 from rnnlab.results.records import DIVERGED, Outcome, Row, Trial, Values
 from rnnlab.results.tables import number
-from rnnlab.results.trials import Place, Setting
+from rnnlab.results.trials import Place
 
 COMPILING = 'compiling'
 
 Program = tuple[str, int]  # what one compilation makes: the label of a group, the number of a rung
+
+
+class Numbered(Protocol):
+    @property
+    def number(self) -> int: ...
 
 
 class Batch(Protocol):
@@ -28,7 +34,7 @@ class Batch(Protocol):
     @property
     def group(self) -> Group: ...
     @property
-    def trials(self) -> Sequence[Any]: ...
+    def trials(self) -> Sequence['Numbered']: ...
     @property
     def number(self) -> int: ...  # of the rung
 

@@ -1,22 +1,24 @@
 """The report of a sweep: its trials merged, ranked by settings, and drawn."""
 
-import math
 import re
-import statistics
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from experiments.runner.console import console, drawing, say
 from experiments.runner.fields import shown
+from experiments.runner.intervals import intervals_table, mean_and_std
 from rnnlab.errors import InputError
-from rnnlab.results import plots, runs, schedule, trials
+from rnnlab.results import plots, ranking, runs, schedule, trials
+from rnnlab.results.ranking import Setting
 from rnnlab.results.records import CHANCE, DIVERGED, FAILED, Outcome, Trial, outcomes
-from rnnlab.results.statistics import FEWEST, Interval, Sample, interval, paired
-from rnnlab.results.tables import lines, new_table, number, render
-from rnnlab.results.trials import Curves, Setting, SweepRecord
+from rnnlab.results.statistics import Sample
+from rnnlab.results.tables import new_table, number, render
+from rnnlab.results.trials import Curves, SweepRecord
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 BEST_SETTINGS = 10  # in the tables
 FAILURES = 5  # that are told
@@ -48,7 +50,7 @@ class Report:
     @cached_property
     def settings(self) -> list[Setting]:
         """The best first."""
-        return trials.by_setting(self.results, self.outcome, self.population)
+        return ranking.by_setting(self.results, self.outcome, self.population)
 
     @property
     def best(self) -> list[Setting]:
@@ -120,7 +122,7 @@ class Report:
         if self.outcome.kind == 'test':
             words = 'not every trial has a validation split, so the best value is optimistic'
             said.append(f'ranked by {self.outcome.words}: {words}')
-        if winner := trials.best(self.results, self.outcome):
+        if winner := ranking.best(self.results, self.outcome):
             held = trials.holds(self.folder / trials.BEST)
             there = held == (winner.number, winner.summary.stopped_at)
             run = f'is {self.folder / trials.BEST}' if there else 'has been removed'
@@ -179,7 +181,7 @@ def best_trial(trial: Trial, ranked_by: Outcome) -> str:
     return f'best trial: {trial.number}, {settings}: {", ".join(words)}'
 
 
-def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) -> Any:
+def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) -> 'Table':
     """The mean and standard deviation of each outcome over the seeds of each setting."""
     columns = [o for o in outcomes(ranked_by.metric) if any(s.values(o) for s in settings)]
     rungs = any(s.trials[0].rung is not None for s in settings)
@@ -195,89 +197,6 @@ def best_table(settings: list[Setting], names: list[str], ranked_by: Outcome) ->
             *(str(count(setting.trials, status) or '') for status in (DIVERGED, CHANCE)),
         )
     return table
-
-
-def mean_and_std(values: Collection[float], show: Callable[..., str] = number) -> str:
-    """The mean ± standard deviation of values, without the latter if all are equal."""
-    if not values:
-        return '-'
-    mean = statistics.fmean(values)
-    several = len(set(values)) > 1
-    return show(mean) + (f' ± {show(statistics.stdev(values), mean)}' if several else '')
-
-
-def intervals_table(
-    names: list[str], samples: list[tuple[list[str], Sample]], outcome: Outcome
-) -> str:
-    """The text of `intervals`; '' where there are none."""
-    return told(*intervals(names, samples, outcome))
-
-
-def told(words: str, table: Any) -> str:
-    return lines(words) + (f'\n\n{render(table)}' if table else '')
-
-
-def intervals(
-    names: list[str], samples: list[tuple[list[str], Sample]], outcome: Outcome
-) -> tuple[str, Any]:
-    """Intervals of the means of settings, and their differences to the best, paired by seed.
-
-    samples: (cells of the columns `names`, values by seed) for each setting, the best first.
-    Returns (words, table): ('', None) for one seed each, and no table for two.
-    """
-    seeds = max(len(sample.values) for _, sample in samples)
-    if seeds < 2:
-        return '', None
-    if seeds < FEWEST:
-        words = f'two seeds are too few to tell a difference from noise; it takes {FEWEST}'
-        return f'{outcome.words}: {words}', None
-    columns = 'seeds', 'mean ± sd', '95 % interval', 'minus the best', 'interval'
-    table = new_table(*names, *columns, '', right=columns)
-    best = next(sample for _, sample in samples if sample.values)
-    for cells, sample in samples:
-        mean = str(len(sample.values)), mean_and_std(sample.values.values())
-        compared = sample is not best and sample.values
-        difference = difference_cells(sample, best, outcome) if compared else ()
-        table.add_row(*cells, *mean, ends(mean_interval(sample, outcome), number), *difference)
-    words = '95 % intervals, and each setting minus the best, paired by seed'
-    return f'{outcome.words}: {words}', table
-
-
-def mean_interval(sample: Sample, outcome: Outcome) -> Interval | None:
-    """The interval of the mean, within the range of the metric."""
-    if (of_mean := interval([*sample.values.values()], sample.error)) is None:
-        return None
-    most = 1.0 if outcome.metric.is_fraction else math.inf
-    return Interval(max(of_mean.low, 0.0), min(of_mean.high, most))
-
-
-def difference_cells(sample: Sample, best: Sample, outcome: Outcome) -> tuple[str, str, str]:
-    """The mean difference to the best setting, its interval, and what that means.
-
-    The error is that of two sets of examples. Both have the same ones, on which two nets mostly
-    fail alike, so the interval is rather too wide.
-    """
-    differences = paired(sample.values, best.values)
-    size = statistics.fmean(best.values.values())
-
-    def show(value: float) -> str:
-        return '+' * (value > 0) + number(value, size)
-
-    of_mean = interval(differences, math.hypot(sample.error, best.error))
-    mean = show(statistics.fmean(differences)) if differences else '-'
-    return mean, ends(of_mean, show), verdict(of_mean, outcome)
-
-
-def ends(of: Interval | None, show: Callable[[float], str]) -> str:
-    return f'{show(of.low)} to {show(of.high)}' if of else '-'
-
-
-def verdict(difference: Interval | None, outcome: Outcome) -> str:
-    if difference is None:
-        return 'too few seeds to tell'
-    if difference.holds_zero:
-        return 'within the noise'
-    return 'better' if outcome.score(difference.low) > 0 else 'worse'
 
 
 def draw_sweep(report: Report) -> list[str]:

@@ -1,13 +1,13 @@
 """A finished run's configuration and parameters, to use it again."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.runner.config import Training
 from experiments.runner.fields import Kind, specs
+from experiments.runner.task import C
+from rnnlab.cells.base import Arrays, Params
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.results import runs
@@ -17,7 +17,7 @@ EXPERIMENTS = 'mnist', 'imdb', 'classify', 'series', 'text', 'memory'  # those t
 CHUNK = 500  # sequences that are classified at once
 
 
-def recall(name: str, config: Training, flag: str, but: tuple[str, ...] = ()) -> tuple[Path, Any]:
+def recall(name: str, config: C, flag: str, but: tuple[str, ...] = ()) -> tuple[Path, C]:
     """The folder in --out and the configuration of its run, a run of the experiment `name`.
 
     Operational fields, and those in `but`, are as in `config`. Raises InputError for another
@@ -42,7 +42,7 @@ def recall(name: str, config: Training, flag: str, but: tuple[str, ...] = ()) ->
     return folder, saved.replace(**{n: getattr(config, n) for n in own}, given=config.given)
 
 
-def restore_params(folder: Path, like: Any) -> Any:
+def restore_params(folder: Path, like: Params) -> Params:
     """The parameters that a run kept, with the shapes of `like`."""
     path, saved = folder / runs.CHECKPOINT, None
     if path.is_dir():
@@ -57,7 +57,7 @@ def restore_params(folder: Path, like: Any) -> Any:
     return params
 
 
-def probabilities(net: Model, params: Any, inputs: Any, lengths: Any) -> np.ndarray:
+def probabilities(net: Model, params: Params, inputs: Arrays, lengths: Arrays | None) -> np.ndarray:
     """The probability of each class [N, K], for sequences [N, T, D] or ids [N, T]."""
     apply, size = jax.jit(net.apply), min(CHUNK, len(inputs))
     parts = []

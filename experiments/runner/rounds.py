@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from experiments.runner.lanes import Batch, Group, Planned, Sweep, plan_trial
+from experiments.runner.config import Layers
+from experiments.runner.lanes import Sweep
+from experiments.runner.planned import Batch, Group, Planned, plan_trial
 from experiments.runner.task import Task
-from rnnlab.results import trials
+from rnnlab.results import ranking, trials
 from rnnlab.results.records import DIVERGED, FAILED, Outcome
 from rnnlab.sweeps import population, search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings
@@ -28,11 +30,11 @@ class Entry(NamedTuple):
     def score(self, rung: int, outcome: Outcome, shared: Sweep) -> float:
         """The mean over its trials at the end of a rung, greater is better."""
         results = [shared.finished[rung, trial.number] for trial in self.trials]
-        return trials.Setting({}, results).score(outcome)
+        return ranking.Setting({}, results).score(outcome)
 
 
 def rounds(
-    task: Task, config: Any, groups: list[Group], axes: Axes, shared: Sweep
+    task: Task, config: Layers, groups: list[Group], axes: Axes, shared: Sweep
 ) -> Iterator[Round]:
     """The rounds of a sweep.
 
@@ -52,7 +54,7 @@ def rounds(
 
 def together(planned: Sequence[Planned]) -> list[list[Planned]]:
     """The trials that differ in their seed alone."""
-    settings: dict[Any, list[Planned]] = {}
+    settings: dict[Layers, list[Planned]] = {}
     for trial in planned:
         settings.setdefault(trial.config.replace(seed=0), []).append(trial)
     return [*settings.values()]
@@ -102,7 +104,9 @@ def halved(entries: Sequence[Entry], bracket: Bracket, shared: Sweep) -> Iterato
         drop_states(shared.folder, entries, rung)
 
 
-def searched(task: Task, config: Any, group: Group, axes: Axes, shared: Sweep) -> Iterator[Round]:
+def searched(
+    task: Task, config: Layers, group: Group, axes: Axes, shared: Sweep
+) -> Iterator[Round]:
     """Rounds of the points that earlier results make promising, in brackets one after another.
 
     TPE is told of a point the best value up to the end of a rung, in the mean over its trials.
@@ -138,7 +142,7 @@ def searched(task: Task, config: Any, group: Group, axes: Axes, shared: Sweep) -
 
 
 def evolved(
-    task: Task, config: Any, groups: list[Group], axes: Axes, shared: Sweep
+    task: Task, config: Layers, groups: list[Group], axes: Axes, shared: Sweep
 ) -> Iterator[Round]:
     """A round of all trials for each rung, before which each population changes.
 
@@ -146,7 +150,7 @@ def evolved(
     """
     drawn = [axis for axis in axes if isinstance(axis, Drawn)]
     names = {axis.name for axis in drawn}
-    populations: dict[Any, list[Entry]] = {}
+    populations: dict[tuple[tuple[str, str], ...], list[Entry]] = {}
     for group in groups:
         for trial in group.trials:
             shared_settings = [(n, v) for n, v in trial.settings.items() if n not in names]
@@ -162,7 +166,7 @@ def evolved(
 
 def changed(
     task: Task,
-    config: Any,
+    config: Layers,
     members: Sequence[Entry],
     drawn: Sequence[Drawn],
     rung: int,

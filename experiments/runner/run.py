@@ -2,12 +2,12 @@
 
 import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 
 from experiments.runner import cli, compile_for, console, loop, machine, processes
+from experiments.runner.config import Layers
 from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.logs import Logs
 from experiments.runner.program import program_alone
@@ -22,7 +22,7 @@ from rnnlab.results.typed import field
 from rnnlab.training import checkpoint, lanes
 
 
-def train(task: Task, config: Any) -> Path | None:
+def train(task: Task, config: Layers) -> Path | None:
     """Trains as the configuration says, and returns the run's folder; with compile_for neither.
 
     Raises InputError for bad input, before anything compiles; and when a loss is not finite.
@@ -40,7 +40,7 @@ def train(task: Task, config: Any) -> Path | None:
     return None
 
 
-def run(task: Task, config: Any, command: str) -> Path:
+def run(task: Task, config: Layers, command: str) -> Path:
     """Trains as a resolved configuration says, and returns the run's folder."""
     folder, record = Path(config.out or new_folder(task, config)), settings(task, config)
     if config.force:  # the record stays what the run began with
@@ -92,7 +92,7 @@ def follow(plan: Plan, mesh: Mesh | None) -> None:
     loop.tested(progress)
 
 
-def new_folder(task: Task, config: Any) -> str:
+def new_folder(task: Task, config: Layers) -> str:
     if config.resume:
         raise InputError('--resume goes with --out, the folder of the run to resume')
     return f'runs/{task.name}-{datetime.datetime.now():%Y%m%d-%H%M%S}'
@@ -211,7 +211,7 @@ def title(plan: Plan, summary: Summary) -> str:
     return f'{plan.task.name}: {net}, {outcome.words} {value} at step {summary.kept_step:,}'
 
 
-def not_finite(what: str, config: Any, folder: Path) -> InputError:
+def not_finite(what: str, config: Layers, folder: Path) -> InputError:
     words = f'{what} is not finite, with --lr={config.lr:g} and --clip={config.clip:g}'
     advice = f'try a lower one of them in a new folder; {folder} keeps the state before'
     return InputError(f'{words}: {advice}')

@@ -4,15 +4,16 @@ import re
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from experiments.runner import cli, cluster, compile_for, console, machine, processes
 from experiments.runner.axes import is_dynamic, read_axes, settings_of
+from experiments.runner.config import Layers
 from experiments.runner.groups import make_groups
 from experiments.runner.interrupts import watched_signals
-from experiments.runner.lanes import Group, Sweep, plan_trial, train_rounds
+from experiments.runner.lanes import Sweep, train_rounds
+from experiments.runner.planned import Group, plan_trial
 from experiments.runner.progress import sweep_progress
 from experiments.runner.report import sweep_report
 from experiments.runner.rounds import rounds
@@ -22,7 +23,7 @@ from experiments.runner.turns import turns
 from rnnlab.errors import InputError
 from rnnlab.results import claims, runs, trials
 from rnnlab.results.lock import locked
-from rnnlab.results.records import Outcome
+from rnnlab.results.records import Json, Outcome
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid
@@ -30,7 +31,7 @@ from rnnlab.sweeps.axes import Drawn, Grid
 ANY = 'any'  # part of a sweep: whichever batch is free
 
 
-def sweep(task: Task, config: Any) -> Path | None:
+def sweep(task: Task, config: Layers) -> Path | None:
     """Trains every trial as the run that its settings alone would give, in the sweep's folder.
 
     Raises InputError for bad input, before anything compiles.
@@ -51,7 +52,7 @@ def sweep(task: Task, config: Any) -> Path | None:
     everything = [settings(task, trial.config) for trial in planned]
     names = list(dict.fromkeys([*(axis.name for axis in axes), *runs.differing(everything)]))
     groups, metrics, validated = make_groups(task, config, planned, names, part, parts)
-    number = len(planned) * (config.trials if config.asks else 1)
+    number = len(planned) * (config.draws if config.asks else 1)
     if parts > number:
         flag = f'workers={parts}' if config.cluster else f'shard={config.shard}'
         raise InputError(f'--{flag}: more parts than the {number} trials')
@@ -112,7 +113,7 @@ def sweep(task: Task, config: Any) -> Path | None:
 
 def train(
     task: Task,
-    config: Any,
+    config: Layers,
     groups: list[Group],
     axes: list[Grid | Drawn],
     folder: Path,
@@ -143,7 +144,7 @@ def train(
         console.say(f'{words}. The last part merges; so does ./launch.sh report --out={folder}')
 
 
-def check_rungs(config: Any) -> None:
+def check_rungs(config: Layers) -> None:
     """Raises InputError for what does not go with rungs."""
     words = f'--rungs={config.rungs}' if config.rungs > 1 else f'--search={config.search}'
     if config.search == 'pbt' and config.changed('eta'):
@@ -160,7 +161,7 @@ def check_rungs(config: Any) -> None:
         raise InputError(f'{words} goes without --patience: a rung compares all at one step')
 
 
-def read_shard(config: Any) -> tuple[int | None, int]:
+def read_shard(config: Layers) -> tuple[int | None, int]:
     """(part, counted from 0; parts) of --shard; None: any batch."""
     if config.cluster:
         told = f'--cluster={config.cluster}'
@@ -184,7 +185,7 @@ def read_shard(config: Any) -> tuple[int | None, int]:
     return int(part) - 1, int(parts)
 
 
-def how_drawn(config: Any) -> dict[str, Any]:
+def how_drawn(config: Layers) -> Json:
     """How the trials are drawn, for sweep.json."""
     chosen = f'{config.search} of Optuna {search.optuna().__version__}' if config.asks else None
     how = chosen or config.search
@@ -193,7 +194,7 @@ def how_drawn(config: Any) -> dict[str, Any]:
     return drawn | (halving if config.rungs > 1 else {})
 
 
-def title(task: Task, config: Any, names: list[str]) -> str:
+def title(task: Task, config: Layers, names: list[str]) -> str:
     """The dataset or task that all trials share, else the experiment."""
     common = (
         getattr(config, n) for n in ('dataset', 'task') if n not in names and hasattr(config, n)

@@ -1,27 +1,29 @@
 """What an experiment is, and the plan of a training that its configuration makes."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax.sharding import Mesh
 
 from experiments.runner import machine, model
+from experiments.runner.config import Layers, Training
 from experiments.runner.console import console, prediction_table
 from experiments.runner.fields import check_needs, open_values
 from rnnlab.analysis.describe import count
-from rnnlab.cells.base import Params
+from rnnlab.cells.base import Arrays, Params
 from rnnlab.data import Dataset, Split
 from rnnlab.errors import InputError
 from rnnlab.models import Model
 from rnnlab.precision import reduced
 from rnnlab.recurrence import engines
-from rnnlab.results.records import Metrics
+from rnnlab.results.records import Json, Metrics
 from rnnlab.training import memory
 from rnnlab.training.batches import Batch, Batches, in_order, shuffled
 from rnnlab.training.devices import batch_mesh
@@ -30,12 +32,14 @@ from rnnlab.training.losses import Loss
 from rnnlab.training.optim import Hyper, optimizer, schedule
 from rnnlab.training.train import Run, classification, make_evaluate, make_run
 
+C = TypeVar('C', bound=Layers)  # the configuration of an experiment
+
 EVAL_BATCH = 500
 SURELY = 0.75  # of what the gradient keeps by its shapes, that a program takes; measured: 0.8 to 1
 AT_MOST = 100  # bytes kept for the gradient by column of parameters and step; cells keep 3 to 10
 
 
-def shuffled_examples(config: Any, data: Split) -> Batches:
+def shuffled_examples(config: Layers, data: Split) -> Batches:
     """Batches of the training examples, new ones in each epoch."""
     if config.batch_size > len(data.labels):
         words = f'--batch_size={config.batch_size} is more than the {len(data.labels)}'
@@ -43,19 +47,19 @@ def shuffled_examples(config: Any, data: Split) -> Batches:
     return shuffled(data, config.batch_size, getattr(config, 'buckets', 1))
 
 
-def examples_in_order(config: Any, data: Split, size: int, whole: bool) -> Batches:
+def examples_in_order(config: Layers, data: Split, size: int, whole: bool) -> Batches:
     """Batches of `size` examples to evaluate; by length where all examples are."""
     return in_order(data, size, getattr(config, 'buckets', 1) if whole else 1)
 
 
-def show_predictions(plan: 'Plan', params: Any, folder: Path) -> None:
+def show_predictions(plan: 'Plan', params: Params, folder: Path) -> None:
     assert plan.data.test
     console.print(f'\n{prediction_table(plan.model, params, plan.data.test)}')
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """An experiment. C is its configuration.
+class Task(Generic[C]):
+    """An experiment with configurations of type C.
 
     name: of the experiment.
     load: (C) -> what `dataset` makes a Dataset of; it reads those fields alone that say data=True.
@@ -71,24 +75,24 @@ class Task:
     """
 
     name: str
-    load: Callable[[Any], Any]
-    build: Callable[[Any, Dataset, Hyper], Model]
-    resolve: Callable[[Any], Any] = lambda config: config
-    dataset: Callable[[Any, Any], Dataset] = lambda config, loaded: loaded
+    load: Callable[[C], Any]
+    build: Callable[[C, Dataset, Hyper], Model]
+    resolve: Callable[[C], C] = lambda config: config
+    dataset: Callable[[C, Any], Dataset] = lambda config, loaded: loaded
     selection: str = 'accuracy'
-    loss: Callable[[Any], Callable[[Hyper], Loss]] = lambda config: classification
-    batches: Callable[[Any, Any], Batches] = shuffled_examples
-    evaluation_batches: Callable[[Any, Split, int, bool], Batches] = examples_in_order
-    finish: Callable[['Plan', Any, Path], None] = show_predictions
-    source: Callable[[Any], dict[str, Any]] = lambda config: {}
+    loss: Callable[[C], Callable[[Hyper], Loss]] = lambda config: classification
+    batches: Callable[[C, Any], Batches] = shuffled_examples
+    evaluation_batches: Callable[[C, Split, int, bool], Batches] = examples_in_order
+    finish: Callable[['Plan[C]', Params, Path], None] = show_predictions
+    source: Callable[[C], Json] = lambda config: {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Generic[C]):
     """A training as a configuration describes it."""
 
-    task: Task
-    config: Any  # resolved
+    task: Task[C]
+    config: C  # resolved
     loaded: Any  # what task.load gave
     data: Dataset
     model: Model
@@ -98,7 +102,7 @@ class Plan:
     every: int  # steps between evaluations
     held_out: Split | None  # evaluated while training
     window: int  # examples of each evaluation
-    make_optimizer: Callable[[Hyper], Any] = field(repr=False)
+    make_optimizer: Callable[[Hyper], optax.GradientTransformation] = field(repr=False)
 
     @cached_property
     def params(self) -> Params:
@@ -110,7 +114,7 @@ class Plan:
         """The time steps of the longest batch."""
         size = self.batches.size
 
-        def inputs(data: Any) -> Any:
+        def inputs(data: Split | None) -> Arrays:
             keys = jax.random.split(jax.random.key(0), size)
             batch = Batch(jnp.zeros(size, jnp.int32), keys, keys)
             return self.batches.takes[-1](data, batch, jnp.int32(0)).inputs
@@ -146,8 +150,9 @@ class Plan:
             return self.task.build(self.config, self.data, hyper)
 
         loss = self.task.loss(self.config)
-        options: dict[str, Any] = {'every': self.every, 'loss': loss, 'mesh': mesh}
-        return make_run(build, self.make_optimizer, self.batches, **options)
+        return make_run(
+            build, self.make_optimizer, self.batches, every=self.every, loss=loss, mesh=mesh
+        )
 
     def make_gradient_norms(self) -> Callable:
         """make_gradient_norms of rnnlab over lanes, which share the data and the step."""
@@ -175,7 +180,7 @@ class Plan:
         loss = self.task.loss(self.config)(Hyper())
         return make_evaluate(self.model, batches, loss=loss, mesh=mesh, program=program)
 
-    def mesh(self, devices: list[Any], asked: bool) -> Mesh | None:
+    def mesh(self, devices: Sequence[jax.Device], asked: bool) -> Mesh | None:
         """The devices that share each batch; unless `asked` only where that is worth it.
 
         It is not for layers of the native engine, which shares their work among all cores.
@@ -200,7 +205,7 @@ class Plan:
         return round(step / self.batches.steps, 4)
 
 
-def resolve(task: Task, config: Any) -> Any:
+def resolve(task: Task[C], config: C) -> C:
     """The configuration without open fields; InputError for settings that do not fit together.
 
     With --parameters this loads the data, whose width and vocabulary are part of the model.
@@ -221,8 +226,9 @@ def resolve(task: Task, config: Any) -> Any:
 
 
 @cache
-def budgeted(task: Task, config: Any, hyper: Hyper) -> int:
+def budgeted(task: Task[C], config: C, hyper: Hyper) -> int:
     """The largest hidden size with at most `config.parameters` parameters in the model."""
+    assert config.parameters is not None
     data = task.dataset(config, load(task, config))
 
     def parameters(hidden_size: int) -> int:
@@ -235,18 +241,18 @@ def budgeted(task: Task, config: Any, hyper: Hyper) -> int:
     raise InputError(f'--parameters={config.parameters} is too few: {least}')
 
 
-def load(task: Task, config: Any) -> Any:
+def load(task: Task[C], config: C) -> Any:
     """What the task loads; trials that agree in the fields of their data share it."""
     return load_once(task.load, config.reduced(lambda spec: spec.data))
 
 
 @lru_cache(maxsize=1)
-def load_once(load: Callable[[Any], Any], config: Any) -> Any:
+def load_once(load: Callable[[C], Any], config: C) -> Any:
     return load(config)
 
 
 @cache
-def source_once(source: Callable[[Any], dict[str, Any]], config: Any) -> dict[str, Any]:
+def source_once(source: Callable[[C], Json], config: C) -> Json:
     return source(config)
 
 
@@ -256,7 +262,7 @@ def forget() -> None:
         cached.cache_clear()
 
 
-def settings(task: Task, config: Any) -> dict[str, Any]:
+def settings(task: Task[C], config: C) -> Json:
     """All that decides what a run computes: the content of its config.json."""
     metrics = Metrics.of(task.loss(config)(Hyper()), task.selection).to_json()
     source = source_once(task.source, config.reduced(lambda spec: spec.data))
@@ -264,7 +270,7 @@ def settings(task: Task, config: Any) -> dict[str, Any]:
     return {'experiment': task.name} | metrics | recorded
 
 
-def make_plan(task: Task, config: Any) -> Plan:
+def make_plan(task: Task[C], config: C) -> Plan[C]:
     """The plan of a resolved configuration; InputError for what fits neither data nor memory."""
     loaded = load(task, config)
     data = task.dataset(config, loaded)
@@ -291,7 +297,7 @@ def make_plan(task: Task, config: Any) -> Plan:
     return plan
 
 
-def check_evaluation(config: Any, held_out: Split | None) -> None:
+def check_evaluation(config: Training, held_out: Split | None) -> None:
     """Raises InputError for an evaluation that the splits of the data do not allow."""
     if held_out is None and config.eval_split == 'test':
         raise InputError('--eval_split=test: this data has no test split, only a validation split')

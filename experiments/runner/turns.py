@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiments.runner.lanes import Batch, Sweep, Turn, recorded
+from experiments.runner.lanes import Sweep, Turn, recorded
+from experiments.runner.planned import Batch
 from experiments.runner.task import Task
 from rnnlab.results import claims, trials
 from rnnlab.results.records import FAILED, Summary, Trial

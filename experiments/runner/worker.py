@@ -9,7 +9,10 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 LIVES = 4  # of the command without a new result: three deaths make a batch failed, the next says so
 PAUSE = 1.0  # seconds between two lives
@@ -53,7 +56,7 @@ class Worker:
                 self.process.terminate()
                 return self.process.wait()
 
-    def checkpoint(self) -> Any:
+    def checkpoint(self) -> 'DelayedSubmission':
         """What submitit is to start again, after the command has saved what it trained.
 
         It is called where a signal interrupts `live`.

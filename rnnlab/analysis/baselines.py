@@ -5,11 +5,14 @@ rows from each origin on, from the rows before it.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rnnlab.errors import InputError
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
 
 ALPHAS = tuple(10.0**power for power in range(-6, 5, 2))  # ridge penalties to choose from
 
@@ -68,6 +71,6 @@ def ridge(
     return forecast
 
 
-def predict(model: Any, inputs: np.ndarray, targets: int) -> np.ndarray:
+def predict(model: 'Ridge', inputs: np.ndarray, targets: int) -> np.ndarray:
     """The model's predictions [rows of inputs, targets]."""
     return model.predict(inputs).reshape(len(inputs), targets)

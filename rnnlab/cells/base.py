@@ -9,22 +9,23 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import PyTree
 
 from rnnlab.initializers import Drawn, Initializer
 from rnnlab.precision import product
 
 Arrays = Array | np.ndarray  # what a user may pass
 Rate = float | Array  # a number, or that of a lane
-Tree = Any  # of arrays
-Params = Tree  # of one cell a dict
-Carry = Tree  # a NamedTuple of arrays; of a chain a tuple of them
+Tree: TypeAlias = PyTree  # of arrays
+Params: TypeAlias = Tree  # of one cell a dict
+Carry: TypeAlias = Tree  # a NamedTuple of arrays; of a chain a tuple of them
 Mask = Array | tuple | None  # of recurrent dropout; of a chain a tuple
 Gates = tuple[Array, ...]  # the values of a cell's gates
 Step = tuple[Carry, Array, Gates]  # the new carry, the output, the values of the gates
@@ -88,7 +89,7 @@ class Cell:
     layout: Layout | None = None
     name: str = field(default='', init=False)
     hyperparameters: Mapping[str, Any] = field(default_factory=dict, init=False)
-    _maker: Callable[..., Any] | None = field(default=None, init=False)
+    _maker: Callable[..., 'Cell'] | None = field(default=None, init=False)
 
     def _identity(self) -> tuple[Hashable, ...]:
         if self._maker is not None:
@@ -190,14 +191,22 @@ class Hidden(NamedTuple):
     h: Array  # [..., H]
 
 
+class Fields(TypedDict, total=False):
+    """Further fields of a cell."""
+
+    zoneout: tuple[str, ...]
+    layout: Layout
+
+
 def plain(
     init: Init,
     carry: InitialCarry,
     whole: Callable[..., Step],
     gates: tuple[str, ...],
     *,
+    form: Any = None,
     takes_mask: bool = True,
-    **more: Any,
+    **more: Unpack[Fields],
 ) -> Cell:
     """The cell of one function `whole`: (params, carry, x, mask=None) -> (carry, y, values of the
     gates); without takes_mask (params, carry, x). more are further fields of Cell."""
@@ -214,7 +223,7 @@ def plain(
         return whole(params, carry, x)[2]
 
     step = masked if takes_mask else unmasked
-    return Cell(init, carry, step, gates, values, takes_mask=takes_mask, **more)
+    return Cell(init, carry, step, gates, values, form, takes_mask=takes_mask, **more)
 
 
 def gated(
@@ -226,7 +235,8 @@ def gated(
     *,
     prepare: Prepare = lambda params, inputs: params,
     native: str | None = None,
-    **more: Any,
+    takes_mask: bool = True,
+    **more: Unpack[Fields],
 ) -> Cell:
     """The cell of one affine map and elementwise work (see Gated), from which its step follows.
 
@@ -238,11 +248,16 @@ def gated(
         return elementwise(params, carry, named(affine(params, dropped(carry, mask), x)))
 
     form = Gated(affine, elementwise, prepare, native)
-    return plain(init, carry, whole, gates, form=form, **more)
+    return plain(init, carry, whole, gates, form=form, takes_mask=takes_mask, **more)
 
 
 def linear(
-    init: Init, carry: InitialCarry, drive: Drive, read: Read, gates: tuple[str, ...], **more: Any
+    init: Init,
+    carry: InitialCarry,
+    drive: Drive,
+    read: Read,
+    gates: tuple[str, ...],
+    **more: Unpack[Fields],
 ) -> Cell:
     """The cell with h' = a h + b (see Linear), from which its step follows.
 

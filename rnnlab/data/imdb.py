@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from rnnlab.data import tfds
 from rnnlab.data.cache import Arrays, cached
 from rnnlab.data.text import Ragged, Texts, count_words, encode
 from rnnlab.errors import InputError, first_line, known
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
+    from tensorflow_datasets.core.download import DownloadManager
 
 COUNTS = {'train': 25_000, 'test': 25_000}
 CLASSES = ('negative', 'positive')
@@ -155,7 +159,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
             pass
 
 
-def make_builder(data_dir: Path, reviews: Reviews | None) -> Any:
+def make_builder(data_dir: Path, reviews: Reviews | None) -> 'DatasetBuilder':
     """The builder of TFDS for the labelled splits only, from `reviews` or else the network."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.datasets.imdb_reviews import imdb_reviews_dataset_builder as stock
@@ -166,7 +170,7 @@ def make_builder(data_dir: Path, reviews: Reviews | None) -> Any:
             name = 'imdb_reviews'
             url_infos = stock.Builder.url_infos  # checksums; TFDS would look beside this file
 
-            def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+            def _split_generators(self, dl_manager: 'DownloadManager') -> dict[str, Iterator]:
                 whole = reviews or read_archive(Path(dl_manager.download(PAGE + ARCHIVE)))
                 return {split: self._generate_examples(whole[split]) for split in COUNTS}
 

@@ -9,7 +9,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from rnnlab.data import tfds
 from rnnlab.data.cache import Arrays, cached
 from rnnlab.data.dataset import Images
 from rnnlab.errors import InputError
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
+    from tensorflow_datasets.core.download import DownloadManager
 
 VERSION = '3.0.1'
 COUNTS = {'train': 60_000, 'test': 10_000}
@@ -42,7 +46,7 @@ def load(data_dir: str | Path | None = None) -> Images:
         url = MIRROR + missing[0] if missing else None
         archives = f'the original archives ({", ".join(missing)})'
         tfds.prepare(make_builder, folder, data_dir, url=url, archives=archives)
-    arrays: dict[str, Any] = cached('mnist', folder, lambda: decode(folder))
+    arrays = cached('mnist', folder, lambda: decode(folder))
     return Images(**arrays, brightest=255, held_out=5_000)
 
 
@@ -76,7 +80,7 @@ def checksums() -> dict[str, str]:
     return {info.filename: info.checksum for info in stock.MNIST.url_infos.values()}
 
 
-def make_builder(data_dir: Path) -> Any:
+def make_builder(data_dir: Path) -> 'DatasetBuilder':
     """The MNIST builder of TFDS, with its two steps that need TensorFlow replaced."""
     from tensorflow_datasets.core import registered
     from tensorflow_datasets.image_classification import mnist as stock
@@ -84,7 +88,7 @@ def make_builder(data_dir: Path) -> Any:
     with registered.skip_registration():
 
         class MNIST(stock.MNIST):
-            def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
+            def _split_generators(self, dl_manager: 'DownloadManager') -> dict[str, Iterator]:
                 paths = dl_manager.download(
                     {split: [MIRROR + name for name in names] for split, names in ARCHIVES.items()}
                 )
@@ -93,7 +97,7 @@ def make_builder(data_dir: Path) -> Any:
     return MNIST(data_dir=data_dir, file_format='array_record')
 
 
-def examples(images_path: Path, labels_path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def examples(images_path: Path, labels_path: Path) -> Iterator[tuple[int, dict[str, bytes | int]]]:
     """(number, features) of each image, as TFDS writes them."""
     from PIL import Image
 

@@ -6,9 +6,12 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from tensorflow_datasets.core import DatasetBuilder
 
 
 def tfds_folder(data_dir: str | Path | None) -> Path:
@@ -55,7 +58,12 @@ def read(folder: Path, counts: dict[str, int]) -> dict[str, list[dict[str, Any]]
 
 
 def prepare(
-    builder: Callable[[Path], Any], folder: Path, data_dir: Path, *, url: str | None, archives: str
+    builder: Callable[[Path], 'DatasetBuilder'],
+    folder: Path,
+    data_dir: Path,
+    *,
+    url: str | None,
+    archives: str,
 ) -> None:
     """Prepares the folder with `builder`, a TFDS builder that does without TensorFlow.
 

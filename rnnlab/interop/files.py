@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnlab.cells.base import Arrays, Params, Tree
 from rnnlab.cells.params import check, named_leaves
 from rnnlab.errors import InputError, first_line
 
 
-def save(path: str | Path, params: Any) -> None:
+def save(path: str | Path, params: Params) -> None:
     """Writes params, a tree of dicts and tuples, under names such as layer_1.cell.kernel.
 
     The entries of a tuple are named 0, 1, ... Raises InputError if the file cannot be written, or
@@ -31,7 +31,7 @@ def save(path: str | Path, params: Any) -> None:
         raise InputError(f'{path} cannot be written: {first_line(error)}') from error
 
 
-def load(path: str | Path, like: Any = None) -> Any:
+def load(path: str | Path, like: Params = None) -> Params:
     """The params of a file, JAX arrays (float64 only with jax_enable_x64).
 
     like: a tree of arrays or shapes that they have to fit, such as jax.eval_shape(model.init, key);
@@ -56,9 +56,9 @@ def load(path: str | Path, like: Any = None) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def nested(flat: Mapping[str, Any]) -> Any:
+def nested(flat: Mapping[str, Arrays]) -> Tree:
     """The tree of dicts and tuples with leaves of these names."""
-    groups: dict[str, Any] = {}
+    groups: dict[str, Tree] = {}
     for name, leaf in flat.items():
         first, point, rest = name.partition('.')
         if point:

@@ -6,6 +6,7 @@ The cells are SimpleCell, LSTMCell, OptimizedLSTMCell, GRUCell and MGUCell witho
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rnnlab.cells.base import Tree
 from rnnlab.errors import InputError, known
 from rnnlab.interop.weights import (
     GATES,
@@ -43,7 +44,7 @@ PLAIN = {  # attributes of nnx modules with the values that change nothing
 DIRECTIONS = ('forward_rnn', 'backward_rnn')
 
 
-def from_flax(source: Any, *, activation: str = 'tanh') -> Weights:
+def from_flax(source: object, *, activation: str = 'tanh') -> Weights:
     """Params of linen or modules of nnx as layers and params; arrays may be traced.
 
     source: one or a list, in the order in which data passes: params (nested dicts, with or without
@@ -73,20 +74,20 @@ def to_flax(layers: Sequence[Layer], params: Params) -> list[Params]:
     return [params_of(part) for part in taken_apart(layers, params, 'Flax', KINDS)]
 
 
-def tree_of(source: Any, activation: str) -> Params:
+def tree_of(source: object, activation: str) -> Params:
     """The params of a module as nested dicts of arrays."""
     tree = plain(source if isinstance(source, Mapping) else nnx_params(source, activation))
     return tree['params'] if tree.keys() == {'params'} else tree
 
 
-def plain(tree: Any) -> Any:
+def plain(tree: Tree) -> Tree:
     """Nested dicts of arrays from nested mappings of arrays or nnx variables."""
     if isinstance(tree, Mapping):
         return {name: plain(part) for name, part in tree.items()}
     return arrays(tree.get_value() if hasattr(tree, 'get_value') else tree)
 
 
-def nnx_params(module: Any, activation: str) -> Mapping[str, Any]:
+def nnx_params(module: object, activation: str) -> Mapping[str, Tree]:
     """The params of an nnx module; InputError if it has functions that no cell here has."""
     from flax import nnx
 
@@ -94,7 +95,7 @@ def nnx_params(module: Any, activation: str) -> Mapping[str, Any]:
         raise InputError(f'from_flax takes params and nnx modules, not {type(module).__name__}')
     for _, part in nnx.iter_modules(module):
         name = type(part).__name__
-        own: dict[str, Any] = {
+        own: dict[str, dict[str, Sequence[object]]] = {
             'SimpleCell': {'activation_fn': (activation,)},
             'RNN': {'reverse': (False,)},
         }

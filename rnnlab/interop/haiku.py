@@ -73,7 +73,9 @@ def to_haiku(layers: Sequence[Layer], params: Params, names: Names) -> dict[str,
         raise InputError(f'the network has {len(parts)} modules, and there are {len(listed)} names')
     made = {}
     for name, part in zip(listed, parts, strict=True):
-        each: Sequence[Any] = [part] if isinstance(part, dict) else directions(part)
+        each: Sequence[Arrays | CellWeights] = (
+            [part] if isinstance(part, dict) else directions(part)
+        )
         for own, one in zip([name] if isinstance(name, str) else name, each, strict=True):
             for suffix, module in modules_of(one).items():
                 made[f'{own}/{suffix}'.removesuffix('/')] = module

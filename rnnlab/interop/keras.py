@@ -1,7 +1,7 @@
 """Keras: SimpleRNN, LSTM, GRU and their cells, Bidirectional, Dense, Embedding."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import InputError, known
 from rnnlab.interop.weights import (
@@ -23,6 +23,9 @@ from rnnlab.interop.weights import (
 )
 from rnnlab.recurrence import Layer
 
+if TYPE_CHECKING:
+    from keras import Layer as KerasLayer
+
 KINDS = ('elman', 'irnn', 'lstm', 'gru', 'gru_reset_before')
 GRU = 'zrn'  # order of Keras's gates
 ACTIVATIONS = {'tanh': 'elman', 'relu': 'irnn'}
@@ -33,7 +36,7 @@ PLAIN = {'lora_enabled': (False,), 'quantization_mode': (None,)}
 READOUT = ('linear', 'sigmoid', 'softmax')
 
 
-def from_keras(source: Any, *, activation: str = 'tanh') -> Weights:
+def from_keras(source: object, *, activation: str = 'tanh') -> Weights:
     """Keras layers as layers and params.
 
     source: a layer of any backend, a Sequential, a list of layers, or of what their get_weights
@@ -74,7 +77,7 @@ def to_keras(layers: Sequence[Layer], params: Params) -> list[list[Array]]:
     return [weights_of(part) for part in taken_apart(layers, params, 'Keras', KINDS)]
 
 
-def listed(source: Any) -> list[Any]:
+def listed(source: Any) -> list['KerasLayer | list[Array]']:
     """The layers, or lists of arrays, that from_keras takes."""
     if any(base.__name__ == 'Sequential' for base in type(source).__mro__):
         return source.layers
@@ -87,7 +90,7 @@ def listed(source: Any) -> list[Any]:
     return [source] if any(hasattr(part, 'ndim') for part in source) else [*source]
 
 
-def part_of_layer(layer: Any, last: bool) -> Part:
+def part_of_layer(layer: 'KerasLayer', last: bool) -> Part:
     name, weights = type(layer).__name__, layer.get_weights()
     if not layer.built:
         raise InputError(f'the Keras layer {layer.name} ({name}) has no weights: build it first')
@@ -106,7 +109,7 @@ def part_of_layer(layer: Any, last: bool) -> Part:
     )
 
 
-def cell_of_layer(layer: Any, backwards: bool) -> CellWeights:
+def cell_of_layer(layer: 'KerasLayer', backwards: bool) -> CellWeights:
     if getattr(layer, 'go_backwards', backwards) != backwards:
         raise InputError(
             f'{layer.name}: go_backwards is only for the second direction of a Bidirectional'

@@ -1,7 +1,6 @@
 """TF1: the variables of the cells of tf.nn.rnn_cell and tf.contrib.rnn."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from rnnlab.errors import InputError, known
 from rnnlab.interop.weights import (
@@ -35,7 +34,7 @@ ORDER = GATES | {  # of the gates in TF1's columns
 }
 
 
-def from_tf1(source: Any, cell: str, *, forget_bias: float = 1.0) -> Weights:
+def from_tf1(source: object, cell: str, *, forget_bias: float = 1.0) -> Weights:
     """The variables of cells as layers and params.
 
     source: the arrays of one cell (traced ones too) by the ends of their names in a checkpoint, a

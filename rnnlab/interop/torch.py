@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError, known
@@ -24,6 +24,10 @@ from rnnlab.interop.weights import (
 )
 from rnnlab.recurrence import Layer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
 KERNELS = ('weight_ih', 'weight_hh')
 BIASES = ('bias_ih', 'bias_hh')
 PROJECTION = 'weight_hr'
@@ -36,7 +40,7 @@ NONLINEARITIES = {'tanh': 'elman', 'relu': 'irnn'}
 
 
 def from_torch(
-    source: Any, *, prefix: str | Sequence[str] | None = None, nonlinearity: str = 'tanh'
+    source: object, *, prefix: str | Sequence[str] | None = None, nonlinearity: str = 'tanh'
 ) -> Weights:
     """torch modules as layers and params.
 
@@ -184,7 +188,7 @@ def module_of(part: Part) -> tuple | None:
     return len(cells), *alike
 
 
-def recurrent_state(parts: Any) -> Arrays:
+def recurrent_state(parts: Sequence[Any]) -> Arrays:
     """The state_dict of one recurrent module, its layers in order."""
     state: Arrays = {}
     for number, part in enumerate(parts):
@@ -204,7 +208,7 @@ def linear_state(part: Any) -> Arrays:
     return {'weight': part['kernel'].T, 'bias': part['bias']}
 
 
-def state_of(source: Any) -> Arrays:
+def state_of(source: object) -> Arrays:
     """The arrays of a module or state_dict by their names, those of nested dicts joined by '.'."""
     if hasattr(source, 'state_dict'):
         source = source.state_dict()
@@ -214,7 +218,7 @@ def state_of(source: Any) -> Arrays:
     return arrays({name: array_of(leaf) for name, leaf in leaves.items()})
 
 
-def array_of(tensor: Any) -> Array:
+def array_of(tensor: 'Array | Tensor') -> Array:
     if not hasattr(tensor, 'detach'):
         return tensor
     tensor = tensor.detach().cpu()
@@ -223,7 +227,7 @@ def array_of(tensor: Any) -> Array:
     return tensor.numpy()
 
 
-def selected(source: Any, prefix: str) -> Any:
+def selected(source: object, prefix: str) -> 'Module | Arrays':
     """The module of that name, or the arrays under the prefix; InputError if there is none."""
     name = prefix.removesuffix('.')
     modules = dict(source.named_modules()) if hasattr(source, 'named_modules') else {}

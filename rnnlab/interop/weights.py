@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnlab.cells import CELLS, Cell
+from rnnlab.cells.base import Tree
 from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError
 from rnnlab.models import check_params, network
@@ -24,7 +25,7 @@ from rnnlab.recurrence import Layer, bidirectional, recurrent
 
 Array = Any  # of NumPy or JAX, or traced
 Arrays = dict[str, Array]
-Params = dict[str, Any]  # a tree of arrays
+Params = dict[str, Tree]  # a tree of arrays
 
 KINDS = (  # the cells that frameworks have too, by their names in CELLS
     'elman', 'irnn', 'indrnn', 'lstm', 'lstm_peephole', 'lstm_coupled', 'lstm_projected', 'gru',
@@ -56,7 +57,7 @@ class CellWeights:
 
     kind: str  # a name in KINDS; GATES has the order of its columns
     kernel: Array  # [D, N]
-    recurrent_kernel: Array  # [H, N] ([P, N] of a projection), or None
+    recurrent_kernel: Array  # [H, N], [P, N] of a projection
     bias: Array  # [N]
     recurrent_bias: Array = None  # [N]; None: bias is the only one, or the sum of both
     extra: Array = None  # the param that MORE names
@@ -86,7 +87,7 @@ def directions(part: CellWeights | tuple[CellWeights, CellWeights]) -> tuple[Cel
     return part if isinstance(part, tuple) else (part,)
 
 
-def check_attributes(module: Any, label: str, accepted: Mapping[str, Sequence[Any]]) -> None:
+def check_attributes(module: object, label: str, accepted: Mapping[str, Sequence[object]]) -> None:
     """Raises InputError for an attribute with a value that changes what a module computes.
 
     accepted: by attribute the values that do not; of functions the names.
@@ -285,7 +286,7 @@ def kind_of(cell: Cell) -> str:
 # Arrays: NumPy's where they have values, so that nothing is compiled and no bit lost.
 
 
-def arrays(tree: Any) -> Any:
+def arrays(tree: Tree) -> Tree:
     """The tree with NumPy arrays in place of all others; tracers stay."""
     return jax.tree.map(
         lambda leaf: leaf if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf), tree

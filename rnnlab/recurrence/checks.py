@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import DTypeLike
+from jax.typing import ArrayLike, DTypeLike
 
-from rnnlab.cells.base import Arrays, Carry, Cell, Params, take_step
+from rnnlab.cells.base import Arrays, Carry, Cell, Params, Tree, take_step
 from rnnlab.errors import InputError, first_line
 
 Zoneout = Mapping[str, float | Arrays] | tuple | None  # a tuple of them for a stack
@@ -69,7 +68,7 @@ def carry(cell: Cell, params: Params, xs: Array, carry: Carry | None) -> Carry:
     return carry
 
 
-def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> tuple[Carry, Any]:
+def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Tree) -> tuple[Carry, Tree]:
     """Shapes and types of (carry, output [*batch, H]) after a step."""
     if mask is not None and not cell.takes_mask:
         raise InputError(
@@ -88,8 +87,8 @@ def step(cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any) -> tupl
 
 
 def promoted(
-    cell: Cell, params: Params, carry: Carry, xs: Array, mask: Any
-) -> tuple[Params, Carry, Array, Any, Any]:
+    cell: Cell, params: Params, carry: Carry, xs: Array, mask: Tree
+) -> tuple[Params, Carry, Array, Tree, Tree]:
     """(params, carry, xs, mask, shape and type of the output), so that steps keep the carry's type.
 
     Where they would not, all floating-point arrays become of jnp.result_type of all.
@@ -101,7 +100,7 @@ def promoted(
     kinds = types((params, carry, xs, mask))
     dtype = jnp.result_type(*(jnp.finfo(kind).dtype for kind in kinds if inexact(kind)))
 
-    def cast(leaf: Any) -> Any:
+    def cast(leaf: ArrayLike) -> ArrayLike:
         if not inexact(kind := jnp.result_type(leaf)):
             return leaf
         of_kind = jnp.issubdtype(kind, jnp.complexfloating)
@@ -112,7 +111,7 @@ def promoted(
     return params, carry, xs, mask, step(cell, params, carry, xs, mask)[1]
 
 
-def types(tree: Any) -> list[np.dtype]:
+def types(tree: Tree) -> list[np.dtype]:
     """The types of a tree's arrays; plain numbers take that of the arrays beside them."""
     return [leaf.dtype for leaf in jax.tree.leaves(tree) if hasattr(leaf, 'dtype')]
 
@@ -144,7 +143,7 @@ def zoneout(cell: Cell, zoneout: Zoneout, carry: Carry, xs: Array) -> dict[str, 
     return rates or None
 
 
-def per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Any]:
+def per_cell(name: str, value: object, cells: Sequence[Cell]) -> Sequence[Tree]:
     """An option of a stack, one entry per cell; None is None for each."""
     if value is None:
         return [None] * len(cells)

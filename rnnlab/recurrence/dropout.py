@@ -6,7 +6,6 @@ recurrent product of each gate.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,8 @@ from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Float, Key
 
-from rnnlab.cells.base import Carry, Cell, Chain, Params, Rate
+from rnnlab.cells.base import Carry, Cell, Chain, Mask, Params, Rate
+from rnnlab.recurrence.checks import Zoneout
 
 
 def dropout_mask(
@@ -36,7 +36,7 @@ def fold(keys: Array, number: int) -> Array:
     return jnp.vectorize(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def recurrent_masks(cell: Cell, params: Params, keys: Array, rate: Rate) -> Any:
+def recurrent_masks(cell: Cell, params: Params, keys: Array, rate: Rate) -> Mask:
     """The recurrent_dropout_mask of unroll: [*batch, H], for a stack a tuple with one per cell."""
     if isinstance(cell.form, Chain):
         parts = enumerate(zip(cell.form.cells, params, strict=True))
@@ -47,7 +47,7 @@ def recurrent_masks(cell: Cell, params: Params, keys: Array, rate: Rate) -> Any:
 
 def zoneout_masks(
     cell: Cell, params: Params, rates: Mapping[str, Rate], keys: Array | None, time_steps: int
-) -> Any:
+) -> Zoneout:
     """The zoneout of unroll (Krueger et al. 2017), for a stack a tuple with one per cell.
 
     With keys [*batch] masks [T, *batch, H], 1 with the probability of the field's rate, drawn anew

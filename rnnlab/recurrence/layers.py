@@ -117,7 +117,7 @@ def bidirectional(
         carry: Carry = None,
         *,
         keys: Array | None = None,
-        perturbation: Any = None,
+        perturbation: Carry = None,
         **options: Any,
     ) -> tuple[Carry, Array]:
         check_entries(params, cells)

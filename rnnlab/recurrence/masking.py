@@ -6,18 +6,18 @@ would leave 0 * NaN in the kernel's gradient.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, PyTree
 
 from rnnlab.cells.base import Arrays, Carry, Cell, Linear, Params, dropped, take_step
 
 Tree = TypeVar('Tree')
 Constants = tuple[Params, Array | None]  # (params, recurrent_dropout_mask): the same at every step
-Z = Any  # of affine: an array [..., N] or a tuple of such
+Z: TypeAlias = PyTree  # of affine: an array [..., N] or a tuple of such
 Output = Array | tuple[()]  # of an engine; () if only the last output is kept
 
 

@@ -1,14 +1,14 @@
 """unroll: a cell over time, by the fastest engine that can run it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Inexact, Int, Shaped
 
-from rnnlab.cells.base import Arrays, Carry, Cell, Chain, Gated, Linear, Params
+from rnnlab.cells.base import Arrays, Carry, Cell, Chain, Gated, Linear, Params, Tree
 from rnnlab.cells.params import check_cell
 from rnnlab.errors import InputError, known, positive
 from rnnlab.recurrence import checks, masking
@@ -137,9 +137,9 @@ def unroll(
 class Own(NamedTuple):
     """The arguments of unroll of which a stack has one for each of its cells."""
 
-    recurrent_dropout_mask: Any
-    zoneout: Any
-    perturbation: Any
+    recurrent_dropout_mask: Tree
+    zoneout: checks.Zoneout
+    perturbation: Carry
 
 
 class Options(NamedTuple):
@@ -168,7 +168,7 @@ def over_time(
     boundary = masking.boundaries(len(xs), bptt, reverse)
     inputs = Inputs(xs, valid, begins, boundary, rates, perturbation)
 
-    def run(masked: Masked, carry: Carry) -> tuple[Carry, Any]:
+    def run(masked: Masked, carry: Carry) -> tuple[Carry, Tree]:
         def part(carry: Carry, inputs: Inputs) -> tuple[Carry, Output]:
             return engine(masked, (prepared, mask), carry, inputs, reverse)
 
@@ -192,7 +192,7 @@ def over_cells(
     """unroll of a stack, cell by cell: faster than step by step."""
     cells, join = stack.form
     each = (checks.per_cell(name, value, cells) for name, value in own._asdict().items())
-    shared: dict[str, Any] = options._replace(last=False)._asdict()
+    shared = options._replace(last=False)._asdict()
     carries = []
     for cell, p, before, *its in zip(cells, params, carry, *each, strict=True):
         after, ys = unroll(cell, p, xs, before, **Own(*its)._asdict(), **shared)

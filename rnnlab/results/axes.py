@@ -1,12 +1,13 @@
 """What pictures and pages show of a sweep: its axes, and the best of each group."""
 
 from collections.abc import Hashable, Iterable
-from typing import Any, TypeVar
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from rnnlab.results.records import Outcome, Trial, points
-from rnnlab.results.trials import Curves, Setting, label
+from rnnlab.results.ranking import Setting, label
+from rnnlab.results.records import Outcome, Trial, Value, points
+from rnnlab.results.trials import Curves
 from rnnlab.training.losses import Metric
 
 FEW = 13  # values of an axis that can be told apart
@@ -46,12 +47,12 @@ def colour_axis(trials: list[Trial], static: list[str]) -> str:
     return next(numeric, 'seed')
 
 
-def ordered(values: Iterable[Any]) -> list[Any]:
+def ordered(values: Iterable[Value]) -> list[Value]:
     """Each value once; numbers by size, others as they come."""
     values = list(dict.fromkeys(values))
-    return sorted(values) if all_numbers(values) else values
+    return [*sorted(values)] if all_numbers(values) else values
 
 
-def all_numbers(values: list[Any]) -> bool:
+def all_numbers(values: list[Value]) -> TypeGuard[list[float]]:
     """Whether all are numbers (of JSON, in which infinity is a string)."""
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)

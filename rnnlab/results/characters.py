@@ -3,7 +3,7 @@
 import codecs
 import sys
 import unicodedata
-from typing import Any
+from typing import TextIO
 
 UNPRINTED = {'Cc', 'Cs', 'Zl', 'Zp'}  # categories: controls, halves of pairs, ends of lines
 SIMPLER = {'±': '+-', '─': '-'}  # what this library writes beyond ASCII
@@ -38,7 +38,7 @@ SIMPLIFY = 'rnnlab_simplify'
 codecs.register_error(SIMPLIFY, simplify)
 
 
-def never_fail(stream: Any) -> None:
+def never_fail(stream: TextIO) -> None:
     """Lets a text stream write every character, those that its encoding lacks simplified."""
     if hasattr(stream, 'reconfigure'):
         stream.reconfigure(errors=SIMPLIFY)

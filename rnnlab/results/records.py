@@ -11,22 +11,22 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 from rnnlab.errors import InputError
 from rnnlab.results.statistics import Sample, sampling_error
-from rnnlab.results.typed import check, field, fields
+from rnnlab.results.typed import Json, check, field, fields
 from rnnlab.training.losses import Loss, Metric
 
 EVALUATED = ('validation', 'test')
 SPLITS = ('train', *EVALUATED)
 GRADIENT = 'gradient_'  # begins the fields of --log_gradients: 'gradient_layer_1.h'
 
-Json = dict[str, Any]
 Kind = Literal['best', 'last', 'test']
 Status = Literal['finished', 'chance', 'diverged', 'failed']  # how a trial ended
 FINISHED, CHANCE, DIVERGED, FAILED = get_args(Status)
-Settings = dict[str, bool | int | float | str | None]
+Value = bool | int | float | str | None  # of a setting
+Settings = dict[str, Value]
 Place = tuple[int, int]  # a rung, and the number of a trial on it
 Values = Mapping[str, float | None]  # by the name of the metric; None: not finite
 

@@ -92,13 +92,13 @@ def free(folder: Path, name: str) -> bool:
     return folder.is_dir() and all(other.name.startswith(ours) for other in folder.iterdir())
 
 
-def differing(configs: list[dict[str, Any]]) -> list[str]:
+def differing(configs: list[Json]) -> list[str]:
     """The settings that all have, but not all alike."""
     names = [name for name in configs[0] if all(name in config for config in configs)]
     return [name for name in names if any(config[name] != configs[0][name] for config in configs)]
 
 
-def read_json(path: Path, kind: Any = dict) -> Any:
+def read_json(path: Path, kind: object = dict) -> Any:
     """What write_json wrote, of a type of `rnnlab.results.typed`; InputError for what is not."""
     try:
         value = json.loads(path.read_text())
@@ -121,7 +121,7 @@ def located(where: str) -> Iterator[None]:
         raise InputError(f'{where}: {error}') from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2) + '\n')
 
 
@@ -189,7 +189,7 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def write_table(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
     """Writes a CSV file."""
     out = io.StringIO()
     csv.writer(out, lineterminator='\n').writerows(rows)
@@ -229,7 +229,7 @@ def check_fingerprint(folder: Path, saved: np.uint32) -> None:
         raise InputError(f'the checkpoint in {folder} belongs to another run: {words}')
 
 
-def write_lines(path: Path, records: Iterable[Any]) -> None:
+def write_lines(path: Path, records: Iterable[Json]) -> None:
     write_text(path, ''.join(json.dumps(record) + '\n' for record in records))
 
 

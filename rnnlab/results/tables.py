@@ -12,9 +12,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Any
+from typing import TYPE_CHECKING, Literal
 
 from rnnlab.results.characters import shown
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 GAP = 3  # blanks between columns, and between the parts of a line
 
@@ -45,7 +48,7 @@ def lines(*parts: str, indent: int = 0) -> str:
 
 def new_table(
     *headings: str, right: tuple[str, ...] = (), footer: dict[str, str] | None = None
-) -> Any:
+) -> 'Table':
     """An empty table of rich, to be filled by add_row.
 
     right: the columns that are right-aligned; footer: the last cell of a column, by heading.
@@ -55,14 +58,14 @@ def new_table(
 
     table = Table(box=box.SIMPLE_HEAD, show_footer=footer is not None, caption_justify='left')
     for heading in headings:
-        justify: Any = 'right' if heading in right else 'left'
+        justify: Literal['right', 'left'] = 'right' if heading in right else 'left'
         table.add_column(heading, (footer or {}).get(heading, ''), justify=justify, no_wrap=True)
     return table
 
 
-def render(table: Any) -> str:
+def render(table: 'Table') -> str:
     """The text of a table without colours, in blocks that fit the terminal."""
-    columns = [[*map(shown, (c.header, *c.cells, c.footer))] for c in table.columns]
+    columns = [[shown(str(cell)) for cell in (c.header, *c.cells, c.footer)] for c in table.columns]
     most = width()
     if most is None or line_width(columns) <= most:
         return draw(table, columns, range(len(columns)))
@@ -79,7 +82,7 @@ def render(table: Any) -> str:
     )
 
 
-def draw(table: Any, columns: list[list[str]], block: Sequence[int]) -> str:
+def draw(table: 'Table', columns: list[list[str]], block: Sequence[int]) -> str:
     """The text of some columns of a table."""
     from rich.console import Console
 
@@ -90,11 +93,13 @@ def draw(table: Any, columns: list[list[str]], block: Sequence[int]) -> str:
     for number, row in enumerate(table.rows, 1):
         part.add_row(*(columns[at][number] for at in block), end_section=row.end_section)
     if block[-1] == len(columns) - 1 and table.caption:
-        part.caption = lines(table.caption)
+        part.caption = lines(str(table.caption))
     out = io.StringIO()
-    plain: dict[str, Any] = {'color_system': None, 'force_jupyter': False, 'markup': False}
     most = line_width([columns[at] for at in block]) + GAP
-    Console(file=out, width=most, emoji=False, **plain).print(part)
+    plain = Console(
+        file=out, width=most, emoji=False, color_system=None, force_jupyter=False, markup=False
+    )
+    plain.print(part)
     return '\n'.join(line.rstrip() for line in out.getvalue().splitlines()).strip('\n')
 
 
@@ -142,7 +147,7 @@ def pack(parts: Sequence[str], most: int, gap: int) -> list[str]:
     return rows
 
 
-def labels(table: Any, columns: list[list[str]], most: int) -> int:
+def labels(table: 'Table', columns: list[list[str]], most: int) -> int:
     """How many columns name the rows: the left-aligned ones that begin it, up to half the width."""
     lefts = [*takewhile(lambda column: column.justify == 'left', table.columns)]
     fit = (n for n in range(len(lefts), 1, -1) if 2 * line_width(columns[:n]) <= most)

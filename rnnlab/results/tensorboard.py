@@ -9,7 +9,6 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
@@ -106,7 +105,7 @@ def number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def record(at: float, step: int = 0, **content: Any) -> bytes:
+def record(at: float, step: int = 0, **content: object) -> bytes:
     """An event at a time, as a record of an event file."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.record_writer import masked_crc32c

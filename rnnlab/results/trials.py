@@ -3,21 +3,17 @@
 import csv
 import io
 import json
-import math
 import re
 import shutil
-import statistics
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from rnnlab.errors import InputError
-from rnnlab.results import runs, schedule
+from rnnlab.results import ranking, runs, schedule
 from rnnlab.results.lock import locked
-from rnnlab.results.records import DIVERGED, Json, Kind, Metrics, Outcome, Place, Row, Trial
-from rnnlab.results.statistics import Sample
+from rnnlab.results.records import Json, Kind, Metrics, Outcome, Place, Row, Trial
 from rnnlab.results.typed import check, field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
@@ -55,53 +51,6 @@ class SweepRecord:
             if strange := [axis for axis in own['sweep'] if not re.search('[=~]', axis)]:
                 raise InputError(f'sweep has {strange[0]!r}, which is no axis')
         return cls(metrics=metrics, ranked_by=ranked_by, **own)
-
-
-class Setting(NamedTuple):
-    """The trials that differ in their seed alone."""
-
-    settings: Json  # without the seed
-    trials: list[Trial]
-
-    def by_trial(self, outcome: Outcome) -> list[tuple[Trial, float]]:
-        """The trials that have that outcome and did not diverge."""
-        values = [(t, outcome.of(t.summary)) for t in self.trials if t.status != DIVERGED]
-        return [(trial, value) for trial, value in values if value is not None]
-
-    def values(self, outcome: Outcome) -> list[float]:
-        return [value for _, value in self.by_trial(outcome)]
-
-    def sample(self, outcome: Outcome) -> Sample:
-        """The values by seed."""
-        alive = (trial for trial, _ in self.by_trial(outcome))
-        return outcome.sample({trial.settings.get('seed'): trial.summary for trial in alive})
-
-    def mean(self, outcome: Outcome) -> float | None:
-        return statistics.fmean(values) if (values := self.values(outcome)) else None
-
-    def deviation(self, outcome: Outcome) -> float | None:
-        """The standard deviation over seeds; None of fewer than two."""
-        return statistics.stdev(values) if len(values := self.values(outcome)) > 1 else None
-
-    @property
-    def reached(self) -> int:
-        """The rung that its trials reached."""
-        return max(trial.reached for trial in self.trials)
-
-    def score(self, outcome: Outcome) -> float:
-        """The mean over all seeds, greater is better.
-
-        A diverged trial counts as an accuracy of 0 or an infinite loss: settings that only
-        sometimes work are not the best.
-        """
-        values = self.values(outcome)
-        if len(values) < len(self.trials) and not outcome.metric.higher_is_better:
-            return -math.inf
-        return sum(map(outcome.score, values)) / len(self.trials)
-
-
-def label(settings: Json, names: Iterable[str]) -> str:
-    return ' '.join(f'{name}={settings[name]}' for name in names)
 
 
 def wave_path(folder: Path, first: int, rung: int = 1) -> Path:
@@ -219,30 +168,6 @@ def saved_step(checkpoints: Path) -> int:
     return max(map(int, steps), default=0)
 
 
-def best(trials: Iterable[Trial], outcome: Outcome) -> Trial | None:
-    """The trial with the best outcome of those on the last rung, the first of equals."""
-
-    def rank(item: tuple[Trial, float]) -> tuple[int, float, int]:
-        trial, value = item
-        return trial.reached, outcome.score(value), -trial.number
-
-    ranked = max(Setting({}, [*trials]).by_trial(outcome), key=rank, default=None)
-    return ranked and ranked[0]
-
-
-def by_setting(trials: Iterable[Trial], outcome: Outcome, apart: bool = False) -> list[Setting]:
-    """The settings with the trials of all their seeds: the last rung's first, the best first.
-
-    apart: each trial alone, with its seed, as in a population, where seeds differ in all settings.
-    """
-    groups: dict[str, Setting] = {}
-    for trial in trials:
-        settings = {n: value for n, value in trial.settings.items() if apart or n != 'seed'}
-        key = str(trial.number) if apart else json.dumps(settings)
-        groups.setdefault(key, Setting(settings, [])).trials.append(trial)
-    return sorted(groups.values(), key=lambda each: (-each.reached, -each.score(outcome)))
-
-
 def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Trial], Curves]:
     """Writes trials.csv, metrics.jsonl and the best trial's run; returns all finished trials.
 
@@ -251,7 +176,7 @@ def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Tria
     with locked(folder, wait=True):
         rungs = read_finished(folder, metrics)
         trials, curves = last_rungs(rungs)
-        winner, numbers = best(trials, ranked_by), {trial.number for trial in trials}
+        winner, numbers = ranking.best(trials, ranked_by), {trial.number for trial in trials}
         # Not what another process has finished since: it may be better.
         read = [p for p in sorted((folder / WAVES).glob('*/')) if first_of(p) in numbers]
         holders = {path: holds(path) for path in [*read, folder / BEST]}

@@ -8,8 +8,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 
 from rnnlab.errors import InputError
 
+Json = dict[str, Any]  # an object of JSON
+
 LARGEST = 2**63  # of whole numbers
-NAMES: dict[Any, str] = {
+NAMES: dict[object, str] = {
     NoneType: 'null',
     bool: 'true or false',
     int: 'a whole number',
@@ -21,7 +23,7 @@ NAMES: dict[Any, str] = {
 }
 
 
-def fits(value: Any, kind: Any) -> bool:
+def fits(value: object, kind: object) -> bool:
     """Whether JSON gave a value of this type: one of NAMES, a union, Literal or TypedDict.
 
     A whole number is a float too; NaN and infinity are none.
@@ -33,18 +35,19 @@ def fits(value: Any, kind: Any) -> bool:
         return any(type(value) is type(one) and value == one for one in args)
     if is_typeddict(kind):
         hints = get_type_hints(kind)
-        known = isinstance(value, dict) and value.keys() == hints.keys()
-        return known and all(fits(value[name], hint) for name, hint in hints.items())
+        if not isinstance(value, dict) or value.keys() != hints.keys():
+            return False
+        return all(fits(value[name], hint) for name, hint in hints.items())
     if origin is list:
         return type(value) is list and all(fits(each, args[0]) for each in value if args)
     if origin in (dict, Mapping):
         return type(value) is dict and all(fits(each, args[1]) for each in value.values() if args)
     if type(value) is int and kind in (int, float):
         return abs(value) < LARGEST
-    return type(value) is origin and (origin is not float or math.isfinite(value))
+    return type(value) is origin and (not isinstance(value, float) or math.isfinite(value))
 
 
-def named(kind: Any) -> str:
+def named(kind: object) -> str:
     """The type in words."""
     origin, args = get_origin(kind) or kind, get_args(kind)
     if origin in (Union, UnionType):
@@ -56,14 +59,14 @@ def named(kind: Any) -> str:
     return f'{NAMES[origin]}, each {named(args[-1])}' if args else NAMES[origin]
 
 
-def check(value: Any, kind: Any, name: str) -> Any:
+def check(value: object, kind: object, name: str) -> Any:
     """The value; InputError, which gives it this name, unless it is of the type."""
     if not fits(value, kind):
         raise InputError(f'{name} is {reprlib.repr(value)}, not {named(kind)}')
     return value
 
 
-def field(record: Any, name: str, kind: Any) -> Any:
+def field(record: Json, name: str, kind: object) -> Any:
     """A field of a record; InputError where there is none of this type."""
     check(record, dict, 'a record')
     if name not in record:
@@ -71,7 +74,7 @@ def field(record: Any, name: str, kind: Any) -> Any:
     return check(record[name], kind, name)
 
 
-def fields(record: Any, cls: type, names: Iterable[str]) -> dict[str, Any]:
+def fields(record: Json, cls: type, names: Iterable[str]) -> Json:
     """Those fields of a record, of the types that they have in the class; InputError else."""
     kinds = get_type_hints(cls)
     return {name: field(record, name, kinds[name]) for name in names}

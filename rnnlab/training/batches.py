@@ -6,7 +6,7 @@ All are pure functions of the key and the step.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Int, Key
 
+from rnnlab.cells.base import Tree
 from rnnlab.data import Split
 from rnnlab.errors import positive
 
@@ -23,10 +24,10 @@ SCHEDULE_SEED = 0  # of the fixed order in which long and short batches are mixe
 class Batch(NamedTuple):
     examples: Array  # int [B], indices into the data; -1 fills up the last batch
     keys: Array | None = None  # [B], for dropout; None turns it off
-    draws: Any = None  # keys [B], for generated examples
+    draws: Array | None = None  # keys [B], for generated examples
 
 
-Order = Any
+Order: TypeAlias = Tree  # of an epoch
 Take = Callable[[Any, Batch, Array], Split]
 
 
@@ -45,7 +46,7 @@ class Batches:
 
     size: int
     steps: int
-    order: Callable[[Any], Order]
+    order: Callable[[Tree], Order]
     pick: Callable[[Order, Array], tuple[Array, Array]]
     takes: tuple[Take, ...]
     carried: bool = False
@@ -127,6 +128,7 @@ def generated(sample: Callable[[Array], tuple[Array, ...]], size: int, steps: in
     """
 
     def take(data: None, batch: Batch, at: Array) -> Split:
+        assert batch.draws is not None
         return Split(*jax.vmap(sample)(batch.draws))
 
     return Batches(
@@ -134,7 +136,7 @@ def generated(sample: Callable[[Array], tuple[Array, ...]], size: int, steps: in
     )
 
 
-def no_order(_: Any) -> None:
+def no_order(_: Tree) -> None:
     return None
 
 

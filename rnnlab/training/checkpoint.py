@@ -16,12 +16,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from jax.tree_util import KeyPath
 
+from rnnlab.cells.base import Arrays, Params, Tree
 from rnnlab.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
 
 CHECKSUM = 'checksum'  # the leaf beside those of the tree
 
@@ -31,7 +36,7 @@ class Checkpoints:
     """The checkpoints of a folder, and the one that a thread is writing."""
 
     folder: Path
-    manager: Any  # Orbax's
+    manager: 'CheckpointManager'
     thread: ThreadPoolExecutor
     writing: 'Future[str] | None' = None  # gives what went wrong
 
@@ -76,7 +81,7 @@ def open_checkpoints(folder: Path) -> Iterator[Checkpoints]:
         checkpoints.wait_until_finished()
 
 
-def save(checkpoints: Checkpoints, step: int, tree: dict[str, Any]) -> None:
+def save(checkpoints: Checkpoints, step: int, tree: dict[str, Tree]) -> None:
     """Begins to save a tree of arrays under a step, unless that step is saved already.
 
     Raises InputError if the save before has failed.
@@ -100,8 +105,8 @@ def save(checkpoints: Checkpoints, step: int, tree: dict[str, Any]) -> None:
 
 
 def restore(
-    checkpoints: Checkpoints, like: Any = None, adapt: Callable[[Any], Any] = lambda saved: saved
-) -> Any:
+    checkpoints: Checkpoints, like: Tree = None, adapt: Callable[[Tree], Tree] = lambda saved: saved
+) -> Tree:
     """The newest tree, or None where none is saved.
 
     `like` has the shapes that it must have after `adapt`; None: as it is, in dicts. Raises
@@ -125,7 +130,7 @@ def restore(
     return typed(adapt(saved), like, folder)
 
 
-def typed(saved: Any, like: Any, folder: Path) -> Any:
+def typed(saved: Tree, like: Tree, folder: Path) -> Tree:
     """A tree of dicts as one like `like`; InputError, naming the folder, for other shapes."""
     check_shapes(saved, like, folder)
     leaves = by_name(saved)
@@ -138,7 +143,7 @@ def remove_unfinished(checkpoints: Checkpoints) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def checksum(step: int, tree: Any) -> np.ndarray:
+def checksum(step: int, tree: Tree) -> np.ndarray:
     """SHA-256 of the step and of each leaf's name, type, shape and bytes."""
     digest = hashlib.sha256(str(step).encode())
     for name, leaf in sorted(by_name(tree).items()):
@@ -147,12 +152,12 @@ def checksum(step: int, tree: Any) -> np.ndarray:
     return np.frombuffer(digest.digest(), np.uint8)
 
 
-def by_name(tree: Any) -> dict[str, Any]:
+def by_name(tree: Tree) -> dict[str, Arrays]:
     """The leaves of a tree by their names, which are the same for the tree in dicts and lists."""
     return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
-def name(path: Any) -> str:
+def name(path: KeyPath) -> str:
     return jax.tree_util.keystr(path, simple=True, separator=' ')
 
 
@@ -171,7 +176,8 @@ def quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     report = sys.unraisablehook
 
-    def hook(late: Any) -> None:  # reads and writes that end after another one has failed
+    # late: reads and writes that end after another one has failed
+    def hook(late: 'sys.UnraisableHookArgs') -> None:
         if 'Event loop is closed' not in str(late.exc_value):
             report(late)
 
@@ -192,7 +198,7 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def check_shapes(params: Any, like: Any, folder: Path) -> None:
+def check_shapes(params: Params, like: Params, folder: Path) -> None:
     """Raises InputError for parameters with other shapes than `like`, naming the first one."""
     there, here = (
         {name: tuple(leaf.shape) for name, leaf in by_name(part).items()} for part in (params, like)

@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Integer
 
 from rnnlab.errors import InputError
+
+Number = TypeVar('Number', float, np.ndarray)
 
 
 class Metric(NamedTuple):
@@ -31,7 +34,7 @@ class Metric(NamedTuple):
     def is_fraction(self) -> bool:
         return self.unit == 'fraction'
 
-    def score(self, value: Any) -> Any:
+    def score(self, value: Number) -> Number:
         """The value, or its negative: greater is better."""
         return value if self.higher_is_better else -value
 

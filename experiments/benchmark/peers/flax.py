@@ -1,6 +1,6 @@
 """The timed work in Flax linen."""
 
-from typing import Any
+from collections.abc import Callable
 
 from flax import linen
 from jax import Array
@@ -10,7 +10,7 @@ from experiments.benchmark.work import CLASSES, Shape, Work, make_data, make_wei
 from rnnlab.cells.base import Params
 from rnnlab.interop import to_flax
 
-CELLS: dict[str, Any] = {
+CELLS: dict[str, Callable[..., linen.RNNCellBase]] = {
     'elman': linen.SimpleCell,
     'lstm': linen.OptimizedLSTMCell,
     'gru': linen.GRUCell,

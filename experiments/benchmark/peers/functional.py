@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +9,10 @@ import optax
 from jax import Array
 
 from experiments.benchmark.work import EPSILON, LR, SEED, Shape, Work
-from rnnlab.cells.base import Params
+from rnnlab.cells.base import Params, Tree
 from rnnlab.data import Split
 
-State = Any  # params and the optimizer's state
+State = tuple[Params, optax.OptState]  # params and the optimizer's state
 
 
 def prepare(
@@ -69,10 +68,10 @@ def training(
 
 
 def repeated(
-    function: Callable[..., Any],
+    function: Callable[..., Tree],
     arguments: tuple[object, ...],
     times: int,
-    numbers: Callable[[Any], Any],
+    numbers: Callable[[Tree], Tree],
 ) -> Work:
     """Calls a jitted function that many times; numbers: results -> what is compared."""
 

@@ -1,7 +1,5 @@
 """The timed work in Haiku."""
 
-from typing import Any
-
 import haiku
 import jax.numpy as jnp
 from jax import Array
@@ -17,7 +15,7 @@ def prepare(cell: str, shape: Shape, kind: str) -> Work | None:
         return None
 
     def forward(inputs: Array) -> Array:
-        xs: Any = inputs
+        xs = inputs
         if shape.vocabulary:
             xs = haiku.Embed(shape.vocabulary, shape.inputs, name='embedding')(inputs)
         xs = jnp.swapaxes(xs, 0, 1)
@@ -26,7 +24,7 @@ def prepare(cell: str, shape: Shape, kind: str) -> Work | None:
             xs, _ = haiku.dynamic_unroll(core, xs, core.initial_state(xs.shape[1]))
         return haiku.Linear(CLASSES, name='readout')(xs[-1])
 
-    model: Any = haiku.without_apply_rng(haiku.transform(forward))
+    model = haiku.without_apply_rng(haiku.transform(forward))
     names = [f'layer_{number}' for number in range(shape.layers)] + ['readout']
     names = ['embedding', *names] if shape.vocabulary else names
     params = to_haiku(*make_weights(cell, shape), names)

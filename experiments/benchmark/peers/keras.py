@@ -1,7 +1,5 @@
 """The timed work in Keras on JAX: its model as a function, and `fit`."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import keras
@@ -38,7 +36,7 @@ def prepare(cell: str, shape: Shape, kind: str) -> Work:
     return train
 
 
-def make_classifier(cell: str, shape: Shape) -> Any:
+def make_classifier(cell: str, shape: Shape) -> keras.Model:
     make, number = RECURRENCES[cell], shape.layers
     recurrences = [make(shape.hidden, return_sequences=True) for _ in range(number - 1)]
     if shape.vocabulary:
@@ -53,7 +51,7 @@ def make_classifier(cell: str, shape: Shape) -> Any:
     return model
 
 
-def functional(model: Any, data: Split, kind: str, steps: int) -> Work:
+def functional(model: keras.Model, data: Split, kind: str, steps: int) -> Work:
     """Steps without training, by Keras's stateless_call."""
     variables = [variable.value for variable in model.trainable_variables]
     fixed = [variable.value for variable in model.non_trainable_variables]

@@ -1,14 +1,11 @@
 """The timed work in torch, with its fused Adam."""
 
-from typing import Any
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiments.benchmark.work import CLASSES, EPSILON, LR, Shape, Work, make_data, make_weights
 from rnnlab.interop import to_torch
 
-Tensor = Any
 RECURRENCES = {'elman': nn.RNN, 'lstm': nn.LSTM, 'gru': nn.GRU}
 
 

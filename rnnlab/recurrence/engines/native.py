@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -225,14 +225,15 @@ def call(
     return once(*arguments)
 
 
-def refuse(*_: object) -> Any:
+def refuse(*_: object) -> NoReturn:
     raise InputError("engine 'native' has first derivatives alone; `engine=gated` has others")
 
 
 def widths(kernel: int, hidden: int, is_double: bool) -> tuple[int, int]:
     """The widths of what a step keeps: all gates, and the memory c, each padded."""
     out = (ctypes.c_int64 * 2)()
-    compiled: Any = kernels()
+    compiled = kernels()
+    assert compiled
     compiled.rnnlab_widths(kernel, ctypes.c_int64(hidden), ctypes.c_bool(is_double), out)
     return out[0], out[1]
 

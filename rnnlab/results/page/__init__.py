@@ -14,13 +14,16 @@ from itertools import groupby
 from pathlib import Path
 from string import Template
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results.page.text import escape, folded
 from rnnlab.results.records import Json
 from rnnlab.training.losses import Metric
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 ItemCurve = tuple[list[float], list[list[float | None]]]  # epochs, and values by Items.lines
 
@@ -29,13 +32,16 @@ class Picture(NamedTuple):
     """A figure of Plotly, and the table of its numbers."""
 
     title: str
-    figure: Any
+    figure: 'Figure'
     table: str
+
+
+Part = str | Picture  # HTML or a picture
 
 
 class Section(NamedTuple):
     title: str
-    parts: Sequence[str | Picture]  # HTML and pictures
+    parts: Sequence[Part]
 
 
 class Item(NamedTuple):
@@ -82,7 +88,7 @@ def write(
 
         scripts = [get_plotlyjs(), source('page.js')]
         panel = Template(source('panel.html')).substitute(hint=escape(items.hint))
-    data = {'figures': [plain(picture.figure) for picture in pictures]}
+    data: Json = {'figures': [plain(picture.figure) for picture in pictures]}
     data |= items.to_json() if items else {}
     page = Template(source('page.html')).substitute(
         title=escape(title),
@@ -142,14 +148,14 @@ def picture_html(picture: Picture, number: int) -> str:
     return f'<figure><figcaption>{title}</figcaption>{plot}{table}</figure>'
 
 
-def plain(figure: Any) -> Any:
+def plain(figure: 'Figure') -> Json:
     """The JSON of a figure, without the look that Plotly gives it."""
     value = json.loads(figure.to_json())
     value['layout'].pop('template', None)
     return value
 
 
-def script_json(value: Any) -> str:
+def script_json(value: Json) -> str:
     """JSON that ends no script element, whatever texts it holds."""
     text = json.dumps(value, separators=(',', ':'), allow_nan=False)
     return text.replace('<', '\\u003c').replace('>', '\\u003e').replace('&', '\\u0026')

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -10,9 +10,12 @@ from rnnlab.results.page import ItemCurve, Picture, plotly
 from rnnlab.results.page.text import escape, table
 from rnnlab.results.plots.cell import FADED
 from rnnlab.results.plots.style import SHADES, wide
-from rnnlab.results.records import Row, points
+from rnnlab.results.records import Json, Row, points
 from rnnlab.results.tables import number
 from rnnlab.training.losses import Metric
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Scatter
 
 # Okabe and Ito (2008): told apart by people with any kind of colour vision
 COLOURS = ('#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00')
@@ -117,7 +120,7 @@ def curves(
     return Picture(title, figure, curves_table(title, lines, found))
 
 
-def band(line: Line, curve: Curve, colour: Shade) -> list[Any]:
+def band(line: Line, curve: Curve, colour: Shade) -> list['Scatter']:
     figures, key = plotly(), next(iter(line.runs))
     name = escape(line.name)
     common = {'name': name, 'legendgroup': name, 'meta': colour}
@@ -132,7 +135,7 @@ def band(line: Line, curve: Curve, colour: Shade) -> list[Any]:
     return traces
 
 
-def thin_lines(lines: Sequence[Line], split: str, metric: Metric) -> Any:
+def thin_lines(lines: Sequence[Line], split: str, metric: Metric) -> 'Scatter':
     """The curves of all runs as one thin line with gaps, which is quickly drawn."""
     x, y, keys = list[float | None](), list[float | None](), list[str | None]()
     for line in lines:
@@ -148,11 +151,9 @@ def thin_lines(lines: Sequence[Line], split: str, metric: Metric) -> Any:
     )
 
 
-def value_axis(
-    metric: Metric, what: str, limits: tuple[float, float] | None = None
-) -> dict[str, Any]:
+def value_axis(metric: Metric, what: str, limits: tuple[float, float] | None = None) -> Json:
     """The vertical axis of a metric, logarithmic for losses of a wide range."""
-    axis: dict[str, Any] = {'title': {'text': escape(f'{what} {metric.label}'.strip())}}
+    axis: Json = {'title': {'text': escape(f'{what} {metric.label}'.strip())}}
     if metric.is_fraction:
         axis['tickformat'] = '~%'
     if limits is None:
@@ -193,7 +194,7 @@ def gradients(title: str, rows: Sequence[Row]) -> list[Picture]:
             norms = (row.gradients or {})[name]
             steps = thinned(range(len(norms)), MOST_STEPS)
             values = [visible(norms[step]) for step in steps]
-            style: dict[str, Any] = {'mode': 'lines', 'line': {'color': colour['light']}}
+            style: Json = {'mode': 'lines', 'line': {'color': colour['light']}}
             label = f'step {row.step:,}'
             traces.append(figures.Scatter(x=steps, y=values, name=label, meta=colour, **style))
             few = thinned(values, MOST_COLUMNS)

@@ -11,10 +11,10 @@ from rnnlab.results.page import Picture, plotly
 from rnnlab.results.page.curves import COLOURS, rounded, shades, value_axis
 from rnnlab.results.page.text import escape, table
 from rnnlab.results.plots.style import wide
-from rnnlab.results.records import DIVERGED, Outcome, Trial
+from rnnlab.results.ranking import Setting, label
+from rnnlab.results.records import DIVERGED, Json, Outcome, Trial, Value
 from rnnlab.results.statistics import Interval
 from rnnlab.results.tables import number
-from rnnlab.results.trials import Setting, label
 from rnnlab.training.losses import Metric
 
 Place = Callable[[Any], float | str]  # of a value, on an axis
@@ -131,7 +131,7 @@ def axis_picture(
 
 def trial_points(
     settings: Sequence[Setting], name: str, place: Place, outcome: Outcome, worst: float
-) -> dict[str, Any]:
+) -> Json:
     """The place of each trial: diverged ones at the worst value, None without a value."""
     every = [trial for setting in settings for trial in setting.trials]
     values = [worst if t.status == DIVERGED else outcome.of(t.summary) for t in every]
@@ -177,10 +177,10 @@ def parallel(
     return Picture(title, plotly().Figure([figure], layout), numbers)
 
 
-def dimension(name: str, values: Sequence[Any], linear: bool) -> dict[str, Any]:
+def dimension(name: str, values: Sequence[Any], linear: bool) -> Json:
     """An axis of parallel coordinates: numbers of a wide range by their logarithm."""
     each = ordered(values)
-    own: dict[str, Any] = {'label': escape(name)}
+    own: Json = {'label': escape(name)}
     if not all_numbers(each):
         texts = [escape(short(value)) for value in each]
         places = {'tickvals': [*range(len(each))], 'ticktext': texts}
@@ -208,7 +208,7 @@ def map_of(
     across, up = (ordered(pair[at] for pair in values) for at in range(2))
     metric = outcome.metric
     bar = {'thickness': 12, 'tickformat': '~%' if metric.is_fraction else ''}
-    look: dict[str, Any] = {'colorscale': colour_scale(metric), 'colorbar': bar}
+    look: Json = {'colorscale': colour_scale(metric), 'colorbar': bar}
     if 2 * len(best) >= len(across) * len(up):
         texts = [[*map(escape, map(short, axis))] for axis in (across, up)]
         form = '.1%' if metric.is_fraction else '.3g'
@@ -245,7 +245,7 @@ def map_of(
     return Picture(title, plotly().Figure([figure], layout), numbers)
 
 
-def key_at(best: dict[Any, Setting], at: tuple[Any, Any]) -> str | None:
+def key_at(best: dict[tuple[Value, Value], Setting], at: tuple[Value, Value]) -> str | None:
     """What a click on a setting shows: its first trial."""
     return str(best[at].trials[0].number) if at in best else None
 
@@ -255,9 +255,9 @@ def colour_scale(metric: Metric) -> str:
     return 'viridis' if metric.higher_is_better else 'viridis_r'
 
 
-def scale(name: str, values: Sequence[Any], linear: bool) -> tuple[dict[str, Any], Place]:
+def scale(name: str, values: Sequence[Value], linear: bool) -> tuple[Json, Place]:
     """(an axis, the position of a value on it): logarithmic for numbers of a wide range."""
-    axis: dict[str, Any] = {'title': {'text': escape(name)}}
+    axis: Json = {'title': {'text': escape(name)}}
     each = ordered(values)
     if not all_numbers(each):
         texts = [escape(short(value)) for value in each]
@@ -274,5 +274,5 @@ def decades(values: Sequence[float]) -> list[float]:
     return [10.0**power for power in range(int(low), int(high) + 1)]
 
 
-def short(value: Any) -> str:
+def short(value: Value) -> str:
     return f'{value:.3g}' if isinstance(value, float) else str(value)

@@ -2,12 +2,15 @@
 
 import html
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rnnlab.results.characters import printable
 
+if TYPE_CHECKING:
+    from rich.table import Table
 
-def escape(value: Any) -> str:
+
+def escape(value: object) -> str:
     """A value as text of HTML, or of a label of Plotly, which reads some HTML too."""
     return html.escape(printable(str(value)))
 
@@ -23,7 +26,7 @@ def command(text: str) -> str:
 def table(
     name: str,
     headings: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+    rows: Iterable[Sequence[object]],
     right: Iterable[str] = (),
     items: Sequence[str] = (),
 ) -> str:
@@ -53,15 +56,15 @@ def table(
     )
 
 
-def of_table(name: str, printed: Any, items: Sequence[str] = ()) -> str:
+def of_table(name: str, printed: 'Table', items: Sequence[str] = ()) -> str:
     """A table of `rnnlab.results.tables.new_table`, as `table`."""
-    headings = [column.header for column in printed.columns]
-    right = [column.header for column in printed.columns if column.justify == 'right']
+    headings = [str(column.header) for column in printed.columns]
+    right = [str(column.header) for column in printed.columns if column.justify == 'right']
     rows = zip(*(column.cells for column in printed.columns), strict=True)
     return table(name, headings, rows, right, items)
 
 
-def definitions(name: str, values: Iterable[tuple[str, Any]]) -> str:
+def definitions(name: str, values: Iterable[tuple[str, object]]) -> str:
     """Names and their values."""
     return table(name, ('name', 'value'), values)
 

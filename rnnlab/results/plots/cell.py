@@ -2,12 +2,16 @@
 
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, SHADES, picture, plain
+from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, picture, plain
 from rnnlab.results.records import Row
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
 
 FADED = 1e-12  # norms below are not drawn
 MOST_PANELS = 6  # of gradients
@@ -34,11 +38,11 @@ def gates(
     panels = figure.subplots(number, 1, sharex=True, squeeze=False)[:, 0]
     signed = [value for name, value in values.items() if not is_open_or_closed(name, value)]
     limit = max((float(np.max(np.abs(value))) for value in signed), default=0.0) or 1.0
-    images: dict[str, Any] = {}
+    images: dict[str, AxesImage] = {}
     for axes, (name, value) in zip(panels, values.items(), strict=False):
         gate = is_open_or_closed(name, value)
-        scale = {'cmap': SHADES, 'vmin': 0, 'vmax': 1} if gate else {}
-        image = draw_units(axes, name, value, **({'vmin': -limit, 'vmax': limit} | scale))
+        scale = (0.0, 1.0, SHADES) if gate else (-limit, limit, 'RdBu_r')
+        image = draw_units(axes, name, value, *scale)
         images.setdefault('gate' if gate else 'value', image)
     if norms is not None:
         draw_norms(panels[-1], norms)
@@ -53,12 +57,15 @@ def is_open_or_closed(name: str, value: np.ndarray) -> bool:
     return not name.endswith("'") and bool(np.min(value) >= 0 and np.max(value) <= 1)
 
 
-def draw_units(axes: Any, name: str, value: np.ndarray, **scale: Any) -> Any:
+def draw_units(
+    axes: 'Axes', name: str, value: np.ndarray, least: float, most: float, colours: str
+) -> 'AxesImage':
     """An image of the units [T, H] against time."""
     from matplotlib.ticker import FixedLocator, MaxNLocator
 
-    style = {'aspect': 'auto', 'interpolation': 'nearest', 'cmap': 'RdBu_r'} | scale
-    image = axes.imshow(value.T, **style)
+    image = axes.imshow(
+        value.T, aspect='auto', interpolation='nearest', cmap=colours, vmin=least, vmax=most
+    )
     axes.set_ylabel(plain(name), rotation=0, ha='right', va='center', fontsize=12)
     for axis, size in ((axes.xaxis, len(value)), (axes.yaxis, value.shape[1])):
         few = size <= 8
@@ -66,7 +73,7 @@ def draw_units(axes: Any, name: str, value: np.ndarray, **scale: Any) -> Any:
     return image
 
 
-def draw_norms(axes: Any, norms: dict[str, np.ndarray]) -> None:
+def draw_norms(axes: 'Axes', norms: dict[str, np.ndarray]) -> None:
     """Lines of the norms [T] of gradients, on a logarithmic scale."""
     for (field, norm), colour in zip(norms.items(), cycle(CYCLE), strict=False):
         values = np.where(norm > FADED, norm, np.nan)
@@ -94,7 +101,7 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
             mean = np.exp(np.mean(logs, axis=1))
             lags = np.arange(len(mean))
             shown = mean > FADED
-            style: dict[str, Any] = {'color': colour, 'linestyle': '-' if field == 'h' else '--'}
+            style: LineStyle = {'color': colour, 'linestyle': '-' if field == 'h' else '--'}
             axes.plot(lags[shown], mean[shown], label=plain(f'{cell}, {field}'), **style)
     axes.set(
         xlabel=r'lag  $T - t$  (time steps)',

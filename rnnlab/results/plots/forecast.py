@@ -1,11 +1,16 @@
 """Pictures of a forecast: a series and its predictions."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, picture, plain
+from rnnlab.results.plots.style import CYCLE, LineStyle, picture, plain
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS, NEAR = 4, 150  # that are drawn: columns of the series, and rows near its end
 
@@ -48,8 +53,8 @@ def forecast(
         for axes, first, last in ((whole, 0, end), (close, near, stop)):
             draw_known(axes, at_rows, known[:, at], ahead[:, at], begin, first, last)
             if axes is close and free is not None and len(free):
-                values, style = free[: last - begin, at], {'label': 'on its own outputs'}
-                draw_free(axes, at_rows, values, begin, **style)
+                values = free[: last - begin, at]
+                draw_free(axes, at_rows, values, begin, label='on its own outputs')
             if len(past) > 1 and last == end:
                 draw_free(axes, at_rows, past[:, at], end, label='past the end', linestyle='--')
             finish(axes, name, dated=times is not None)
@@ -69,7 +74,7 @@ def dates(times: np.ndarray | None, rows: int, more: int) -> np.ndarray:
 
 
 def draw_known(
-    axes: Any,
+    axes: 'Axes',
     at_rows: np.ndarray,
     known: np.ndarray,
     ahead: np.ndarray,
@@ -78,23 +83,26 @@ def draw_known(
     last: int,
 ) -> None:
     """The rows first to last of a column, its predictions, and the test split shaded."""
-    dots = {'marker': '.', 'markersize': 4} if last - first <= NEAR else {}
     shaded = at_rows[max(begin, first)], at_rows[last]
     axes.axvspan(*shaded, color='black', alpha=0.06, linewidth=0)
-    series = {'color': CYCLE[-1], 'linewidth': 2.5, 'label': 'series'}
+    series: LineStyle = {'color': CYCLE[-1], 'linewidth': 2.5, 'label': 'series'}
     axes.plot(at_rows[first:last], known[first:last], **series)
     made = np.arange(max(first, 1), last)
-    predicted = {'color': CYCLE[0], 'linewidth': 1, 'label': 'a step ahead'}
-    axes.plot(at_rows[made], ahead[made - 1], **predicted, **dots)
+    predicted: LineStyle = {'color': CYCLE[0], 'linewidth': 1, 'label': 'a step ahead'}
+    if last - first <= NEAR:
+        predicted |= {'marker': '.', 'markersize': 4}
+    axes.plot(at_rows[made], ahead[made - 1], **predicted)
 
 
-def draw_free(axes: Any, at_rows: np.ndarray, values: np.ndarray, begin: int, **style: Any) -> None:
+def draw_free(
+    axes: 'Axes', at_rows: np.ndarray, values: np.ndarray, begin: int, **style: Unpack[LineStyle]
+) -> None:
     """A forecast from row `begin` on that reads its own outputs."""
     rows = at_rows[begin : begin + len(values)]
     axes.plot(rows, values, color=CYCLE[1], linewidth=1.5, **style)
 
 
-def finish(axes: Any, name: str, dated: bool) -> None:
+def finish(axes: 'Axes', name: str, dated: bool) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
 
@@ -109,11 +117,16 @@ def finish(axes: Any, name: str, dated: bool) -> None:
     axes.spines[['top', 'right']].set_visible(False)
 
 
-def legend(figure: Any) -> None:
+def legend(figure: 'Figure') -> None:
     """One legend for all panels."""
-    handles: dict[str, Any] = {}
+    handles: dict[str, Artist] = {}
     for axes in figure.axes:
         own, labels = axes.get_legend_handles_labels()
         handles |= dict(zip(labels, own, strict=True))
-    style = {'loc': 'outside lower center', 'frameon': False}
-    figure.legend(handles.values(), handles.keys(), ncols=len(handles), **style)
+    figure.legend(
+        [*handles.values()],
+        [*handles],
+        loc='outside lower center',
+        frameon=False,
+        ncols=len(handles),
+    )

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnnlab.results.plots.style import picture, plain
-from rnnlab.results.plots.sweep import norm_of, scale, shades
+from rnnlab.results.plots.axes import norm_of, scale, shades
+from rnnlab.results.plots.style import LineStyle, picture, plain
+from rnnlab.results.ranking import best, label
 from rnnlab.results.records import Outcome, Place, Trial
 from rnnlab.results.schedule import lineage
-from rnnlab.results.trials import best, label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 MOST_POPULATIONS = 3  # side by side
-COPY: dict[str, Any] = {'color': 'grey', 'linewidth': 0.7, 'zorder': 1}
-LINEAGE: dict[str, Any] = {'color': 'black', 'linewidth': 1, 'zorder': 3}
+COPY: LineStyle = {'color': 'grey', 'linewidth': 0.7, 'zorder': 1}
+LINEAGE: LineStyle = {'color': 'black', 'linewidth': 1, 'zorder': 3}
 
 Members = dict[Place, Trial]
 
@@ -74,7 +77,7 @@ def sweep_population(
 
 
 def draw_members(
-    axes: Any,
+    axes: 'Axes',
     members: Members,
     name: str,
     height: Callable[[Any], float],
@@ -93,7 +96,7 @@ def draw_members(
 
 
 def draw_lineage(
-    axes: Any, members: Members, name: str, height: Callable[[Any], float], outcome: Outcome
+    axes: 'Axes', members: Members, name: str, height: Callable[[Any], float], outcome: Outcome
 ) -> None:
     """The settings that led to the best trial."""
     if (winner := best(members.values(), outcome)) is None:

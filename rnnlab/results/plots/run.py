@@ -3,16 +3,22 @@
 from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
-from rnnlab.results.plots.style import CYCLE, picture, plain, wide
+import numpy as np
+
+from rnnlab.results.plots.style import CYCLE, LineStyle, picture, plain, wide
 from rnnlab.results.records import SPLITS, Metrics, Row, points
 from rnnlab.training.losses import SQUARED, Metric
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = dict(zip(SPLITS, CYCLE, strict=False))
 FEW_POINTS = 40  # that are drawn with markers
 
-Panels = list[tuple[Any, Metric]]  # the axes of each metric
+Panels = list[tuple['Axes', Metric]]  # the axes of each metric
 
 
 @picture
@@ -64,7 +70,7 @@ def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path, ti
     save(figure, panels, path)
 
 
-def metric_panels(xlabel: str, metrics: Metrics) -> tuple[Any, Panels]:
+def metric_panels(xlabel: str, metrics: Metrics) -> tuple['Figure', Panels]:
     """A picture with a panel for each of the first two metrics."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
@@ -82,17 +88,18 @@ def metric_panels(xlabel: str, metrics: Metrics) -> tuple[Any, Panels]:
     return figure, panels
 
 
-def line(axes: Any, points: list[tuple[float, float]], **style: Any) -> None:
+def line(axes: 'Axes', points: list[tuple[float, float]], **style: Unpack[LineStyle]) -> None:
     if points:
         marker = 'o' if len(points) <= FEW_POINTS else None
         style = {'marker': marker, 'markersize': 3, 'linewidth': 1.5} | style
         axes.plot(*zip(*points, strict=True), **style)
 
 
-def save(figure: Any, panels: Panels, path: Path) -> None:
+def save(figure: 'Figure', panels: Panels, path: Path) -> None:
     """Scales the losses, squared errors of a wide range logarithmically, and writes the picture."""
     for axes, metric in panels:
-        heights = [height for line in axes.lines for height in line.get_ydata() if height > 0]
+        ys = (float(y) for line in axes.lines for y in np.asarray(line.get_ydata()))
+        heights = [height for height in ys if height > 0]
         if metric == SQUARED and heights and wide(heights):
             axes.set_yscale('log')
         elif metric.name == 'loss':

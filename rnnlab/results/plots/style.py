@@ -3,10 +3,10 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import ParamSpec
+from typing import ParamSpec, TypedDict
 
 from rnnlab.results.characters import printable
 
@@ -14,6 +14,19 @@ CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbb
 SHADES = 'viridis'
 
 P = ParamSpec('P')
+
+
+class LineStyle(TypedDict, total=False):
+    """How a line is drawn: keywords of matplotlib's `plot`."""
+
+    color: str | tuple[float, float, float, float]
+    linewidth: float
+    linestyle: str
+    marker: str | None
+    markersize: float
+    alpha: float
+    zorder: float
+    label: str
 
 
 def picture(draw: Callable[P, None]) -> Callable[P, None]:
@@ -50,6 +63,6 @@ def plain(name: str) -> str:
     return f' {text}' if text.startswith('_') else text
 
 
-def wide(values: list[float]) -> bool:
+def wide(values: Sequence[float]) -> bool:
     """Whether a range is drawn on a logarithmic scale: positive, its ends a factor of 10 apart."""
     return min(values) > 0 and max(values) / min(values) >= 10

@@ -1,28 +1,28 @@
 """Pictures of sweeps: a metric against each axis, its curves, and a map of two axes."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnlab.results.axes import (
-    FEW,
-    MOST_PANELS,
-    all_numbers,
-    best_at,
-    best_first,
-    colour_axis,
-    ordered,
-)
+from rnnlab.results.axes import FEW, MOST_PANELS, best_at, best_first, colour_axis, ordered
+from rnnlab.results.plots.axes import norm_of, panels_for, scale, scale_losses, shades, shown
 from rnnlab.results.plots.run import line
-from rnnlab.results.plots.style import CYCLE, SHADES, picture, plain, wide
+from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, picture, plain
+from rnnlab.results.ranking import Setting, label
 from rnnlab.results.records import Outcome, Trial, points
-from rnnlab.results.trials import Curves, Setting, label
+from rnnlab.results.trials import Curves
 from rnnlab.training.losses import Metric
 
-RUNG_END: dict[str, Any] = {'color': 'grey', 'linewidth': 0.8, 'linestyle': '--', 'zorder': 0}
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+RUNG_END: LineStyle = {'color': 'grey', 'linewidth': 0.8, 'linestyle': '--', 'zorder': 0}
 
 Style = tuple[str, str]  # a colour and a line style
 Styles = dict[str, Style]  # of each static configuration
@@ -64,7 +64,7 @@ def sweep_axes(
     figure.savefig(path, dpi=150)
 
 
-def draw_trials(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
+def draw_trials(axes: 'Axes', placed: Placed, outcome: Outcome, style: Style) -> None:
     """A dot for each trial, a circle where it was stopped."""
     kinds: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
     for x, setting in placed:
@@ -75,14 +75,16 @@ def draw_trials(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> No
     axes.plot(*circles, 'o', color=style[0], alpha=0.3, markersize=3, fillstyle='none')
 
 
-def draw_diverged(axes: Any, placed: Placed, outcome: Outcome, style: Style, worst: float) -> None:
+def draw_diverged(
+    axes: 'Axes', placed: Placed, outcome: Outcome, style: Style, worst: float
+) -> None:
     """A cross at the worst value for each setting of which a trial diverged."""
     lost = [(x, worst) for x, s in placed if len(s.values(outcome)) < len(s.trials)]
     xy = np.reshape(lost, (-1, 2)).T
     axes.plot(*xy, 'x', color=style[0], markersize=5, clip_on=not lost)
 
 
-def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None:
+def draw_best(axes: 'Axes', placed: Placed, outcome: Outcome, style: Style) -> None:
     """A line through the best setting at each position, with bars of its standard deviation.
 
     Of a sweep with rungs it has the settings that reached the last one. There is none through
@@ -99,8 +101,10 @@ def draw_best(axes: Any, placed: Placed, outcome: Outcome, style: Style) -> None
     )
     x, mean, std = np.reshape(np.asarray(bars, float), (-1, 3)).T
     colour, dashes = style
-    marks: dict[str, Any] = {'marker': 'o', 'markersize': 4, 'capsize': 3}
-    axes.errorbar(x, mean, std if std.any() else None, color=colour, linestyle=dashes, **marks)
+    bars_of = std if std.any() else None
+    axes.errorbar(
+        x, mean, bars_of, color=colour, linestyle=dashes, marker='o', markersize=4, capsize=3
+    )
 
 
 @picture
@@ -137,10 +141,12 @@ def sweep_curves(
     figure, panels = panels_for(len(panel_groups), title, metric, sharey=True, sharex=True)
     for axes, (kind, members) in zip(panels, panel_groups, strict=True):
         for trial in reversed(members):
-            style = {'linewidth': 2.5} if trial is members[0] else {'linewidth': 0.9, 'alpha': 0.8}
-            colour = colormaps[SHADES](norm(trial.settings.get(axis, 0)))
+            style: LineStyle = {'linewidth': 0.9, 'alpha': 0.8}
+            if trial is members[0]:
+                style = {'linewidth': 2.5}
+            style['color'] = colormaps[SHADES](norm(float(trial.settings.get(axis, 0) or 0)))
             own = points(curves.get(trial.number, []), 'epoch', split, metric)
-            line(axes, own, color=colour, **style)
+            line(axes, own, **style)
             if own and trial.summary.stopped_at is not None and not trial.rung:
                 axes.plot(*own[-1], '|', color='black', markersize=7, markeredgewidth=0.8)
         for end in rung_ends:
@@ -155,7 +161,7 @@ def sweep_curves(
     scale_losses(panels, metric, [value for _, value in points(rows, 'epoch', split, metric)])
     if axis != 'seed':
         figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label=axis)
-    styles: dict[str, dict[str, Any]] = {
+    styles: dict[str, LineStyle] = {
         'the best trial of a panel': {'color': 'grey', 'linewidth': 2.5},
         'other trials': {'color': 'grey', 'linewidth': 0.9},
     }
@@ -196,7 +202,7 @@ def sweep_map(
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
     axes.set_title(plain(title), fontsize=11)
-    image: Any
+    image: ScalarMappable
     if 2 * len(best) >= len(across) * len(up):
         cells = np.array([[best.get((x, y), np.nan) for x in across] for y in up])
         image = draw_cells(axes, cells, metric)
@@ -216,22 +222,18 @@ def sweep_map(
     figure.savefig(path, dpi=150)
 
 
-def draw_cells(axes: Any, cells: np.ndarray, metric: Metric) -> Any:
+def draw_cells(axes: 'Axes', cells: np.ndarray, metric: Metric) -> 'AxesImage':
     """An image of cells [Y, X], NaN if empty, with their values if these are few."""
     image = axes.imshow(cells, aspect='auto', origin='lower', cmap=shades(metric))
     if max(cells.shape) <= FEW:
         middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
-        form, style = '.1%' if metric.is_fraction else '.3g', {'ha': 'center', 'va': 'center'}
+        form = '.1%' if metric.is_fraction else '.3g'
         for (row, column), value in np.ndenumerate(cells):
             if np.isfinite(value):
                 ink = 'white' if (value < middle) == metric.higher_is_better else 'black'
-                axes.text(column, row, f'{value:{form}}', fontsize=9, color=ink, **style)
+                words = f'{value:{form}}'
+                axes.text(column, row, words, fontsize=9, color=ink, ha='center', va='center')
     return image
-
-
-def shades(metric: Metric) -> str:
-    """The colour map in which the best values are light."""
-    return SHADES if metric.higher_is_better else f'{SHADES}_r'
 
 
 def styles_of(kinds: Iterable[str]) -> Styles:
@@ -240,66 +242,10 @@ def styles_of(kinds: Iterable[str]) -> Styles:
     return dict(zip(dict.fromkeys(kinds), cycle(styles), strict=False))
 
 
-def styles_legend(figure: Any, axes: Any, styles: Styles) -> None:
+def styles_legend(figure: 'Figure', axes: 'Axes', styles: Styles) -> None:
     handles = [
         axes.plot([], [], 'o', linestyle=dashes, color=colour, label=plain(kind))[0]
         for kind, (colour, dashes) in styles.items()
     ]
     columns = int(13 * figure.get_figwidth()) // (10 + max(map(len, styles)))  # that fit
-    style = {'loc': 'outside lower center', 'frameon': False}
-    figure.legend(handles=handles, ncols=max(1, columns), **style)
-
-
-def panels_for(number: int, title: str, metric: Metric, **options: Any) -> tuple[Any, list[Any]]:
-    """A picture with that many panels for a metric, at most three side by side."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
-
-    columns = min(number, 3)
-    lines = -(-number // columns)
-    figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
-    panels = figure.subplots(lines, columns, squeeze=False, **options).ravel().tolist()
-    for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
-    for axes in panels[number:]:
-        axes.remove()
-    if metric.is_fraction:
-        panels[0].yaxis.set_major_formatter(PercentFormatter(1))
-    return figure, panels[:number]
-
-
-def scale_losses(panels: list[Any], metric: Metric, values: list[float]) -> None:
-    """Makes the scale that the panels share logarithmic for losses of a wide range."""
-    if values and not metric.higher_is_better and wide(values):
-        panels[0].set_yscale('log')
-
-
-def scale(
-    axes: Any, name: str, values: Iterable[Any], linear: bool, axis: str = 'x'
-) -> Callable[[Any], float]:
-    """The position of a value on an axis, which is named and scaled for `values`.
-
-    Numbers of a wide range get a logarithmic scale; values that are no numbers lie side by side.
-    """
-    values = ordered(values)
-    axes.set(**{f'{axis}label': name})
-    if all_numbers(values):
-        if wide(values) and not linear:
-            axes.set(**{f'{axis}scale': 'log'})
-        return float
-    ticks = {'ticks': range(len(values)), 'ticklabels': [*map(shown, values)]}
-    axes.set(**{f'{axis}{key}': value for key, value in ticks.items()})
-    axes.set(**{f'{axis}lim': (-0.5, len(values) - 0.5)})
-    return lambda value: float(values.index(value))
-
-
-def norm_of(values: list[Any], linear: bool) -> Any:
-    from matplotlib.colors import LogNorm, Normalize
-
-    return (Normalize if linear or not wide(values) else LogNorm)(min(values), max(values))
-
-
-def shown(value: Any) -> str:
-    return f'{value:.3g}' if isinstance(value, float) else plain(str(value))
+    figure.legend(handles=handles, ncols=max(1, columns), loc='outside lower center', frameon=False)
