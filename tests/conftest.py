@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,6 +130,29 @@ def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
     return Result(code, out.read(), err.read())
 
 
+def ran(experiment, *flags, **options):
+    """What an experiment prints that ends well."""
+    code, out, err = call(experiment, *flags, **options)
+    assert code == 0, err
+    return out
+
+
+def stopped(flags, number, ready):
+    """(exit code, output) of a process that gets the signal once ready() is true."""
+    options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'cwd': ROOT}
+    with pytest.MonkeyPatch.context() as patch:  # its bits are those of this process
+        patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
+        process = subprocess.Popen(command('mnist', *flags), **options)
+    deadline = time.time() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.time() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out
+
+
 @contextlib.contextmanager
 def plain_jax(x64):
     promotion = jax.numpy_dtype_promotion('standard'), jax.numpy_rank_promotion('allow')
@@ -205,3 +229,11 @@ def mnist_archives() -> Path:
 def own_cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     return tmp_path / 'cache' / 'rnnlab'
+
+
+@pytest.fixture
+def keras():
+    os.environ.setdefault('KERAS_BACKEND', 'jax')
+    keras = pytest.importorskip('keras')
+    with jax.numpy_rank_promotion('allow'), jax.numpy_dtype_promotion('standard'):
+        yield keras

@@ -10,9 +10,8 @@ from rnnlab.results.ranking import Setting, by_setting
 from rnnlab.results.records import Outcome, Trial
 from rnnlab.results.trials import SweepRecord
 from rnnlab.training.losses import ACCURACY
-from tests.conftest import refused
+from tests.conftest import ran, refused
 from tests.records import ACCURATE, summary
-from tests.test_experiments import ran
 
 VALIDATED = {0.01: (0.9, 0.2, 0.8), 0.1: (0.7, 0.7, 0.7)}  # by learning rate, of three seeds
 TESTS = {24: (0.96, 0.97, 1.0), 48: (0.95, 0.9, None)}  # at the better one

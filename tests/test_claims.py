@@ -11,10 +11,10 @@ from experiments.runner import attempts, loop, turns
 from rnnlab.errors import InputError
 from rnnlab.results import claims, runs, trials
 from rnnlab.training.checkpoint import open_checkpoints, restore, save
-from tests.conftest import call
+from tests.conftest import call, ran
 from tests.damage import kept_programs
+from tests.folders import rows
 from tests.interrupt import killed
-from tests.test_experiments import ran, rows
 from tests.test_sweeps import table
 
 RUN = [

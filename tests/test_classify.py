@@ -21,7 +21,7 @@ from rnnlab.data.sequences import Sequences, read_npz, read_rows
 from rnnlab.errors import InputError
 from rnnlab.results.tables import number
 from tests.conftest import ROOT, call, close, refused, same
-from tests.test_experiments import final
+from tests.folders import final
 from tests.test_series import table
 
 RNG = np.random.default_rng(0)

@@ -9,9 +9,8 @@ from rnnlab.errors import InputError
 from rnnlab.results import trials
 from rnnlab.sweeps.rungs import Bracket, brackets
 from rnnlab.sweeps.search import comparable
-from tests.conftest import refused
+from tests.conftest import ran, refused
 from tests.interrupt import killed
-from tests.test_experiments import ran
 from tests.test_rungs import by_trial
 from tests.test_sweeps import table
 

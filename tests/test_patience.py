@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from experiments.runner import loop
-from tests.conftest import refused
+from tests.conftest import ran, refused
+from tests.folders import read, rows
 from tests.interrupt import killed
-from tests.test_experiments import ran, read, rows
 from tests.test_sweeps import table
 
 RUN = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation=200', '--steps=120']

@@ -11,10 +11,10 @@ from rnnlab.results.records import FINISHED, Trial
 from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps.axes import parse
 from rnnlab.sweeps.population import copies, perturbed
-from tests.conftest import call, refused
+from tests.conftest import call, ran, refused
+from tests.folders import read
 from tests.interrupt import killed
 from tests.records import summary
-from tests.test_experiments import ran, read
 from tests.test_hyperband import OFTEN, RUN
 from tests.test_rungs import by_trial
 from tests.test_sweeps import table

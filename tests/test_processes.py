@@ -16,7 +16,7 @@ from rnnlab.errors import InputError
 from rnnlab.training.checkpoint import by_name, open_checkpoints, restore
 from rnnlab.training.devices import batch_mesh, evenly
 from tests.conftest import call, command, refused, same
-from tests.test_experiments import rows
+from tests.folders import rows
 
 pytestmark = pytest.mark.usefixtures('shell')
 

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.conftest import call, refused, shared
-from tests.test_experiments import ran, read
+from tests.conftest import call, ran, refused, shared
+from tests.folders import read
 
 pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 

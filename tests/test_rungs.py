@@ -9,9 +9,9 @@ from experiments.runner import cli, lanes, loop, rounds
 from rnnlab.errors import InputError
 from rnnlab.results import trials
 from rnnlab.sweeps.rungs import evenly, halving, rung_steps, survivors
-from tests.conftest import refused
+from tests.conftest import ran, refused
+from tests.folders import read, rows
 from tests.interrupt import killed
-from tests.test_experiments import ran, read, rows
 from tests.test_sweeps import table
 
 RUN = ['--dataset=digits', '--hidden_size=6', '--batch_size=64', '--validation=200', '--steps=90']

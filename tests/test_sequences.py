@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from rnnlab.results import runs
-from tests.conftest import call, refused, same
-from tests.test_experiments import final, ran, read, rows
+from tests.conftest import call, ran, refused, same
+from tests.folders import final, read, rows
 
 pytestmark = pytest.mark.usefixtures('shell')
 

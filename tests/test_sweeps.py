@@ -13,8 +13,8 @@ import pytest
 
 from rnnlab.results import trials
 from rnnlab.results.trials import SweepRecord
-from tests.conftest import ROOT, call, command, refused
-from tests.test_experiments import final, ran, read, rows, stopped
+from tests.conftest import ROOT, call, command, ran, refused, stopped
+from tests.folders import final, read, rows
 
 SMALL = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation=200']
 AXES = ['--sweep=cell=elman,gru', '--sweep=lr=log(1e-4,1e-2,3)', '--sweep=seed=0,1']

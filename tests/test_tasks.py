@@ -14,8 +14,8 @@ from experiments.runner.program import program_alone
 from experiments.runner.task import make_plan, resolve
 from rnnlab.data import LENGTHS, TASKS
 from rnnlab.training.optim import Hyper
-from tests.conftest import refused
-from tests.test_experiments import ran, read, rows
+from tests.conftest import ran, refused
+from tests.folders import read, rows
 
 pytestmark = pytest.mark.usefixtures('shell')
 
