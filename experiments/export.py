@@ -7,6 +7,7 @@ python -m experiments.export --to=csv --out=rows.csv runs/elman runs/lstm
 import contextlib
 import importlib
 import json
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from experiments.runner.console import say
 from experiments.runner.fields import check_needs, swept
 from experiments.runner.restore import EXPERIMENTS
 from rnnlab.errors import InputError
-from rnnlab.results import runs, tensorboard, trials
+from rnnlab.results import claims, runs, tensorboard, trials
 from rnnlab.results.lock import locked
-from rnnlab.results.records import DIVERGED, Json, Metrics, Row, Summary
+from rnnlab.results.records import Json, Metrics, Row, Summary
 from rnnlab.results.trials import SweepRecord
 
 WANDB = 'wandb'  # the folder of that name in that of a run or sweep
+OURS = 'rnnlab-'  # begins the ids of the runs that are written there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Logged:
     trial: int | None  # None of a run
     settings: Json  # dynamic and static ones
     rows: list[Row]
-    summary: Summary | None  # None of one that has not ended, or diverged
+    summary: Summary | None  # None of one that has not ended, diverged or failed
 
     def within(self, name: str) -> Path:
         """The folder `name` of the run or sweep, or that of the trial in it."""
@@ -99,7 +101,7 @@ def read_sweep(folder: Path) -> list[Logged]:
             trial=trial.number,
             settings=settings(shared | trial.settings),
             rows=curves[trial.number],
-            summary=None if trial.status == DIVERGED else trial.summary,
+            summary=None if trial.lost else trial.summary,
         )
         for trial in finished
     ]
@@ -115,14 +117,18 @@ def settings(record: Json) -> Json:
 
 
 def to_tensorboard(everything: Sequence[Logged], config: Config) -> None:
-    """Writes the logs that --log=tensorboard writes while training."""
+    """Writes the logs that --log=tensorboard writes while training.
+
+    A trial that is being trained keeps the log that it has: it has these rows, and grows.
+    """
     tensorboard.check_installed()
     for logged in everything:
+        folder = logged.within(tensorboard.FOLDER)
+        if logged.trial in claims.training(logged.folder) and tensorboard.logs(folder):
+            continue  # on the next rung
         trains = locked(logged.folder) if logged.trial is None else contextlib.nullcontext()
         with trains:
-            path = tensorboard.begin(
-                logged.within(tensorboard.FOLDER), logged.settings, logged.rows
-            )
+            path = tensorboard.begin(folder, logged.settings, logged.rows)
             if logged.summary:
                 tensorboard.end(path, logged.summary)
     for folder in dict.fromkeys(logged.folder / tensorboard.FOLDER for logged in everything):
@@ -147,18 +153,21 @@ def to_csv(everything: Sequence[Logged], config: Config) -> None:
 
 
 def to_wandb(everything: Sequence[Logged], config: Config) -> None:
-    """Writes offline runs of Weights & Biases."""
+    """Writes offline runs of Weights & Biases, in place of those that it wrote before."""
     try:
         import wandb
     except ImportError as error:
         raise InputError('--to=wandb needs Weights & Biases: pip install wandb') from error
+    ours = f'offline-run-*-{OURS}*'
     for folder in dict.fromkeys(logged.folder for logged in everything):
-        shutil.rmtree(folder / WANDB, ignore_errors=True)
+        for earlier in (folder / WANDB).glob(ours):
+            shutil.rmtree(earlier)
     for logged in everything:
         name = logged.folder.resolve().name
         of_trial = {} if logged.trial is None else {'group': name}
         run = wandb.init(
             project='rnnlab',
+            id=f'{OURS}{secrets.token_hex(4)}',
             name=name if logged.trial is None else f'{name}-{logged.trial}',
             config=logged.settings,
             dir=logged.folder,
@@ -171,7 +180,7 @@ def to_wandb(everything: Sequence[Logged], config: Config) -> None:
             run.summary.update(tensorboard.results_of(logged.summary))
         run.finish()
     for path in dict.fromkeys(logged.folder / WANDB for logged in everything):
-        say(f'written: {path}; upload it with: wandb sync {path}/offline-run-*')
+        say(f'written: {path}; upload it with: wandb sync {path}/{ours}')
 
 
 if __name__ == '__main__':

@@ -143,6 +143,18 @@ def test_a_stopped_trial_says_where(tmp_path):
     assert made.items['2'][-2:] == ['chance', 'no better than the most frequent label']
 
 
+def test_a_failed_trial_ranks_last_whatever_it_reached(tmp_path):
+    best = trials()[0][-1].number
+    results = [
+        replace(t, status='failed', error='killed') if t.number == best else t for t in trials()[0]
+    ]
+    write_sweep(tmp_path, results=results)
+    made = page_of(tmp_path)
+    assert made.items[str(best)][-2:] == ['failed', 'killed']
+    assert {*[*made.items][-2:]} == {'3', str(best)}  # 3 diverged
+    assert report.read(tmp_path).best[0].settings == {'cell': 'lstm', 'lr': 0.01}
+
+
 def test_a_sweep_whose_trials_all_diverged_has_a_page(tmp_path):
     write_sweep(tmp_path, results=[replace(trials()[0][3], number=n) for n in (2, 3)])
     made = page_of(tmp_path)
@@ -212,8 +224,18 @@ def test_a_band_is_of_all_seeds():
         for key, line in values.items()
     }
     curve = curves.curve_of(curves.Line('lr=1', own), 'validation', ACCURATE.selection)
-    each = [*zip(*values.values(), strict=True)]
-    assert curve == ([0, 1], [*map(fmean, each)], [*map(min, each)], [*map(max, each)])
+    each = enumerate(zip(*values.values(), strict=True))
+    assert curve == [(x, fmean(seeds), min(seeds), max(seeds)) for x, seeds in each]
+
+
+def test_the_table_of_curves_has_the_thin_lines_too():
+    lines = [
+        curves.Line(f'lr={n}', {str(n): [row(1, train=0, validation=n / 10)]}) for n in range(4)
+    ]
+    own = lines[:2], lines[2:], 'validation', ACCURATE.selection, curves.shades(2)
+    table = curves.curves('', *own).table
+    cells = re.findall('<th scope="row">(.*?)</th><td class="right">(.*?)</td>', table)
+    assert cells == [(f'lr={n}', f'{n / 10:.4f}') for n in range(4)]
 
 
 def test_words_are_coloured_by_their_strength(tmp_path):
@@ -257,17 +279,17 @@ def test_what_has_no_page_is_one_line(tmp_path, monkeypatch):
 
 
 def large_sweep(folder, number=1000):
-    """Trials of two cells and of learning rates and clips drawn at random, two seeds each."""
+    """Trials of two cells and of learning rates and clips drawn at random, three seeds each."""
     results, every = [], {}
     for at in range(number):
-        draw = at // 4
+        draw = at // 6
         settings = {
-            'cell': ('gru', 'lstm')[at // 2 % 2],
+            'cell': ('gru', 'lstm')[at // 3 % 2],
             'lr': 1e-4 * 1000 ** ((draw * 0.6180339) % 1),
             'clip': 0.1 + 4.9 * ((draw * 0.7548777) % 1),
-            'seed': at % 2,
+            'seed': at % 3,
         }
-        best = 0.3 + 0.6 * ((draw * 0.3819660) % 1) + 0.01 * (at % 4)
+        best = 0.3 + 0.6 * ((draw * 0.3819660) % 1) + 0.01 * (at % 6)
         every[at] = [
             row(epoch, train=best * (1 - 0.8**epoch), validation=best * (1 - 0.7**epoch))
             for epoch in range(1, 21)
@@ -275,7 +297,7 @@ def large_sweep(folder, number=1000):
         result = summary(best, best - 0.01)
         results.append(Trial(number=at, settings=settings, status='finished', summary=result))
     drawn = ['lr~log(1e-4,1e-1)', 'clip~lin(0.1,5)']
-    axes = ['cell=gru,lstm', *drawn, 'seed=0,1']
+    axes = ['cell=gru,lstm', *drawn, 'seed=0..2']
     write_sweep(folder, results=results, every=every, sweep=axes)
 
 
@@ -307,11 +329,13 @@ def opened(browser, path):
     return view, wrong
 
 
+def cells(view, table):
+    script = 'rows => rows.map(row => [...row.children].map(cell => cell.textContent))'
+    return view.eval_on_selector_all(f'{table} tr', script)
+
+
 def chosen(view):
-    rows = view.eval_on_selector_all(
-        '#values tr', 'rows => rows.map(row => [...row.children].map(cell => cell.textContent))'
-    )
-    return view.inner_text('#chosen'), dict(rows)
+    return view.inner_text('#chosen'), dict(cells(view, '#values'))
 
 
 @pytest.mark.slow
@@ -322,6 +346,8 @@ def test_a_browser_shows_the_page_and_its_trials(browser, tmp_path, number):
     assert path.stat().st_size <= 10e6
     with (tmp_path / folders.TRIALS).open() as file:
         table = [*csv.DictReader(file)]
+    data = Parsed(path).data
+    lines = data['lines']
     view, wrong = opened(browser, path)
     seconds = view.evaluate('performance.now()') / 1000
     print(f'{number} trials: {path.stat().st_size / 1e6:.1f} MB, opened in {seconds:.2f} s')
@@ -335,6 +361,12 @@ def test_a_browser_shows_the_page_and_its_trials(browser, tmp_path, number):
         assert name == f'Trial {second}'
         assert values == {n: v for n, v in table[int(second)].items() if v}
         assert view.locator('#curve .main-svg').count()
+        names, *numbers = cells(view, '#points')
+        assert names[0] == 'epoch'
+        assert [float(x) for x, *_ in numbers] == data['items'][second][2]
+        at = names.index('validation accuracy')
+        values = [float(line[at]) for line in numbers]
+        assert values == data['items'][second][3][lines.index(['accuracy', 'validation', True])]
         view.keyboard.press('Escape')
         view.focus(f'tr[data-item="{first}"] button')
         view.keyboard.press('ArrowDown')
@@ -348,6 +380,9 @@ def test_a_browser_shows_the_page_and_its_trials(browser, tmp_path, number):
             '[document.documentElement.scrollWidth, document.documentElement.clientWidth]'
         )
         assert wide[0] == wide[1]
+    view.set_viewport_size({'width': 1400, 'height': 900})
+    clipped = 'tables => tables.filter(table => table.scrollWidth > table.clientWidth).length'
+    assert not view.eval_on_selector_all('.scroll[aria-label="Intervals"]', clipped)
     for plot in view.locator('.plot').all():  # each is drawn when it is seen
         plot.scroll_into_view_if_needed()
         plot.locator('.main-svg').first.wait_for()

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams import metadata
 
 from experiments import memory
 from experiments.runner.fields import swept
-from rnnlab.results import runs, tensorboard
+from rnnlab.results import claims, runs, tensorboard
 from tests.conftest import call, refused
 from tests.interrupt import killed
 
@@ -141,6 +141,62 @@ def test_tensorboard_reads_each_trial_of_a_sweep_that_was_killed(sweep):
     shutil.rmtree(sweep / 'tensorboard')
     exported('--to=tensorboard', sweep)
     check()
+
+
+def test_an_export_leaves_the_logs_of_trials_that_are_training(sweep):
+    def files():
+        return [tensorboard.logs(sweep / 'tensorboard' / str(n)) for n in range(len(POINTS))]
+
+    before, batch = files(), [0, 1]
+    (sweep / claims.CLAIMS).mkdir()
+    claim = claims.take(sweep, '00000-2', 1, batch, 0)
+    exported('--to=tensorboard', sweep)
+    assert [own == old for own, old in zip(files(), before, strict=True)] == [
+        number in batch for number in range(len(POINTS))
+    ]
+    claim.write_text(json.dumps(json.loads(claim.read_text()) | {'error': 'killed'}))
+    shutil.rmtree(sweep / 'tensorboard' / '0')
+    exported('--to=tensorboard', sweep)
+    assert [own == old for own, old in zip(files(), before, strict=True)] == [False] * len(POINTS)
+    shutil.rmtree(sweep / claims.CLAIMS)
+
+
+class Wandb:
+    """What export calls of Weights & Biases: the folder of a run has its rows and results."""
+
+    Settings = staticmethod(dict)
+
+    def init(self, *, dir, id, config, **_):  # noqa: A002 - its names
+        self.path = dir / 'wandb' / f'offline-run-20261127_101112-{id}'
+        self.path.mkdir(parents=True)
+        self.rows, self.summary = [], {'settings': config}
+        return self
+
+    def log(self, values, step):
+        self.rows.append(values | {'step': step})
+
+    def finish(self):
+        runs.write_json(self.path / 'run.json', [self.rows, self.summary])
+
+
+def test_an_export_to_wandb_replaces_what_it_wrote_and_nothing_else(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'wandb', Wandb())
+    other = run / 'wandb' / 'offline-run-20261127_101112-abcdefgh' / 'run.json'
+    runs.write_json(other, [])
+    exported('--to=wandb', run)
+    first = {*(run / 'wandb').iterdir()}
+    exported('--to=wandb', run)
+    second = {*(run / 'wandb').iterdir()}
+    assert first & second == {other.parent}
+    (path,) = second - {other.parent}
+    rows, summary = runs.read_json(path / 'run.json', list)
+    values = {row.pop('step'): {n: v if isinstance(v, list | None) else float(np.float32(v))
+                                for n, v in row.items()} for row in rows}
+    assert values == tagged(lines(run))
+    assert {n: v for n, v in summary.pop('settings').items() if v is not None} == settings(
+        runs.read_json(run / runs.CONFIG)
+    )
+    assert summary['summary/best'] == runs.read_json(run / runs.SUMMARY)['best_validation_loss']
 
 
 def test_a_table_of_runs_and_sweeps_has_their_rows_and_settings(run, sweep, tmp_path):

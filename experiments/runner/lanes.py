@@ -132,7 +132,7 @@ def train_batch(
         if not progress.ended:
             return
         results, curves = judge(progress, batch, sweep.record.names)
-        logs.end([None if r.status == DIVERGED else r.summary for r in results])
+        logs.end([None if r.lost else r.summary for r in results])
         winner = ranking.best(results, sweep.record.ranked_by)
         sweep.refresh()
         rivals = sweep.finished.values()

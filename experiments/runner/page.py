@@ -128,7 +128,7 @@ def axes(report: Report) -> list[Part]:
     args = outcome, static, linear
     parts: list[Part] = [sweep.parallel(title, known, report.names, outcome, linear, numbers)]
     parts.append(
-        text.paragraph('Points are trials, crosses diverged ones, lines the best setting.')
+        text.paragraph('Points are trials, crosses diverged or failed ones, lines the best setting.')
     )
     parts += [sweep.axis_picture(name, report.settings, *args) for name in report.names]
     if report.pair:
@@ -171,7 +171,7 @@ def trials_table(report: Report) -> list[Part]:
     shown = [o for o in outcomes(metric) if any(o.of(t.summary) is not None for t in every)]
 
     def rank(trial: Trial) -> tuple[int, float]:
-        value = None if trial.status == DIVERGED else report.outcome.of(trial.summary)
+        value = None if trial.lost else report.outcome.of(trial.summary)
         return -trial.reached, float('inf') if value is None else -report.outcome.score(value)
 
     rows, ranked = [], sorted(every, key=rank)

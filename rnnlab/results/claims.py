@@ -151,6 +151,12 @@ def read(folder: Path) -> dict[str, list[Claim]]:
     return claims
 
 
+def training(folder: Path) -> set[int]:
+    """The trials of a sweep that processes train now."""
+    last = (every[-1] for every in read(folder).values())
+    return {n for c in last if c.record and not c.stale for n in c.record['trials']}
+
+
 def record_of(text: str) -> Record | None:
     with contextlib.suppress(ValueError, RecursionError):
         if fits(record := json.loads(text), Record):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from rnnlab.results.records import DIVERGED, Json, Outcome, Trial
+from rnnlab.results.records import Json, Outcome, Trial
 from rnnlab.results.statistics import Sample
 
 
@@ -17,8 +17,8 @@ class Setting(NamedTuple):
     trials: list[Trial]
 
     def by_trial(self, outcome: Outcome) -> list[tuple[Trial, float]]:
-        """The trials that have that outcome and did not diverge."""
-        values = [(t, outcome.of(t.summary)) for t in self.trials if t.status != DIVERGED]
+        """The trials that have that outcome, and are not lost."""
+        values = [(t, outcome.of(t.summary)) for t in self.trials if not t.lost]
         return [(trial, value) for trial, value in values if value is not None]
 
     def values(self, outcome: Outcome) -> list[float]:

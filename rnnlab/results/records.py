@@ -160,6 +160,11 @@ class Trial:
         return self.rung or 1
 
     @property
+    def lost(self) -> bool:
+        """Whether it diverged or failed, so that no result of it counts."""
+        return self.status in (DIVERGED, FAILED)
+
+    @property
     def source(self) -> Place:
         """Where its state was at the end of the rung before."""
         return self.reached - 1, self.number if self.copied_from is None else self.copied_from

@@ -44,10 +44,15 @@ def begin(folder: Path, settings: Json, rows: Sequence[Row]) -> Path:
     ]
     path = folder / f'{EVENTS}.{time.time_ns()}'  # TensorBoard reads them in the order of names
     runs.write_bytes(path, b''.join(records))
-    for other in folder.glob(f'{EVENTS}.*'):
+    for other in logs(folder):
         if other != path:
             other.unlink()
     return path
+
+
+def logs(folder: Path) -> list[Path]:
+    """The event files in a folder."""
+    return [*folder.glob(f'{EVENTS}.*')]
 
 
 def append(path: Path, row: Row) -> None:

@@ -36,13 +36,13 @@ class Line(NamedTuple):
     runs: Mapping[str, Sequence[Row]]  # by the key of what a click on it shows, the first one's
 
 
-class Curve(NamedTuple):
-    """The mean over seeds, the lowest and the highest."""
+class Point(NamedTuple):
+    """Of a curve: the mean over seeds, the lowest and the highest."""
 
-    x: list[float]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
+    x: float
+    mean: float
+    low: float
+    high: float
 
 
 def item_curve(rows: Sequence[Row], lines: Sequence[tuple[Metric, str]]) -> ItemCurve:
@@ -79,14 +79,12 @@ def categories(many: int) -> list[Shade]:
     return [{'light': colour, 'dark': colour} for colour in own]
 
 
-def curve_of(line: Line, split: str, metric: Metric) -> Curve:
+def curve_of(line: Line, split: str, metric: Metric) -> list[Point]:
     values: dict[float, list[float]] = {}
     for rows in line.runs.values():
         for at, value in points(rows, 'epoch', split, metric):
             values.setdefault(at, []).append(value)
-    x = thinned(sorted(values), MOST_POINTS)
-    each = [values[at] for at in x]
-    return Curve(x, [*map(fmean, each)], [*map(min, each)], [*map(max, each)])
+    return [Point(x, fmean(own), min(own), max(own)) for x, own in sorted(values.items())]
 
 
 def curves(
@@ -101,35 +99,37 @@ def curves(
 ) -> Picture:
     """The lines in their colours with the band from the lowest to the highest seed, others thin.
 
-    The table has the lines alone. limits: of the vertical axis.
+    limits: of the vertical axis.
     """
     figures, traces = plotly(), []
     if others:
         traces.append(thin_lines(others, split, metric))
-    found = [curve_of(line, split, metric) for line in lines]
-    for line, curve, colour in zip(lines, found, colours, strict=True):
-        traces += band(line, curve, colour)
+    found = [curve_of(line, split, metric) for line in (*lines, *others)]
+    for line, curve, colour in zip(lines, found, colours, strict=False):
+        traces += band(line, thinned(curve, MOST_POINTS), colour)
     if baseline is not None:
-        ends = [x for curve in found for x in curve.x]
+        ends = [point.x for curve in found for point in curve]
         style = {'color': GREY, 'dash': 'dot'}
         span = {'x': [min(ends), max(ends)], 'y': [baseline, baseline]} if ends else {}
         traces.append(figures.Scatter(mode='lines', name='memoryless', line=style, **span))
     axes = {'xaxis': {'title': {'text': 'epoch'}}, 'yaxis': value_axis(metric, split, limits)}
     layout = axes | {'height': 300 + 14 * len(lines)}  # room for the legend
     figure = figures.Figure(traces, layout)
-    return Picture(title, figure, curves_table(title, lines, found))
+    return Picture(title, figure, curves_table(title, [*lines, *others], found))
 
 
-def band(line: Line, curve: Curve, colour: Shade) -> list['Scatter']:
+def band(line: Line, curve: Sequence[Point], colour: Shade) -> list['Scatter']:
     figures, key = plotly(), next(iter(line.runs))
     name = escape(line.name)
     common = {'name': name, 'legendgroup': name, 'meta': colour}
     style = {'color': colour['light'], 'width': 2}
-    mode = 'lines+markers' if len(curve.x) < MOST_COLUMNS else 'lines'
-    own = {'mode': mode, 'line': style, 'marker': {'size': 5}, 'customdata': [key] * len(curve.x)}
-    traces = [figures.Scatter(x=curve.x, y=rounded(curve.mean), **own, **common)]
+    mode = 'lines+markers' if len(curve) < MOST_COLUMNS else 'lines'
+    own = {'mode': mode, 'line': style, 'marker': {'size': 5}, 'customdata': [key] * len(curve)}
+    x = [point.x for point in curve]
+    traces = [figures.Scatter(x=x, y=rounded(point.mean for point in curve), **own, **common)]
     if len(line.runs) > 1:
-        around = {'x': curve.x + curve.x[::-1], 'y': rounded(curve.high + curve.low[::-1])}
+        ends = [*(point.high for point in curve), *(point.low for point in reversed(curve))]
+        around = {'x': x + x[::-1], 'y': rounded(ends)}
         style = {'fill': 'toself', 'line': {'width': 0}, 'mode': 'lines', 'hoverinfo': 'skip'}
         traces.insert(0, figures.Scatter(showlegend=False, **around, **style, **common))
     return traces
@@ -173,14 +173,14 @@ def limits_of(lines: Iterable[Line], split: str, metric: Metric) -> tuple[float,
     return (min(values), max(values)) if values else None
 
 
-def curves_table(title: str, lines: Sequence[Line], found: Sequence[Curve]) -> str:
+def curves_table(title: str, lines: Sequence[Line], found: Sequence[Sequence[Point]]) -> str:
     """The means over seeds by epoch."""
-    epochs = thinned(sorted({x for curve in found for x in curve.x}), MOST_COLUMNS)
+    epochs = thinned(sorted({point.x for curve in found for point in curve}), MOST_COLUMNS)
     headings = [f'epoch {epoch:g}' for epoch in epochs]
     rows = []
     for line, curve in zip(lines, found, strict=True):
-        at = dict(zip(curve.x, curve.mean, strict=True))
-        rows.append([line.name, *(number(at.get(epoch)) for epoch in epochs)])
+        means = {point.x: point.mean for point in curve}
+        rows.append([line.name, *(number(means.get(epoch)) for epoch in epochs)])
     return table(f'{title}: mean over seeds by epoch', ['', *headings], rows, headings)
 
 

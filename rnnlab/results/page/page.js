@@ -25,9 +25,15 @@
       paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
       font: {color: colour('--ink'), family: getComputedStyle(document.body).fontFamily, size: 12},
       xaxis: axis, yaxis: axis, margin: {l: 48, r: 16, t: 28, b: 40}, hovermode: 'closest',
-      hoverlabel: {bgcolor: colour('--soft'), bordercolor: colour('--line'), font: {color: colour('--ink')}},
-      legend: {orientation: 'h', x: 0, y: 0, xref: 'container', yref: 'container', yanchor: 'bottom'},
-      modebar: {bgcolor: 'rgba(0,0,0,0)', color: colour('--muted'), activecolor: colour('--accent')},
+      hoverlabel: {
+        bgcolor: colour('--soft'), bordercolor: colour('--line'), font: {color: colour('--ink')},
+      },
+      legend: {
+        orientation: 'h', x: 0, y: 0, xref: 'container', yref: 'container', yanchor: 'bottom',
+      },
+      modebar: {
+        bgcolor: 'rgba(0,0,0,0)', color: colour('--muted'), activecolor: colour('--accent'),
+      },
     }};
   }
 
@@ -60,13 +66,19 @@
   function marked(trace) {
     if (!clickable(trace)) return trace;
     const at = trace.customdata.flatMap((key, index) => (String(key) === chosen ? [index] : []));
-    const look = {selected: {marker: {opacity: 1, size: 12}}, unselected: {marker: {opacity: 0.25}}};
-    return {...trace, ...look, selectedpoints: chosen === null ? null : at};
+    const selected = {marker: {opacity: 1, size: 12}}, unselected = {marker: {opacity: 0.25}};
+    return {...trace, selected, unselected, selectedpoints: chosen === null ? null : at};
   }
 
-  function element(name, text) {
-    const made = document.createElement(name);
-    made.textContent = text;
+  // A row of a table, whose first cell heads it.
+  function rowOf(cells, kind = 'td') {
+    const made = document.createElement('tr');
+    made.append(...cells.map((text, at) => {
+      const cell = document.createElement(at ? kind : 'th');
+      cell.textContent = text;
+      if (cell.matches('th')) cell.scope = kind === 'th' ? 'col' : 'row';
+      return cell;
+    }));
     return made;
   }
 
@@ -75,13 +87,9 @@
     chosen = String(key);
     const [name, values] = data.items[chosen];
     document.getElementById('chosen').textContent = name;
-    const lines = data.columns.map((column, at) => [column, values[at]]).filter(([, value]) => value !== '');
-    document.getElementById('values').replaceChildren(...lines.map(([column, value]) => {
-      const row = document.createElement('tr');
-      row.append(element('th', column), element('td', value));
-      row.firstChild.scope = 'row';
-      return row;
-    }));
+    const cells = data.columns.map((column, at) => [column, values[at]]);
+    const filled = cells.filter(([, value]) => value !== '');
+    document.getElementById('values').replaceChildren(...filled.map((cells) => rowOf(cells)));
     show(true);
   }
 
@@ -94,7 +102,9 @@
       else row.removeAttribute('aria-current');
     }
     drawCurve();
-    for (const div of plots) if (data.figures[div.dataset.figure].data.some(clickable)) stale.add(div);
+    for (const div of plots) {
+      if (data.figures[div.dataset.figure].data.some(clickable)) stale.add(div);
+    }
     refresh();
     panel.scrollTop = 0;
   }
@@ -111,9 +121,10 @@
   // A panel for each metric, in it a line for each split.
   function drawCurve() {
     const div = document.getElementById('curve');
-    div.hidden = chosen === null;
+    div.hidden = document.getElementById('numbers').hidden = chosen === null;
     if (div.hidden) return;
     const [, , x, ys] = data.items[chosen];
+    listCurve(x, data.lines.map(([metric, split], at) => [`${split} ${metric}`, ys[at]]));
     const metrics = [...new Set(data.lines.map(([metric]) => metric))];
     const fractions = data.lines.filter(([, , fraction]) => fraction).map(([metric]) => metric);
     const traces = data.lines.map(([metric, split], at) => {
@@ -125,16 +136,28 @@
     }).filter((trace) => trace.y.some((value) => value !== null));
     const layout = {
       template: template(), xaxis: {title: {text: 'epoch'}, anchor: 'y' + metrics.length},
-      margin: {l: 48, r: 8, t: 24, b: 40}, legend: {xref: 'paper', yref: 'paper', y: 1.02, yanchor: 'bottom'},
+      margin: {l: 48, r: 8, t: 24, b: 40},
+      legend: {xref: 'paper', yref: 'paper', y: 1.02, yanchor: 'bottom'},
     };
     metrics.forEach((metric, at) => {
       const height = 1 / metrics.length;
       layout['yaxis' + (at + 1)] = {
         title: {text: metric}, domain: [1 - (at + 1) * height + 0.03, 1 - at * height - 0.03],
-        tickformat: fractions.includes(metric) ? '~%' : '', gridcolor: template().layout.yaxis.gridcolor,
+        tickformat: fractions.includes(metric) ? '~%' : '',
+        gridcolor: template().layout.yaxis.gridcolor,
       };
     });
     Plotly.react(div, traces, layout, {displayModeBar: false, responsive: true});
+  }
+
+  // The numbers of the curve, a row for each epoch.
+  function listCurve(x, lines) {
+    const known = lines.filter(([, values]) => values.some((value) => value !== null));
+    const head = rowOf(['epoch', ...known.map(([name]) => name)], 'th');
+    const rows = x.map((epoch, at) => rowOf([
+      +epoch.toPrecision(4), ...known.map(([, values]) => values[at] ?? '-'),
+    ]));
+    document.getElementById('points').replaceChildren(head, ...rows);
   }
 
   document.addEventListener('click', (event) => {

@@ -12,7 +12,7 @@ from rnnlab.results.page.curves import COLOURS, rounded, shades, value_axis
 from rnnlab.results.page.text import escape, table
 from rnnlab.results.plots.style import wide
 from rnnlab.results.ranking import Setting, label
-from rnnlab.results.records import DIVERGED, Json, Outcome, Trial, Value
+from rnnlab.results.records import Json, Outcome, Trial, Value
 from rnnlab.results.statistics import Interval
 from rnnlab.results.tables import number
 from rnnlab.training.losses import Metric
@@ -91,7 +91,7 @@ def axis_picture(
 ) -> Picture:
     """The metric against an axis: a point for each trial, the best setting at each value a line.
 
-    Points that are not filled are trials that were stopped, crosses diverged ones.
+    Points that are not filled are trials that were stopped, crosses diverged or failed ones.
     """
     axis, place = scale(name, [setting.settings[name] for setting in settings], name in linear)
     kinds: dict[str, list[Setting]] = {}
@@ -132,15 +132,15 @@ def axis_picture(
 def trial_points(
     settings: Sequence[Setting], name: str, place: Place, outcome: Outcome, worst: float
 ) -> Json:
-    """The place of each trial: diverged ones at the worst value, None without a value."""
+    """The place of each trial: lost ones at the worst value, None without a value."""
     every = [trial for setting in settings for trial in setting.trials]
-    values = [worst if t.status == DIVERGED else outcome.of(t.summary) for t in every]
+    values = [worst if t.lost else outcome.of(t.summary) for t in every]
     x, keys = [place(trial.settings[name]) for trial in every], [str(t.number) for t in every]
     return {'x': x, 'y': rounded(values), 'customdata': keys}
 
 
 def symbol(trial: Trial, filled: str) -> str:
-    if trial.status == DIVERGED:
+    if trial.lost:
         return 'x'
     return filled if trial.summary.stopped_at is None else f'{filled}-open'
 
