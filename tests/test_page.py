@@ -41,7 +41,7 @@ class Parsed(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.elements, self.rows, self.styles, self.data, self.text = [], [], [], '', ''
-        self.feed(path.read_text())
+        self.feed(re.sub('<script>.*?</script>', '<script></script>', path.read_text(), flags=re.S))
         self.data = json.loads(self.data)
 
     def handle_starttag(self, tag, attributes):

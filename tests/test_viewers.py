@@ -166,7 +166,7 @@ class Wandb:
 
     Settings = staticmethod(dict)
 
-    def init(self, *, dir, id, config, **_):  # noqa: A002 - its names
+    def init(self, *, dir, id, config, **_):
         self.path = dir / 'wandb' / f'offline-run-20261127_101112-{id}'
         self.path.mkdir(parents=True)
         self.rows, self.summary = [], {'settings': config}
@@ -190,8 +190,12 @@ def test_an_export_to_wandb_replaces_what_it_wrote_and_nothing_else(run, monkeyp
     assert first & second == {other.parent}
     (path,) = second - {other.parent}
     rows, summary = runs.read_json(path / 'run.json', list)
-    values = {row.pop('step'): {n: v if isinstance(v, list | None) else float(np.float32(v))
-                                for n, v in row.items()} for row in rows}
+    values = {
+        row.pop('step'): {
+            n: v if isinstance(v, list | None) else float(np.float32(v)) for n, v in row.items()
+        }
+        for row in rows
+    }
     assert values == tagged(lines(run))
     assert {n: v for n, v in summary.pop('settings').items() if v is not None} == settings(
         runs.read_json(run / runs.CONFIG)

@@ -128,7 +128,9 @@ def axes(report: Report) -> list[Part]:
     args = outcome, static, linear
     parts: list[Part] = [sweep.parallel(title, known, report.names, outcome, linear, numbers)]
     parts.append(
-        text.paragraph('Points are trials, crosses diverged or failed ones, lines the best setting.')
+        text.paragraph(
+            'Points are trials, crosses diverged or failed ones, lines the best setting.'
+        )
     )
     parts += [sweep.axis_picture(name, report.settings, *args) for name in report.names]
     if report.pair:
