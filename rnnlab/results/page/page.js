@@ -41,6 +41,7 @@
   function coloured(trace) {
     if (!trace.meta) return trace;
     const shade = trace.meta[dark.matches ? 'dark' : 'light'];
+    if (Array.isArray(shade)) return {...trace, line: {...trace.line, colorscale: shade}};
     const own = {...trace, line: {...trace.line, color: shade}};
     if (trace.fill) own.fillcolor = shade + '38';
     if (trace.marker) own.marker = {...trace.marker, color: shade};

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnlab.results.axes import FEW, all_numbers, best_at, ordered
 from rnnlab.results.page import Picture, plotly
-from rnnlab.results.page.curves import COLOURS, rounded, shades, value_axis
+from rnnlab.results.page.curves import COLOURS, GREY, rounded, shades, value_axis
 from rnnlab.results.page.text import escape, table
 from rnnlab.results.plots.style import wide
 from rnnlab.results.ranking import Setting, label
@@ -162,17 +162,15 @@ def parallel(
     metric = outcome.metric
     form = {'tickformat': '~%'} if metric.is_fraction else {}
     last = dimension(metric.name, means, metric.higher_is_better) | form
-    lines = {
-        'color': means,
-        'colorscale': [shade['light'] for shade in shades(9)][
-            :: 1 if metric.higher_is_better else -1
-        ],
-        'showscale': True,
-        'colorbar': {'thickness': 12, **form},
+    colours = shades(9)[:: 1 if metric.higher_is_better else -1]
+    scales = {
+        paper: [(at / 8, colour[paper]) for at, colour in enumerate(colours)]
+        for paper in ('light', 'dark')
     }
-    figure = plotly().Parcoords(
-        line=lines, dimensions=[*dimensions, last], labelangle=-12, labelfont={'size': 12}
-    )
+    lines = {'color': means, 'colorscale': scales['light'], 'showscale': True}
+    lines['colorbar'] = {'thickness': 12, **form}
+    axes = {'dimensions': [*dimensions, last], 'labelangle': -12, 'labelfont': {'size': 12}}
+    figure = plotly().Parcoords(line=lines, meta=scales, **axes)
     layout = {'margin': {'l': 56, 'r': 16, 't': 70, 'b': 24}}
     return Picture(title, plotly().Figure([figure], layout), numbers)
 
@@ -236,7 +234,7 @@ def map_of(
             y=[scales[1][1](y) for _, y in placed],
             customdata=[key_at(best, at) for at in placed],
             mode='markers',
-            marker={'size': 10, 'showscale': True, **look},
+            marker={'size': 10, 'showscale': True, 'line': {'color': GREY, 'width': 1}, **look},
         )
     full = (at for at in itertools.product(across, up) if at in best)
     rows = [[*map(short, at), number(values[at])] for at in full]
