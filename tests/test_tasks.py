@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import memory
-from experiments.runner import loop
+from experiments.runner import lane_results, loop
 from experiments.runner.program import program_alone
 from experiments.runner.task import make_plan, resolve
 from rnnlab.data import LENGTHS, TASKS
@@ -46,7 +46,7 @@ def test_hand_set_weights_have_every_parity_right_at_any_length():
     assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, plan.params)
     lane = jax.tree.map(lambda leaf: jnp.expand_dims(leaf, 0), params)
     progress.best = progress.best._replace(params=lane)
-    (tested,) = loop.tested(progress)
+    (tested,) = lane_results.tested(progress)
     assert list(tested.tests) == [8, 64, 1000]
     for values in (tested.test, *tested.tests.values()):
         assert values['accuracy'] == 1

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.runner import attempts, loop, machine
+from experiments.runner import attempts, lane_results, loop, machine
 from experiments.runner.config import Layers
 from experiments.runner.gather import gather, states_of
 from experiments.runner.interrupts import Interrupts, undisturbed
@@ -96,7 +96,7 @@ def train_batch(
     If a signal interrupts it, it leaves a checkpoint, and at the end of a rung those that continue.
     Several processes may do the same at once, if the number of the attempt differs.
     `show` is called after every chunk of steps with the step and the best value of each trial so
-    far (see `loop.running_best`).
+    far (see `lane_results.running_best`).
     """
     planned = batch.trials
     path = batch.path(sweep.folder)
@@ -124,7 +124,7 @@ def train_batch(
         )
         for _ in loop.train(progress, checkpoints, sweep.interrupts):
             logs.append(progress)
-            show(progress.step, loop.running_best(progress))
+            show(progress.step, lane_results.running_best(progress))
         if not (progress.ended and batch.last):
             with undisturbed():
                 loop.save(progress, checkpoints)
@@ -152,10 +152,12 @@ def train_batch(
 def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Trial], Curves]:
     """The results of the trials, from a test of the parameters that are kept, and their curves."""
     results, curves, plan = [], {}, progress.program.plan
-    for lane, (trial, tested) in enumerate(zip(batch.trials, loop.tested(progress), strict=True)):
-        curves[trial.number] = rows = loop.rows(progress, lane)
+    for lane, (trial, tested) in enumerate(
+        zip(batch.trials, lane_results.tested(progress), strict=True)
+    ):
+        curves[trial.number] = rows = lane_results.rows(progress, lane)
         sound = bool(progress.state.finite[lane]) and tested.finite
-        summary = loop.summarise(progress, lane, rows, tested if sound else tested.lost())
+        summary = lane_results.summarise(progress, lane, rows, tested if sound else tested.lost())
         own = recorded(plan.task, trial)
         results.append(
             Trial(

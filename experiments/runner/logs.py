@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.runner import loop
+from experiments.runner import lane_results, loop
 from experiments.runner.training import Training
 from rnnlab.results import tensorboard
 from rnnlab.results.records import Summary
@@ -15,7 +15,7 @@ class Logs:
     def __init__(
         self, progress: loop.Progress, folders: Sequence[Path], configs: Sequence[Training]
     ) -> None:
-        self.rows = [loop.rows(progress, lane) for lane in range(progress.trials)]
+        self.rows = [lane_results.rows(progress, lane) for lane in range(progress.trials)]
         self.paths = [
             tensorboard.begin(folder, config.to_json(), rows)
             for folder, config, rows in zip(folders, configs, self.rows, strict=True)
@@ -26,7 +26,7 @@ class Logs:
         """Appends the rows since the last time."""
         for lane, path in enumerate(self.paths):
             rows = self.rows[lane]
-            for row in loop.rows(progress, lane, begin=len(rows)):
+            for row in lane_results.rows(progress, lane, begin=len(rows)):
                 tensorboard.append(path, row)
                 rows.append(row)
 

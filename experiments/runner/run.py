@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments.runner import cli, compile_for, console, loop, machine, processes
+from experiments.runner import cli, compile_for, console, lane_results, loop, machine, processes
 from experiments.runner.config import Layers
 from experiments.runner.interrupts import undisturbed, watched_signals
 from experiments.runner.logs import Logs
@@ -89,7 +89,7 @@ def follow(plan: Plan, mesh: Mesh | None) -> None:
     processes.wait()
     if not progress.ended:
         raise SystemExit(128 + interrupts[0])
-    loop.tested(progress)
+    lane_results.tested(progress)
 
 
 def new_folder(task: Task, config: Layers) -> str:
@@ -116,7 +116,7 @@ def advance(
         watched_signals() as interrupts,
     ):
         restored = loop.restore(progress, checkpoints)
-        rows = loop.rows(progress, 0)
+        rows = lane_results.rows(progress, 0)
         if before is not None:
             check_resumed(progress, rows, folder, before, restored)
             runs.write_settings(folder, files)
@@ -129,7 +129,7 @@ def advance(
         loop.share(progress)
         with run_progress(plan.steps, progress.step, config.progress) as show:
             for _ in loop.train(progress, checkpoints, interrupts):
-                new = loop.rows(progress, 0, begin=len(rows))
+                new = lane_results.rows(progress, 0, begin=len(rows))
                 for row in new:
                     runs.append_row(folder, row)
                 rows += new
@@ -182,10 +182,10 @@ def check_resumed(
 def finish(progress: loop.Progress, rows: list[Row], folder: Path) -> Summary:
     """Tests the parameters that are kept, writes the summary and draws the curves."""
     plan = progress.program.plan
-    (tested,) = loop.tested(progress)
+    (tested,) = lane_results.tested(progress)
     if not tested.finite:
         raise not_finite('the test loss', plan.config, folder)
-    summary = loop.summarise(progress, 0, rows, tested)
+    summary = lane_results.summarise(progress, 0, rows, tested)
     if summary.stopped_at is not None:
         words = f'--patience={plan.config.patience}: stopped at step {summary.stopped_at}'
         console.say(f'{words} of {plan.steps}')
