@@ -58,7 +58,9 @@ def test_directions_layers_and_labels_are_explained(tmp_path):
     assert call('mnist', *flags, '--out=run', cwd=tmp_path).code == 0
     code, out, err = call('explain', '--run=run', '--example=17', cwd=tmp_path)
     assert code == 0, err
-    assert re.search(r'example 17: 8 steps, loss .* with probability 0\.\d+, labelled \d', out)
+    assert re.search(
+        r'example 17: 8 steps, loss .* with probability 0\.\d+, labelled class \d', out
+    )
     drawn = {path.name for path in (tmp_path / 'run' / 'explain').iterdir()}
     parts = [f'layer_{layer}.{way}' for layer in (1, 2) for way in ('forward', 'backward')]
     assert drawn == {'gradient_reach.png', *(f'example_17_{part}.png' for part in parts)}

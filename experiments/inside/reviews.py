@@ -58,8 +58,10 @@ def show(plan: Plan, params: Params, one: Split, name: str, out: Path, html: boo
     for high, low in zip_longest(up[:SHOWN], down[:SHOWN], fillvalue=('', '')):
         table.add_row(*high, *low)
     console.print(f'\n{render(table)}\n')
-    label = '' if one.labels is None else f', labelled {imdb.CLASSES[int(one.labels[0])]}'
-    title = f'review {name}{label}: logit of positive {logits[-1]:+.2f}, moved by each word'
+    what = 'the given text'
+    if one.labels is not None:
+        what = f'review {name}, labelled {imdb.CLASSES[int(one.labels[0])]}'
+    title = f'{what}: logit of positive {logits[-1]:+.2f}, moved by each word'
     path = out / f'words_{name}.png'
     with drawing(path):
         plots.words(chosen, strength, limit, path, title)

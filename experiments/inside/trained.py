@@ -186,8 +186,9 @@ def show_example(
     if outputs.ndim == 2 and outputs.shape[-1] > 1:
         chances = np.asarray(jax.nn.softmax(outputs[0]))
         best = int(chances.argmax())
-        words += f', class {best} with probability {chances[best]:.4f}'
-        words += '' if label is None else f', labelled {label}'
+        names = plan.data.classes or [f'class {at}' for at in range(len(chances))]
+        words += f', {names[best]} with probability {chances[best]:.4f}'
+        words += '' if label is None else f', labelled {names[label]}'
     say(words)
     for part in parts_of(plan, params, one):
         carries, ys, gates = part.trace()
