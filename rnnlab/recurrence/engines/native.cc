@@ -242,12 +242,13 @@ struct Gru {  // r, z, and the candidate's sums over x and over h
 };
 
 // What the rest needs to know of a cell: for each block of z the block of columns of W (the inputs'
-// weights) and of U (the recurrent ones) that it adds, -1 for none; whether it has a memory c; and
-// its elementwise work on a row of units, of which z has a block at each of `begin`.
+// weights) and of U (the recurrent ones) that it adds, -1 for none; whether it has a memory c;
+// whether backward needs the gates, or the output alone; and its elementwise work on a row of
+// units, of which z has a block at each of `begin`.
 struct Source { int x, h; };
 template <class S> struct Cell {
   std::vector<Source> blocks;
-  bool memory;
+  bool memory, gates;
   void (*forward)(S* z, const int64_t* begin, int64_t units, S* h, S* c);
   void (*backward)(const S* gates, S* dz, int64_t panel, const int64_t* begin, int64_t units,
                    const S* h_old, const S* c_old, const S* c, S* dh, S* dc);
@@ -280,17 +281,18 @@ void backward_row(const S* gates, S* dz, int64_t panel, const int64_t* begin, in
   }
 }
 
-template <class C, class S, int count> Cell<S> cell_of(std::vector<Source> blocks, bool memory) {
-  return {blocks, memory, forward_row<C, S, count>, backward_row<C, S, count>};
+template <class C, class S, int count>
+Cell<S> cell_of(std::vector<Source> blocks, bool memory, bool gates) {
+  return {blocks, memory, gates, forward_row<C, S, count>, backward_row<C, S, count>};
 }
 
 // The cells by their number in native.py.
 template <class S> Cell<S> cell_at(int32_t number) {
   switch (number) {
-    case 0: return cell_of<Elman<false>, S, 1>({{0, 0}}, false);
-    case 1: return cell_of<Elman<true>, S, 1>({{0, 0}}, false);
-    case 2: return cell_of<Lstm, S, 4>({{0, 0}, {1, 1}, {2, 2}, {3, 3}}, true);
-    default: return cell_of<Gru, S, 4>({{0, 0}, {1, 1}, {2, -1}, {-1, 2}}, false);
+    case 0: return cell_of<Elman<false>, S, 1>({{0, 0}}, false, false);
+    case 1: return cell_of<Elman<true>, S, 1>({{0, 0}}, false, false);
+    case 2: return cell_of<Lstm, S, 4>({{0, 0}, {1, 1}, {2, 2}, {3, 3}}, true, true);
+    default: return cell_of<Gru, S, 4>({{0, 0}, {1, 1}, {2, -1}, {-1, 2}}, false, true);
   }
 }
 
@@ -551,9 +553,9 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
   Flushed flushed;
   const int64_t D = call.D, H = call.H, K = D + H + 1, P = layout.padded, width = up(K, WIDTH<S>);
   const int64_t of_h = up(D, PANEL<S>), carry = up(H, PANEL<S>), most = rows * call.steps(rows);
-  S* dh = scratch<S, 2>((2 * rows + 2) * P + rows * carry + most * (width + layout.width));
-  S *dc = dh + rows * P, *h_old = dc + rows * P, *c_old = h_old + P;
-  S *through = c_old + P, *read = through + rows * carry, *dz = read + most * width;
+  S* dh = scratch<S, 2>((2 * rows + 3) * P + rows * carry + most * (width + layout.width));
+  S *dc = dh + rows * P, *h_old = dc + rows * P, *c_old = h_old + P, *output = c_old + P;
+  S *through = output + P, *read = through + rows * carry, *dz = read + most * width;
   std::fill(dh, dz + most * layout.width, S(0));
   std::fill(sums, sums + layout.panels * K * PANEL<S>, S(0));
   copy_rows(dh, P, call.d_h + from * H, H, rows, H);
@@ -586,8 +588,9 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
         seen[D + H] = S(1);
         if (call.d_ys)
           for (int64_t u = 0; u < H; ++u) dh[r * P + u] += call.d_ys[(at + r) * H + u];
-        call.cell.backward(call.gates + (at + r) * layout.width, to, most * PANEL<S>,
-                           layout.begin.data(), P, h_old, c_old,
+        if (!call.cell.gates) copy_rows(output, P, call.ys + (at + r) * H, H, 1, H);
+        const S* gates = call.cell.gates ? call.gates + (at + r) * layout.width : output;
+        call.cell.backward(gates, to, most * PANEL<S>, layout.begin.data(), P, h_old, c_old,
                            call.cell.memory ? call.cs + (at + r) * P : c_old, dh + r * P,
                            dc + r * P);
       } else {
@@ -757,9 +760,11 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_forward_f64, (run<double, false>), binding(
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_backward_f32, (run<float, true>), binding());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_backward_f64, (run<double, true>), binding());
 
-// The widths of z and of the padded memory, for a cell of so many units.
-extern "C" void rnnlab_widths(int32_t cell, int64_t hidden, bool is_double, int64_t* widths) {
-  auto put = [&](const auto& layout) { widths[0] = layout.width, widths[1] = layout.padded; };
-  is_double ? put(Layout<double>(cell_at<double>(cell), hidden))
-            : put(Layout<float>(cell_at<float>(cell), hidden));
+// The widths of the gates and of the memory that a step keeps, for a cell of so many units.
+extern "C" void rnnlab_widths(int32_t number, int64_t hidden, bool is_double, int64_t* widths) {
+  auto put = [&](const auto& cell) {
+    const Layout layout(cell, hidden);
+    widths[0] = cell.gates ? layout.width : 0, widths[1] = cell.memory ? layout.padded : 0;
+  };
+  is_double ? put(cell_at<double>(number)) : put(cell_at<float>(number));
 }

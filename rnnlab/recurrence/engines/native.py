@@ -164,13 +164,13 @@ def values(
     """(ys, h, c, gates, cs), the last two for the gradient."""
     time_steps, batch, _ = floats.x.shape
     hidden = floats.h.shape[-1]
-    z, padded = widths(options.kernel, hidden, floats.x.dtype == np.float64)
+    gates, memory = widths(options.kernel, hidden, floats.x.dtype == np.float64)
     shapes = [
         (time_steps, batch, hidden) if outputs else (0,),
         floats.h.shape,
         floats.c.shape,
-        (time_steps, batch, z) if keep else (0,),
-        (time_steps, batch, padded) if keep and floats.c.size else (0,),
+        (time_steps, batch, gates) if keep else (0,),
+        (time_steps, batch, memory) if keep else (0,),
     ]
     return call('forward', options, shapes, *floats, *flags[:2])
 
@@ -230,7 +230,7 @@ def refuse(*_: object) -> NoReturn:
 
 
 def widths(kernel: int, hidden: int, is_double: bool) -> tuple[int, int]:
-    """The widths of what a step keeps: all gates, and the memory c, each padded."""
+    """The widths of the gates and of the memory c that a step keeps, each padded; 0 for none."""
     out = (ctypes.c_int64 * 2)()
     compiled = kernels()
     assert compiled
