@@ -100,7 +100,7 @@ def network(config: Config, inputs: int, classes: int, hyper: Hyper) -> Model:
         inputs=inputs,
         classes=classes,
         pool=config.pool,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 

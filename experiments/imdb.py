@@ -48,8 +48,12 @@ class Config(groups.Classifier, groups.Validation, groups.DataDir, groups.Traini
         needs=('tokens', ('words',)),
         data=True,
     )
-    max_length: int = static(
-        500, 'Time steps of a text, its start included; the end of a longer one.', low=1, data=True
+    max_length: int = static(500, 'Time steps of a text, its start included.', low=1, data=True)
+    truncate: str = static(
+        'pre',
+        'What a longer text loses: its beginning, or its end (post).',
+        choices=tuple(PADS),
+        data=True,
     )
     pad: str = static(
         'pre',
@@ -75,6 +79,7 @@ def load(config: Config) -> Dataset:
         vocab_size=config.vocab_size,
         max_length=config.max_length,
         pad=config.pad,
+        truncate=config.truncate,
     )
 
 
@@ -89,7 +94,7 @@ def network(config: Config, vocabulary: tuple[str, ...] | None, hyper: Hyper) ->
         classes=len(imdb.CLASSES),
         vocabulary=text.vocabulary_size(vocabulary),
         pool=config.pool,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 
@@ -105,7 +110,7 @@ def predict(config: Config) -> None:
 
     ragged = text.encode([review for _, review in reviews], vocabulary)
     size = text.vocabulary_size(vocabulary)
-    ids, lengths = text.pad_sequences(ragged, size, config.max_length, config.pad)
+    ids, lengths = text.pad_sequences(ragged, size, config.max_length, config.pad, config.truncate)
     for (where, _), row in zip(reviews, ids, strict=True):
         if not np.any(row >= text.FIRST):
             print(f'note: {where} has no word of the vocabulary', file=sys.stderr)

@@ -119,7 +119,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
         inputs=kind.inputs,
         outputs=kind.outputs,
         pool=kind.pool,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 

@@ -51,7 +51,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
         classes=data.outputs,
         scale=data.scale,
         pool=config.pool,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 

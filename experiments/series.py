@@ -72,9 +72,6 @@ class Config(groups.Layers, groups.Training):
         data=True,
     )
     stride: int = static(1, 'Rows from one training example to the next.', low=1, data=True)
-    dense: int | None = static(
-        None, 'Units of a dense layer before the cells, on each time step.', low=1
-    )
     season: int = operational(
         12, 'Rows of a season, for the baseline that repeats the last one.', low=1
     )
@@ -134,8 +131,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
         model.make_layers(config, hyper),
         inputs=data.train.inputs.shape[-1],
         outputs=data.outputs,
-        dense=config.dense,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 

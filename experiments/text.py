@@ -114,7 +114,7 @@ def make_network(config: Config, size: int, hyper: Hyper) -> Model:
         inputs=config.embedding,
         outputs=size,
         vocabulary=size,
-        **model.readout(config, hyper),
+        **model.around(config, hyper),
     )
 
 

@@ -9,20 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
-from jaxtyping import Float, Int, Key, Shaped
+from jaxtyping import Bool, Float, Key, Shaped
 
 from rnnlab.cells.base import Arrays, Carry, Params, Rate, biased
 from rnnlab.cells.params import check, named_leaves, optional
 from rnnlab.errors import InputError, fraction, known, positive
 from rnnlab.initializers import Initializer, initializer
 from rnnlab.precision import product
-from rnnlab.recurrence import Layer, dropout_mask
+from rnnlab.recurrence import POOLS, Block, Layer, dropout_mask
+from rnnlab.recurrence.blocks import Moments, at_end, batch_moments, counted
 from rnnlab.recurrence.dropout import fold
-from rnnlab.recurrence.masking import choose, within, zeroed
+from rnnlab.recurrence.masking import within, zeroed
+from rnnlab.recurrence.pools import Lengths
 
-Steps = Float[Array, 'T B H']
-Pooled = Float[Array, 'B H']
-Lengths = Int[Arrays, ' B'] | None
+BLOCK = 3  # what a layer's keys are folded with for its block; the layer takes 0 to 2
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,6 +38,7 @@ class Model:
     pool: str | None
     dropout: Rate | None
     initializer: Initializer
+    block: Block | None = None  # around each layer
     two_classes: bool = False  # the readout has the logit of the second, that of the first is 0
 
     @property
@@ -57,8 +58,17 @@ class Model:
             params['dense'] = dense(jax.random.fold_in(embedding_key, 0), width, self.dense)
             width = self.dense
         for layer_key, (name, layer) in zip(keys, self.layers.items(), strict=True):
+            if self.block is not None:
+                layer_key, block_key = jax.random.split(layer_key)
             params[name] = layer.init(layer_key, width, dtype)
-            width = output_size(layer, params[name], width)
+            outputs = output_size(layer, params[name], width)
+            if self.block is None:
+                width = outputs
+            else:
+                own, statistics = beside(name)
+                params[own] = self.block.init(block_key, width, outputs, self.initializer, dtype)
+                if of_batch := self.block.init_statistics(width, dtype):
+                    params[statistics] = of_batch
         if self.pool == 'attention':
             attention_key, query_key = jax.random.split(jax.random.fold_in(readout_key, 0))
             params['attention'] = dense(attention_key, width, width)
@@ -90,17 +100,42 @@ class Model:
         With keys, one per sequence, dropout is on. A returned carry continues the sequences in the
         next call. A perturbation, a carry with a leading axis T, is unroll's of each layer.
         """
+        return self.forward(params, inputs, lengths, keys, carry, perturbation)[:2]
+
+    def forward(
+        self,
+        params: Params,
+        inputs: Shaped[Arrays, 'B T *D'],
+        lengths: Lengths = None,
+        keys: Key[Array, ' B'] | None = None,
+        carry: Carry | None = None,
+        perturbation: Carry | None = None,
+        *,
+        present: Bool[Array, ' B'] | None = None,
+        axis: str | None = None,
+    ) -> tuple[Carry, Float[Array, 'B *T K'], Params]:
+        """(carry, outputs, statistics): `run` for training.
+
+        statistics: the running statistics of batch norms after this batch, params that replace
+            those before; {} without batch norm, or without keys.
+        present: the sequences that count in them; None: all do.
+        axis: of the mesh whose devices share the batch.
+        """
         check_params(self, params)
-        xs = embed(self, params, inputs)
-        after, ys = run_layers(self, params, xs, lengths, keys, carry, perturbation)
+        xs, moments = embed(self, params, inputs), None
+        if keys is not None:
+            moments = partial(batch_moments, valid=counted(len(xs), lengths, present), axis=axis)
+        after, ys, statistics = run_layers(
+            self, params, xs, lengths, keys, carry, perturbation, moments
+        )
         y = ys if self.pool is None else POOLS[self.pool](params.get(self.pool), ys, lengths)
         if keys is not None and self.dropout is not None:
             mask = dropout_mask(fold(keys, 0), self.dropout, y.shape[-1], y.dtype)
             y = y * (jnp.expand_dims(mask, 0) if self.pool is None else mask)
         outputs = affine(params['readout'], y)
         if self.two_classes:
-            return after, jnp.pad(outputs, ((0, 0), (1, 0)))
-        return after, jnp.moveaxis(outputs, 0, 1) if self.pool is None else outputs
+            return after, jnp.pad(outputs, ((0, 0), (1, 0))), statistics
+        return after, jnp.moveaxis(outputs, 0, 1) if self.pool is None else outputs, statistics
 
     def apply(
         self,
@@ -124,6 +159,7 @@ def classifier(
     pool: str = 'last',
     dropout: Rate | None = None,
     init: str | Initializer = 'keras',
+    block: Block | None = None,
 ) -> Model:
     """A model from a sequence to the logits [B, classes] of its class: a network with a pool.
 
@@ -146,6 +182,7 @@ def classifier(
         pool=pool,
         dropout=dropout,
         init=init,
+        block=block,
     )
     return replace(net, two_classes=classes == 2)
 
@@ -161,6 +198,7 @@ def network(
     pool: str | None = None,
     dropout: Rate | None = None,
     init: str | Initializer = 'keras',
+    block: Block | None = None,
 ) -> Model:
     """A model from a sequence to numbers or logits: [B, T, outputs], with a pool [B, outputs].
 
@@ -178,6 +216,8 @@ def network(
         dropout: the rate for the readout's inputs in training, the same mask at every step; None is
             off. Layers have their own.
         init: the initializer of embedding and dense maps; cells have their own.
+        block: surrounds each layer as a pre-norm residual block (see Block), whose number of
+            features is that of the lowest layer's inputs; None is the layers alone.
 
     Raises:
         InputError: arguments out of range; its methods: params with other names or shapes than
@@ -204,6 +244,7 @@ def network(
         pool=pool,
         dropout=dropout,
         initializer=initializer(init),
+        block=block,
     )
 
 
@@ -230,25 +271,51 @@ def embed(net: Model, params: Params, inputs: Arrays) -> Array:
 def run_layers(
     net: Model,
     params: Params,
-    ys: Array,
+    xs: Array,
     lengths: Lengths,
     keys: Array | None,
     carry: Carry | None,
     perturbation: Carry | None,
-) -> tuple[Carry, Array]:
-    """(carry by layer, outputs of the highest layer [T, B, H]), with pool 'last' [B, H]."""
-    after = {}
+    moments: Callable[[Array], Moments] | None,
+) -> tuple[Carry, Array, Params]:
+    """(carry by layer, outputs of the highest layer [T, B, H], with pool 'last' [B, H], statistics
+    of `Model.forward`)."""
+    after: dict[str, Carry] = {}
+    statistics: Params = {}
+    if net.block is not None and lengths is not None:  # else NaN in the padding reaches a gradient
+        xs = zeroed(within(len(xs), lengths), xs)
     for number, (name, layer) in enumerate(net.layers.items(), 1):
+        own, running = beside(name)
+        read = xs
+        if net.block is not None:
+            before = params.get(running, {})
+            read, new = net.block.normalized(params[own], before, xs, moments)
+            if new is not before:
+                statistics[running] = new
+        own_keys = None if keys is None else fold(keys, number)
+        last = net.pool == 'last' and number == len(net.layers)
         after[name], ys = layer.apply(
             params[name],
-            ys,
+            read,
             None if carry is None else carry[name],
             lengths=lengths,
-            last=net.pool == 'last' and number == len(net.layers),
-            keys=None if keys is None else fold(keys, number),
+            last=last,
+            keys=own_keys,
             perturbation=None if perturbation is None else perturbation[name],
         )
-    return after, ys
+        if net.block is None:
+            xs = ys
+        else:
+            block_keys = None if own_keys is None else fold(own_keys, BLOCK)
+            skipped = at_end(xs, lengths) if last else xs
+            xs = net.block.joined(params[own], skipped, ys, block_keys)
+    return after, xs, statistics
+
+
+def beside(layer: str) -> tuple[str, str]:
+    """The names of the params of the block around a layer, and of its running statistics."""
+    number = layer.removeprefix('layer_')
+    return f'block_{number}', f'statistics_{number}'
 
 
 def check_params(net: Model, params: Params) -> None:
@@ -270,49 +337,6 @@ def check_params(net: Model, params: Params) -> None:
 
 def affine(params: Params, x: Array) -> Array:
     return biased(product(x, params['kernel']), params['bias'])
-
-
-def mean(_: Params, ys: Steps, lengths: Lengths) -> Pooled:
-    """The mean over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
-    if lengths is None:
-        return jnp.mean(ys, axis=0)
-    total = jnp.sum(zeroed(within(len(ys), lengths), ys), axis=0)
-    return total / jnp.expand_dims(jnp.maximum(lengths, 1), -1).astype(ys.dtype)
-
-
-def maximum(_: Params, ys: Steps, lengths: Lengths) -> Pooled:
-    """The maximum over time of ys [T, B, H] -> [B, H]; 0 for length 0."""
-    if lengths is None:
-        return jnp.max(ys, axis=0)
-    lengths = jnp.asarray(lengths)
-    high = jnp.max(choose(within(len(ys), lengths), ys, jnp.full_like(ys, -jnp.inf)), axis=0)
-    return zeroed(lengths > 0, high)
-
-
-def attention(params: Params, ys: Steps, lengths: Lengths) -> Pooled:
-    """The attention-weighted mean over time of ys [T, B, H] -> [B, H]; 0 for length 0.
-
-    The weights are softmax(tanh(ys W + b) q) over the valid steps (Yang et al. 2016, equations 5 to
-    7), with params kernel W [H, H], bias b and query q [H].
-    """
-    scores = jnp.tanh(affine(params, ys)) @ params['query']
-    valid = jnp.ones(scores.shape, bool) if lengths is None else within(len(ys), lengths)
-    finite = choose(valid, scores, jnp.full_like(scores, -1e30))
-    weights = zeroed(valid, jax.nn.softmax(finite, axis=0))
-    return jnp.sum(jnp.expand_dims(weights, -1) * ys, axis=0)
-
-
-def last(_: Params, y: Pooled, lengths: Lengths) -> Pooled:
-    """y [B, H]: with this pool the highest layer returns its last output alone."""
-    return y
-
-
-POOLS: dict[str, Callable[[Params, Array, Lengths], Array]] = {
-    'last': last,
-    'mean': mean,
-    'max': maximum,
-    'attention': attention,
-}
 
 
 def output_size(layer: Layer, params: Params, inputs: int) -> int:

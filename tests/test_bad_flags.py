@@ -15,6 +15,7 @@ TRAINING = {  # with flags that a dry run needs
     'mnist': ['--dataset=digits'],
     'classify': ['--npz=waves.npz'],
     'imdb': [],
+    'listops': ['--length=5..20', '--examples=50'],
     'memory': ['--task=adding', '--length=8', '--validation=20'],
     'series': ['--csv=table.csv'],
     'text': ['--text=book.txt'],

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from experiments.parity.optimizers import GRADIENTS, LR, SETTINGS, formula, ours
+from rnnlab.cells import CELLS, gru, lru, lstm, stack
+from rnnlab.data import Split
 from rnnlab.errors import InputError
-from rnnlab.training.optim import CONSTANTS, Hyper, optimizer, schedule
-from tests.conftest import close
+from rnnlab.models import classifier, network
+from rnnlab.recurrence import bidirectional, recurrent
+from rnnlab.training.batches import shuffled
+from rnnlab.training.lanes import in_turn, lane, lane_mesh, over_lanes, stacked
+from rnnlab.training.optim import CONSTANTS, Hyper, optimizer, recurrent_mask, schedule
+from rnnlab.training.train import make_run
+from tests.conftest import close, noisy, same
 
 GOLDEN = Path(__file__).parent / 'golden'
 
@@ -111,3 +118,72 @@ def test_a_warmup_must_leave_steps_to_train():
 def test_unknown_names_say_the_known(name, constants, words):
     with pytest.raises(InputError, match=words):
         optimizer(name, constants)
+
+
+def one_layer(cell):
+    return network([recurrent(cell)], inputs=2, outputs=2)
+
+
+RECURRENT = {  # the entries of an example's params that are recurrent
+    'lstm': {'kernel': np.arange(5)[:, None] >= 2},
+    'gru': {'recurrent_kernel': True},
+    'indrnn': {'recurrent_scale': True},
+    'rg_lru': {'lambda': True},
+    'lru': dict.fromkeys(('nu_log', 'theta_log', 'gamma_log', 'B_re', 'B_im'), True),
+    's5': dict.fromkeys(('log_decay', 'phase', 'log_step', 'B_re', 'B_im'), True),
+}
+
+
+@pytest.mark.parametrize('name', RECURRENT)
+def test_recurrent_parameters_have_a_rate_of_their_own_and_no_decay(name):
+    """Beside plain adamw, the steps are scaled; with 0 nothing recurrent moves."""
+    model = one_layer(CELLS[name](3))
+    params, mask = noisy(model.init(jax.random.key(0))), recurrent_mask(model)
+    of_cell = {
+        parameter: np.broadcast_to(RECURRENT[name].get(parameter, False), leaf.shape)
+        for parameter, leaf in params['layer_1']['cell'].items()
+    }
+    whole = jax.tree.map(lambda m, p: np.broadcast_to(m, p.shape), mask, params)
+    same(whole['layer_1']['cell'], of_cell)
+    assert not np.any(jax.tree.leaves(whole['readout'])[0])
+    grads = noisy(params, seed=3)
+
+    def step(recurrent, **settings):
+        tx = optimizer('adamw', 'torch', recurrent=recurrent)(Hyper(lr=0.1, **settings))
+        return tx.update(grads, tx.init(params), params)[0]
+
+    decayed, plain = (step(None, weight_decay=decay) for decay in (0.3, 0.0))
+    for factor in (0.0, 0.25, 1.0):
+        own = step(mask, weight_decay=0.3, lr_recurrent=factor)
+        expected = jax.tree.map(
+            lambda m, d, p, f=factor: jnp.where(m, f * p, d), whole, decayed, plain
+        )
+        close(own, expected, 1e-12)
+
+
+def test_the_rate_of_recurrent_parameters_needs_some():
+    for cell in (CELLS['qrnn'](3), CELLS['mingru'](3)):
+        with pytest.raises(InputError, match=r'^the layout of \w+\(.*\) names no recurrent'):
+            recurrent_mask(one_layer(cell))
+
+
+def test_a_lane_with_its_rate_of_recurrent_parameters_is_the_run_alone():
+    data = Split(np.random.default_rng(0).standard_normal((8, 4, 2)), np.arange(8) % 2)
+    layers = [recurrent(stack(gru(3), lru(3))), bidirectional(lstm(2), lru(2))]
+    model = classifier(layers, inputs=2, classes=2)
+    mask, batches = recurrent_mask(model), shuffled(data, 4)
+    tx = optimizer('adamw', recurrent=mask)
+    run = make_run(lambda hyper: model, tx, batches, every=2)
+    key = jax.random.key(0)
+    hypers = [Hyper(lr=0.1, weight_decay=0.1, lr_recurrent=factor) for factor in (0.0, 0.5, 1.0)]
+    alone = [run.advance(hyper, key, data, run.start(hyper, key), 3).params for hyper in hypers]
+    before = run.start(hypers[0], key).params
+    still = jax.tree.map(lambda m, a, b: jnp.where(m, a, b) - b, mask, alone[0], before)
+    same(still, jax.tree.map(jnp.zeros_like, before))
+    moved = jax.tree.map(lambda m, a, b: jnp.all(m | (a != b)), mask, alone[0], before)
+    assert sum(map(bool, jax.tree.leaves(moved))) > len(jax.tree.leaves(moved)) // 2
+    lanes = over_lanes(run, lane_mesh(3, jax.devices()[:1]), in_turn)
+    settings = stacked(hypers, [key] * 3)
+    states = lanes.advance(*settings, data, lanes.start(*settings), 3)
+    for number, params in enumerate(alone):
+        close(lane(states.params, number), jax.tree.map(np.asarray, params), 1e-9)

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
 RECIPES = sorted((ROOT / 'experiments' / 'recipes').glob('*.flags'))
 FEW = {  # steps, and what is made smaller
     'imdb': [3, '--max_length=20'],
+    'listops': [3, '--length=5..20', '--examples=50', '--warmup=0'],
     'memory': [3, '--hidden_size=8'],
     'mnist': [60],
     'series': [3, '--hidden_size=8'],
@@ -25,8 +26,11 @@ READ = {  # by recipe or experiment, what does not bring its own data
     'text': ('--text', 'raw', 'tinyshakespeare', 'input.txt'),
 }
 LOSS = {'text': 'best_validation_loss'}
-PIXELS = ['--dataset=digits', '--validation=100', '--hidden_size=8']
+PIXELS = ['--dataset=digits', '--validation=100', '--hidden_size=8', '--layers=1', '--warmup=0']
+BLOCKS = ['--hidden_size=4', '--layers=1', '--embedding=4', '--buckets=1']
 MORE = {  # by the beginning of a recipe's name
+    'imdb_bytes': BLOCKS,
+    'listops': BLOCKS,
     'memory_': ['--length=20', '--validation=50'],
     'mnist_permuted': PIXELS,
     'mnist_pixel': PIXELS,
@@ -35,7 +39,7 @@ MORE = {  # by the beginning of a recipe's name
 
 
 @pytest.mark.parametrize(
-    'group', ['imdb', 'memory', 'mnist', 'series_etth1', 'series_lstm2x8', 'text']
+    'group', ['imdb', 'listops', 'memory', 'mnist', 'series_etth1', 'series_lstm2x8', 'text']
 )
 def test_recipes_train(group, tmp_path):
     experiment = group.split('_')[0]

@@ -49,8 +49,12 @@ def test_encoding_and_padding():
     ids, lengths = text.pad_sequences(ragged, 6, 5, 'pre')
     assert ids.tolist() == [[0, 1, 3, 4, 2], [0, 0, 0, 0, 1], [5, 5, 5, 5, 5]]
     assert text.pad_sequences(ragged, 6, 1, 'pre')[0].tolist() == [[2], [1], [5]]
-    with pytest.raises(InputError, match='post, pre'):
-        text.pad_sequences(ragged, 6, 5, 'both')
+    ids, lengths = text.pad_sequences(ragged, 6, 3, 'post', 'post')
+    assert (ids.tolist(), lengths.tolist()) == ([[1, 3, 4], [1, 0, 0], [1, 5, 5]], [3, 1, 3])
+    assert text.pad_sequences(ragged, 6, 1, 'pre', 'post')[0].tolist() == [[1], [1], [1]]
+    for wrong in (('both',), ('pre', 'both')):
+        with pytest.raises(InputError, match='post, pre'):
+            text.pad_sequences(ragged, 6, 5, *wrong)
 
 
 def test_bytes_need_no_vocabulary():

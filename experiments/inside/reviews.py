@@ -24,7 +24,7 @@ def encoded(plan: Plan, review: str) -> Split:
     config, vocabulary = plan.config, plan.data.vocabulary
     size = text.vocabulary_size(vocabulary)
     ragged = text.encode([review], vocabulary)
-    ids, _ = text.pad_sequences(ragged, size, config.max_length, config.pad)
+    ids, _ = text.pad_sequences(ragged, size, config.max_length, config.pad, config.truncate)
     if not np.any(ids >= text.FIRST):
         raise InputError('--example has no word of the vocabulary')
     return Split(ids, None)  # type: ignore[arg-type]

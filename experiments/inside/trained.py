@@ -83,7 +83,7 @@ def restored_plan(config: Config) -> tuple[Plan, Layers, Path]:
     folder, own = recall(name, module.Config(**given), '--run=DIR')
     if not own.layers:
         raise InputError(f'the run in {folder} has no recurrent layer to explain')
-    if others := own.changed('zoneout', 'zoneout_cell'):
+    if others := own.changed('zoneout', 'zoneout_cell', 'block'):
         raise InputError(f'the run in {folder} has --{others[0]}, which explain does not show')
     plan = make_plan(module.TASK, own)
     cells = (cell for layer in plan.model.layers.values() for cell in layer.cells.values())

@@ -11,8 +11,7 @@ from experiments.runner.training import Training, rate
 from rnnlab.cells import CELLS, find
 from rnnlab.errors import InputError
 from rnnlab.initializers import INITIALIZERS
-from rnnlab.models import POOLS
-from rnnlab.recurrence import MERGES
+from rnnlab.recurrence import MERGES, NORMS, POOLS
 
 path = functools.partial(static, None, path=True, data=True)
 
@@ -85,6 +84,26 @@ class Layers(OneCell, Training):
     layers: int = static(
         1, 'Recurrent layers; 0 with --pool=mean, max or attention: no recurrence.', low=0, high=256
     )
+    block: str = static(
+        'plain',
+        'What surrounds a layer: nothing, or a pre-norm residual block: a norm before the cell, '
+        'GELU, GLU and the sum with the inputs after it.',
+        choices=('plain', 'prenorm'),
+        recurrent=True,
+    )
+    norm: str = static(
+        'layer',
+        'Norm of a block: over the features of a step, or over the steps of a batch.',
+        choices=NORMS,
+        recurrent=True,
+        needs=('block', ('prenorm',)),
+    )
+    dense: int | None = static(
+        None,
+        'Outputs of a dense map of the inputs at each step, before the layers; the features of the '
+        'blocks of prenorm, by default the hidden size (after an embedding its features).',
+        low=1,
+    )
     bptt: int | None = static(
         None, 'Truncate backpropagation to this many steps; by default not.', low=1, recurrent=True
     )
@@ -95,7 +114,8 @@ class Layers(OneCell, Training):
         recurrent=True,
     )
     dropout: float | None = rate(
-        "Dropout rate of each layer's and the readout's inputs, one mask for all steps."
+        "Dropout rate of each layer's and the readout's inputs, or in blocks before and after the "
+        'GLU; one mask for all steps.'
     )
     recurrent_dropout: float | None = rate(
         'Dropout rate of the inputs of recurrent products, one mask for all steps.', recurrent=True

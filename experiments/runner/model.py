@@ -10,7 +10,7 @@ from rnnlab import testing
 from rnnlab.cells import CELLS, Cell, find, trainable_carry
 from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
-from rnnlab.recurrence import Layer, bidirectional, recurrent
+from rnnlab.recurrence import Block, Layer, bidirectional, recurrent
 from rnnlab.training.optim import Hyper
 
 
@@ -72,7 +72,7 @@ def make_layers(config: Layers, hyper: Hyper) -> list[Layer]:
         raise InputError(f'{words}, not {config.cell}')
     rates = {'h': hyper.zoneout, 'c': hyper.zoneout_cell}
     options: dict[str, Any] = {
-        'dropout': hyper.dropout,
+        'dropout': hyper.dropout if config.block == 'plain' else None,
         'recurrent_dropout': hyper.recurrent_dropout,
         'zoneout': {name: rate for name, rate in rates.items() if rate is not None},
         'bptt': config.bptt,
@@ -85,9 +85,14 @@ def make_layers(config: Layers, hyper: Hyper) -> list[Layer]:
     return [layer] * config.layers
 
 
-def readout(config: Layers, hyper: Hyper) -> dict[str, Any]:
-    """The options of a network's readout."""
-    return {'dropout': hyper.dropout, 'init': config.init or 'keras'}
+def around(config: Layers, hyper: Hyper) -> dict[str, Any]:
+    """The options of a network for what surrounds its recurrent layers."""
+    options: dict[str, Any] = {'init': config.init or 'keras', 'dense': config.dense}
+    if config.block == 'plain':
+        return options | {'dropout': hyper.dropout}
+    if config.dense is None and not hasattr(config, 'embedding'):
+        options['dense'] = config.hidden_size
+    return options | {'block': Block(norm=config.norm, dropout=hyper.dropout)}
 
 
 def largest(parameters: Callable[[int], int], budget: int) -> int:

@@ -13,7 +13,7 @@ from rnnlab.models import Model
 from rnnlab.results import runs
 from rnnlab.training import checkpoint, lanes
 
-EXPERIMENTS = 'mnist', 'imdb', 'classify', 'series', 'text', 'memory'  # those that train
+EXPERIMENTS = 'mnist', 'imdb', 'classify', 'series', 'text', 'memory', 'listops'  # those that train
 CHUNK = 500  # sequences that are classified at once
 
 

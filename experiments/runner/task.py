@@ -29,7 +29,7 @@ from rnnlab.training.batches import Batch, Batches, in_order, shuffled
 from rnnlab.training.devices import batch_mesh
 from rnnlab.training.gradients import make_gradient_norms
 from rnnlab.training.losses import Loss
-from rnnlab.training.optim import Hyper, optimizer, schedule
+from rnnlab.training.optim import Hyper, optimizer, recurrent_mask, schedule
 from rnnlab.training.train import Run, classification, make_evaluate, make_run
 
 C = TypeVar('C', bound=Layers)  # the configuration of an experiment
@@ -279,19 +279,21 @@ def make_plan(task: Task[C], config: C) -> Plan[C]:
     check_evaluation(config, held_out)
     steps = config.steps or config.epochs * batches.steps
     share = schedule(config.schedule, steps, config.warmup)
+    net = task.build(config, data, config.hyper)
+    own = None if config.lr_recurrent is None else recurrent_mask(net)
     plan = Plan(
         task=task,
         config=config,
         loaded=loaded,
         data=data,
-        model=task.build(config, data, config.hyper),
+        model=net,
         metrics=Metrics.of(task.loss(config)(Hyper()), task.selection),
         batches=batches,
         steps=steps,
         every=config.eval_every or batches.steps,
         held_out=held_out,
         window=config.eval_examples or (len(held_out.labels) if held_out else 0),
-        make_optimizer=optimizer(config.optimizer, config.optimizer_constants, share),
+        make_optimizer=optimizer(config.optimizer, config.optimizer_constants, share, own),
     )
     plan.check_memory(machine.device(config))
     return plan

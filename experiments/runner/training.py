@@ -87,6 +87,14 @@ class Training(Seed, Processes):
         check=lambda lr: 0 < lr < INF,
         must='must be a number above zero',
     )
+    lr_recurrent: float | None = dynamic(
+        None,
+        'Learning rate of the recurrent parameters, as a factor of --lr; they then have no weight '
+        'decay.',
+        check=lambda factor: 0 <= factor < INF,
+        must='must be a finite number, at least 0',
+        recurrent=True,
+    )
     schedule: str = static(
         'constant',
         'Learning rate after --warmup; cosine and linear fall to 0.',

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 
 from rnnlab.cells.base import Blocks, Cell, Chain, Params, Tree, output
-from rnnlab.models import Model, output_size
+from rnnlab.models import Model, beside, output_size
 from rnnlab.results.tables import new_table, render
 
 
@@ -31,7 +31,10 @@ def describe(model: Model) -> str:
     )
     table = new_table(*headings, right=('count',), footer=footer)
     width = model.inputs
+    blocks = {part for name in model.layers for part in beside(name)}
     for name, layer_params in params.items():
+        if name in blocks:
+            continue  # shown with its layer
         if name in model.layers:
             layer = model.layers[name]
             outputs = output_size(layer, layer_params, width)
@@ -40,6 +43,9 @@ def describe(model: Model) -> str:
                 for part, cell in layer.cells.items()
                 for row in cell_rows(cell, layer_params[part], width, part)
             ]
+            if model.block is not None:
+                rows += block_rows(*(params.get(part, {}) for part in beside(name)), width)
+                outputs = width
             title, width = f'{name}: {width} -> {outputs}', outputs
         else:
             rows = [(parameter, leaf.shape, '', '') for parameter, leaf in by_rank(layer_params)]
@@ -67,6 +73,16 @@ def cell_rows(
     prefix = '' if path == 'cell' else f'{path} '
     for name, leaf, rows, columns in parameters(cell, params, inputs):
         yield prefix + name, leaf.shape, slices(rows), slices(columns)
+
+
+def block_rows(
+    params: Params, statistics: Params, features: int
+) -> Iterator[tuple[str, tuple[int, ...], str, str]]:
+    """Name, shape, rows and columns of each parameter of the block around a layer."""
+    columns = slices({'value': features, 'gate': features})
+    for name, leaf in [*by_rank(params), *statistics.items()]:
+        of_layer = f'y 0:{leaf.shape[0]}' if name == 'glu_kernel' else ''
+        yield name, leaf.shape, of_layer, columns if name.startswith('glu') else ''
 
 
 def parameters(cell: Cell, params: Params, inputs: int) -> Iterator[Parameter]:

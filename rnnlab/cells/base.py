@@ -46,6 +46,7 @@ class Blocks(NamedTuple):
 
     rows: tuple[str, ...] = ()  # ('x', 'h') of a kernel for [x, h]
     columns: tuple[str, ...] = ()  # ('i', 'f', 'g', 'o') of an LSTM's
+    recurrent: bool | None = None  # whether it makes the new state; None: its rows that read h do
 
 
 Layout = Mapping[str, Blocks]  # by parameter

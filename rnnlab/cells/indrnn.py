@@ -22,7 +22,7 @@ from rnnlab.precision import product
 
 LAYOUT = {
     'kernel': Blocks(('x',), ('h',)),
-    'recurrent_scale': Blocks(columns=('h',)),
+    'recurrent_scale': Blocks(columns=('h',), recurrent=True),
     'bias': Blocks(columns=('h',)),
 }
 

@@ -11,9 +11,12 @@ from rnnlab.cells.base import Blocks, Cell, Gates, Hidden, Params, linear, maker
 from rnnlab.errors import InputError, positive
 from rnnlab.precision import product
 
-LAYOUT = dict.fromkeys(('B_re', 'B_im', 'D'), Blocks(('x',))) | dict.fromkeys(
-    ('C_re', 'C_im'), Blocks(('h',))
-)
+LAYOUT = {  # B counts as recurrent, as in the papers of the LRU and S5
+    **dict.fromkeys(('B_re', 'B_im'), Blocks(('x',), recurrent=True)),
+    **dict.fromkeys(('C_re', 'C_im'), Blocks(('h',), recurrent=False)),
+    'D': Blocks(('x',)),
+}
+STATE = Blocks(recurrent=True)
 
 
 @maker
@@ -82,4 +85,5 @@ def lru(
             + product(x, params['D'])
         )
 
-    return linear(init_params, carry, drive, read, (), layout=LAYOUT)
+    layout = LAYOUT | dict.fromkeys(('nu_log', 'theta_log', 'gamma_log'), STATE)
+    return linear(init_params, carry, drive, read, (), layout=layout)

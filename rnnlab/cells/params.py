@@ -1,11 +1,11 @@
-"""The names of params, and the check that a network needs all of them and no others."""
+"""The names of params, which of them are recurrent, and the check that they are a network's."""
 
 from collections.abc import Collection, Mapping
 
 import jax
 import numpy as np
 
-from rnnlab.cells.base import Cell, Chain, Tree
+from rnnlab.cells.base import Blocks, Cell, Chain, Tree
 from rnnlab.errors import InputError
 
 
@@ -48,6 +48,24 @@ def optional(cell: Cell) -> set[str]:
     if isinstance(cell.form, Chain):
         return {f'{n}.{name}' for n, part in enumerate(cell.form.cells) for name in optional(part)}
     return {*(cell.layout or ())}
+
+
+def recurrent_entries(cell: Cell, params: Tree) -> Tree:
+    """Which entries of params, or of their shapes, are recurrent by the cell's layout: bool arrays
+    that broadcast against them. All are False for a cell without a layout.
+    """
+    if isinstance(cell.form, Chain):
+        return tuple(map(recurrent_entries, cell.form.cells, params))
+    of_h = jax.eval_shape(lambda params: cell.carry(params, ()), params).h.shape[-1]
+
+    def entries(name: str, leaf: Tree) -> np.ndarray:
+        blocks = (cell.layout or {}).get(name, Blocks())
+        if blocks.recurrent is None and blocks.rows == ('x', 'h'):
+            return np.arange(leaf.shape[0])[:, None] >= leaf.shape[0] - of_h
+        whole = 'h' in blocks.rows if blocks.recurrent is None else blocks.recurrent
+        return np.full((1,) * len(leaf.shape), whole)
+
+    return {name: entries(name, leaf) for name, leaf in params.items()}
 
 
 def outermost(name: str, names: Collection[str]) -> str:

@@ -29,6 +29,7 @@ LAYOUT = {
     'kernel': Blocks(('x',)),
     'gate_kernel': Blocks(columns=GATES),
     'gate_bias': Blocks(columns=GATES),
+    'lambda': Blocks(recurrent=True),
 }
 
 

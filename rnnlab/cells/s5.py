@@ -10,7 +10,7 @@ from jax.nn.initializers import lecun_normal
 from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Cell, Gates, Hidden, Params, linear, maker
-from rnnlab.cells.lru import LAYOUT
+from rnnlab.cells.lru import LAYOUT, STATE
 from rnnlab.errors import positive
 from rnnlab.precision import product
 
@@ -67,7 +67,8 @@ def s5(hidden_size: int) -> Cell:
         of_h = product(h.real, params['C_re']) - product(h.imag, params['C_im'])
         return 2 * of_h + product(x, params['D'])
 
-    return linear(init_params, carry, drive, read, (), layout=LAYOUT)
+    layout = LAYOUT | dict.fromkeys(('log_decay', 'phase', 'log_step'), STATE)
+    return linear(init_params, carry, drive, read, (), layout=layout)
 
 
 @cache

@@ -63,7 +63,7 @@ def sru(
         elementwise,
         GATES,
         takes_mask=False,
-        layout={'kernel': Blocks(('x',), GATES)},
+        layout={'kernel': Blocks(('x',), GATES), 'recurrent_scale': Blocks(recurrent=True)},
     )
 
 

@@ -43,13 +43,19 @@ def trim(folder: Path, most: int = MOST) -> None:
             size -= status.st_size
 
 
-def cached(name: str, source: Path, decode: Callable[[], Arrays]) -> Arrays:
-    """The arrays that `decode` returns, from the cache until a file of the folder `source` changes.
+def content(folder: Path) -> str:
+    """A text that changes with the files of a folder."""
+    files = sorted(path.resolve() for path in folder.iterdir() if path.is_file())
+    return repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+
+
+def cached(name: str, source: Path | str, decode: Callable[[], Arrays]) -> Arrays:
+    """The arrays that `decode` returns, from the cache until a file of the folder `source`, or that
+    text, changes.
 
     An unreadable cache is written again; an unwritable one is not used.
     """
-    files = sorted(path.resolve() for path in source.iterdir() if path.is_file())
-    stamp = repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+    stamp = source if isinstance(source, str) else content(source)
     folder = cache_folder()
     path = folder / f'{name}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}.npz'
     try:

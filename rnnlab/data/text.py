@@ -68,14 +68,16 @@ def encode(texts: Sequence[str], vocabulary: Sequence[str] | None) -> Ragged:
 
 
 def pad_sequences(
-    texts: Ragged, size: int, max_length: int, pad: str
+    texts: Ragged, size: int, max_length: int, pad: str, truncate: str = 'pre'
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(ids [N, T], lengths [N]): the id START and those of the tokens, the last max_length of them.
+    """(ids [N, T], lengths [N]): the id START and those of the tokens, at most max_length of all.
 
     size: number of ids; tokens with higher ones become UNKNOWN.
     pad: padding before the text ('pre', T = max_length) or after it ('post', T = max(lengths)).
+    truncate: a longer text loses its beginning ('pre', START included) or its end ('post').
     """
     known('pad', pad, PADS)
+    known('truncate', truncate, PADS)
     tokens = texts.tokens.astype(np.int32)
     ids = np.where((tokens >= 0) & (tokens < size - FIRST), tokens + FIRST, UNKNOWN)
     lengths = np.minimum(texts.lengths + 1, max_length)
@@ -85,8 +87,11 @@ def pad_sequences(
     for row, end, count, length in zip(padded, ends, texts.lengths, lengths, strict=True):
         own = row[width - length :] if pad == 'pre' else row[:length]
         own[0] = START
-        kept = min(count, max_length)
-        own[length - kept :] = ids[end - kept : end]
+        if truncate == 'pre':
+            kept = min(count, max_length)
+            own[length - kept :] = ids[end - kept : end]
+        else:
+            own[1:] = ids[end - count : end - count + length - 1]
     return padded, lengths
 
 
@@ -96,13 +101,19 @@ def vocabulary_size(vocabulary: Sequence[str] | None) -> int:
 
 
 def text_sequences(
-    texts: Texts, *, vocab_size: int, max_length: int, pad: str, validation: int | None = None
+    texts: Texts,
+    *,
+    vocab_size: int,
+    max_length: int,
+    pad: str,
+    truncate: str = 'pre',
+    validation: int | None = None,
 ) -> Dataset:
     """Texts as padded sequences of ids.
 
     vocab_size: number of ids, of padding, start, unknown and the most frequent words.
-    max_length, pad: see pad_sequences. With pad 'pre' there are no lengths: padding is read like
-        a word, as in Keras.
+    max_length, pad, truncate: see pad_sequences. With pad 'pre' there are no lengths: padding is
+        read like a word, as in Keras.
     validation: the last ones of one fixed shuffle of train validate; None: texts.held_out.
     """
     kept = training_examples(
@@ -116,7 +127,8 @@ def text_sequences(
     vocabulary = None if texts.vocabulary is None else texts.vocabulary[: vocab_size - FIRST]
 
     def split(ragged: Ragged, labels: np.ndarray) -> Split:
-        ids, lengths = pad_sequences(ragged, vocabulary_size(vocabulary), max_length, pad)
+        size = vocabulary_size(vocabulary)
+        ids, lengths = pad_sequences(ragged, size, max_length, pad, truncate)
         return Split(ids, labels, lengths if pad == 'post' else None)
 
     whole = split(texts.train, texts.train_labels)

@@ -143,6 +143,9 @@ def taken_apart(
                     f'{framework} has no cell that computes what layer_{number} does, {cell}; '
                     f'it has {", ".join(kinds)}'
                 )
+    if 'block_1' in params:
+        words = 'a network of pre-norm residual blocks'
+        raise InputError(f'{words} has no counterpart in {framework}: take the layers alone')
     check_network(layers, params)
     parts: list[Part] = [params[name] for name in ('embedding', 'dense') if name in params]
     for number, layer in enumerate(layers, 1):

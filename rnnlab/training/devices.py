@@ -7,32 +7,33 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.cells.base import Carry, Tree
+from rnnlab.cells.base import Carry, Params, Tree
 from rnnlab.errors import InputError
 
 
 def over_devices(functions: list[Callable], mesh: Mesh | None) -> Callable:
-    """(which, params, carry, data, batch, at) -> (sums, carry) of functions[which].
+    """(which, params, carry, data, batch, at) -> (sums, carry, statistics) of functions[which].
 
-    Each device of the mesh takes its part of the batch; the sums are over all of them.
+    Each device of the mesh takes its part of the batch; the sums are over all of them, and the
+    statistics the same on each.
     """
 
-    def chosen(which: Array, *rest: Tree) -> tuple[Tree, Carry]:
+    def chosen(which: Array, *rest: Tree) -> tuple[Tree, Carry, Params]:
         return lax.switch(which, functions, *rest)
 
     if mesh is None:
         return chosen
 
-    def shared(*args: Tree) -> tuple[Tree, Carry]:
-        totals, carry = chosen(*args)
-        return lax.psum(totals, 'batch'), carry
+    def shared(*args: Tree) -> tuple[Tree, Carry, Params]:
+        totals, carry, statistics = chosen(*args)
+        return lax.psum(totals, 'batch'), carry, statistics
 
     whole, part = PartitionSpec(), PartitionSpec('batch')
     return jax.shard_map(
         shared,
         mesh=mesh,
         in_specs=(whole, whole, part, whole, part, whole),
-        out_specs=(whole, part),
+        out_specs=(whole, part, whole),
         check_vma=False,  # the scan's carry starts the same on every device and then differs
     )
 

@@ -58,7 +58,7 @@ def make_gradient_norms(
 
         def of(number: int, batch_sums: Callable) -> Callable[[], dict[str, Array]]:
             def total(perturbation: Carry) -> Array:
-                (metrics, count), _ = batch_sums(params, carry, data, batch, at, perturbation)
+                (metrics, count), *_ = batch_sums(params, carry, data, batch, at, perturbation)
                 return metrics['loss'] / jnp.maximum(count, 1).astype(metrics['loss'].dtype)
 
             def branch() -> dict[str, Array]:

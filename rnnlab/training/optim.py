@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
+from rnnlab.cells.base import Tree
+from rnnlab.cells.params import recurrent_entries
 from rnnlab.errors import InputError, known
+from rnnlab.models import Model
 
 CONSTANTS = ('keras', 'torch', 'tf1')
 WEIGHT_DECAY = {'keras': 0.004, 'torch': 0.01}  # what each one's AdamW starts with; TF1 has none
@@ -22,6 +26,7 @@ class Hyper(NamedTuple):
     """The dynamic settings of a run: numbers or scalar arrays. None is off, or a default."""
 
     lr: float | Array = 1e-3  # with a schedule its peak
+    lr_recurrent: float | Array | None = None  # factor on it for the recurrent parameters
     clip: float | Array = float('inf')  # maximum global norm of the gradient; inf is off
     weight_decay: float | Array = 0.0
     momentum: float | Array = 0.0
@@ -61,11 +66,17 @@ SCHEDULES = {
 
 
 def optimizer(
-    name: str, constants: str = 'keras', multiplier: optax.Schedule | None = None
+    name: str,
+    constants: str = 'keras',
+    multiplier: optax.Schedule | None = None,
+    recurrent: Tree = None,
 ) -> Callable[[Hyper], optax.GradientTransformation]:
     """A function that makes the named optimizer from a Hyper, gradient clipping first.
 
-    `multiplier` is a learning-rate schedule (see `schedule`). Raises InputError for a name not in
+    `multiplier` is a learning-rate schedule (see `schedule`). With `recurrent`, that of
+    `recurrent_mask`, recurrent parameters have no weight decay, and lr * lr_recurrent as their
+    learning rate (Orvieto et al. 2023; Smith et al. 2023, as their SSM parameters). Raises
+    InputError for a name not in
     OPTIMIZERS, constants not in CONSTANTS, or adamw with those of TF1, which has none.
     """
     known('optimizer', name, OPTIMIZERS)
@@ -78,9 +89,50 @@ def optimizer(
         if multiplier:
             lr = lambda count: hyper.lr * multiplier(jnp.asarray(count, float))  # noqa: E731
         clip, direction = optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants)
-        return optax.chain(clip, direction, optax.scale_by_learning_rate(lr))
+        rate = optax.scale_by_learning_rate(lr)
+        if recurrent is None:
+            return optax.chain(clip, direction, rate)
+        if name == 'adamw':
+            direction = optax.chain(adam(hyper, constants), decayed(hyper.weight_decay, recurrent))
+        return optax.chain(clip, direction, rate, scaled(hyper.lr_recurrent, recurrent))
 
     return make
+
+
+def recurrent_mask(model: Model) -> Tree:
+    """Which entries of a model's params are recurrent: bool arrays that broadcast against them.
+
+    Raises InputError for a cell whose layout names none.
+    """
+    mask = jax.tree.map(lambda leaf: np.full((1,) * leaf.ndim, False), model.shapes)
+    for name, layer in model.layers.items():
+        for part, cell in layer.cells.items():
+            own = recurrent_entries(cell, model.shapes[name][part])
+            if not any(map(np.any, jax.tree.leaves(own))):
+                raise InputError(f'the layout of {cell} names no recurrent parameters')
+            mask[name][part] = own
+    return mask
+
+
+def decayed(rate: float | Array, recurrent: Tree) -> optax.GradientTransformation:
+    """optax.add_decayed_weights, but for the recurrent entries."""
+    return optax.stateless(
+        lambda updates, params: jax.tree.map(
+            lambda u, p, own: u + jnp.where(own, 0, rate).astype(u.dtype) * p,
+            updates,
+            params,
+            recurrent,
+        )
+    )
+
+
+def scaled(factor: float | Array, recurrent: Tree) -> optax.GradientTransformation:
+    """Multiplies the updates of the recurrent entries."""
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(
+            lambda u, own: u * jnp.where(own, factor, 1).astype(u.dtype), updates, recurrent
+        )
+    )
 
 
 def adam(hyper: Hyper, constants: str) -> optax.GradientTransformation:

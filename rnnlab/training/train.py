@@ -31,7 +31,7 @@ PARAMS, ORDER, DROPOUT, EXAMPLES = 0, 1, 2, 3
 
 NATS = cross_entropy()
 Sums = tuple[dict[str, Array], Array]  # of each metric over targets, and how many targets
-Gradient = tuple[tuple[Params, dict[str, Array], Array], Carry]  # and the sums, the next carry
+Gradient = tuple[tuple[Params, dict[str, Array], Array], Carry, Params]  # see differentiated
 
 
 def classification(hyper: Hyper) -> Loss:
@@ -133,7 +133,7 @@ def make_run(
     ) -> TrainState:
         hyper = as_arrays(hyper)
         tx = optimizer(hyper)
-        parts = sums(model(hyper), loss(hyper), batches)
+        parts = sums(model(hyper), loss(hyper), batches, 'batch' if mesh else None)
         gradient = over_devices([differentiated(part) for part in parts], mesh)
 
         def step(state: TrainState, order: Order, at: Array) -> TrainState:
@@ -160,9 +160,9 @@ def train_step(
 ) -> TrainState:
     """The state after one optimizer step, or the same one if the loss or gradient is not finite.
 
-    gradient: (params, carry) -> ((gradient of the summed loss, metrics, count), carry).
+    gradient: (params, carry) -> ((gradient of the summed loss, metrics, count), carry, statistics).
     """
-    (grads, metrics, count), carry = gradient(state.params, state.carry)
+    (grads, metrics, count), carry, statistics = gradient(state.params, state.carry)
     grads = jax.tree.map(lambda g: g / jnp.maximum(count, 1).astype(g.dtype), grads)
     norm = optax.tree.norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -170,7 +170,7 @@ def train_step(
     before = jax.tree.map(lambda x: jnp.where(new_period, jnp.zeros_like(x), x), state.totals)
     after = state.replace(
         taken=state.taken + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=optax.apply_updates(state.params, updates) | statistics,
         opt_state=opt_state,
         totals=jax.tree.map(jnp.add, before, Totals(metrics, count, norm, jnp.ones_like(count))),
         carry=carry,
@@ -218,12 +218,13 @@ def no_totals(loss: Loss) -> Totals:
     return Totals(sums, zero, jnp.zeros(()), zero)
 
 
-def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
+def sums(model: Model, loss: Loss, batches: Batches, axis: str | None = None) -> list[Callable]:
     """Sums over the targets of a batch, a function for each of `batches.takes`.
 
     Each is (params, carry, data, batch, at, perturbation=None) -> ((sums of the metrics, count of
-    targets), carry), the perturbation that of Model.run. Padding, and examples that only fill a
-    batch up, are masked.
+    targets), carry, statistics), perturbation and statistics those of Model.forward. Padding, and
+    examples that only fill a batch up, are masked. `axis` is that of the mesh whose devices share
+    the batch.
     """
 
     def of(take: Callable) -> Callable:
@@ -234,20 +235,22 @@ def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
             batch: Batch,
             at: Array,
             perturbation: Carry = None,
-        ) -> tuple[Sums, Carry]:
+        ) -> tuple[Sums, Carry, Params]:
             inputs, labels, lengths = take(data, batch, at)
             if batches.carried:
                 fresh = model.carry(params, len(batch.examples))
                 carry = jax.tree.map(lambda new, old: jnp.where(at == 0, new, old), fresh, carry)
             initial = carry if batches.carried else None
-            keys = batch.keys
-            after, outputs = model.run(params, inputs, lengths, keys, initial, perturbation)
-            mask = batch.examples >= 0
+            mask, keys = batch.examples >= 0, batch.keys
+            after, outputs, statistics = model.forward(
+                params, inputs, lengths, keys, initial, perturbation, present=mask, axis=axis
+            )
             if outputs.ndim == 3:
                 shape = outputs.shape[1::-1]
                 valid = jnp.ones(shape, bool) if lengths is None else within(shape[0], lengths)
                 mask = (valid & jnp.expand_dims(mask, 0)).T
-            return loss.sums(outputs, labels, mask), after if batches.carried else None
+            totals = loss.sums(outputs, labels, mask)
+            return totals, after if batches.carried else None, statistics
 
         return batch_sums
 
@@ -255,15 +258,16 @@ def sums(model: Model, loss: Loss, batches: Batches) -> list[Callable]:
 
 
 def differentiated(batch_sums: Callable) -> Callable:
-    """(params, ...) -> ((gradient of the summed loss, metrics, count), carry)."""
+    """(params, ...) -> ((gradient of the summed loss, metrics, count), carry, statistics)."""
 
     def total(params: Params, *rest: Tree) -> tuple[Array, Tree]:
-        (metrics, count), carry = batch_sums(params, *rest)
-        return metrics['loss'], (metrics, count, carry)
+        (metrics, count), carry, statistics = batch_sums(params, *rest)
+        return metrics['loss'], (metrics, count, carry, statistics)
 
     def gradient(params: Params, *rest: Tree) -> Gradient:
-        grads, (metrics, count, carry) = jax.grad(total, has_aux=True)(params, *rest)
-        return (grads, metrics, count), carry
+        grads, aux = jax.grad(total, has_aux=True)(params, *rest)
+        metrics, count, carry, statistics = aux
+        return (grads, metrics, count), carry, statistics
 
     return gradient
 
@@ -294,7 +298,7 @@ def make_evaluate(
         def add(at: Array, before: tuple[Sums, Carry]) -> tuple[Sums, Carry]:
             total, carry = before
             examples, which = batches.pick(order, at)
-            more, carry = batch_sums(which, params, carry, data, Batch(examples), at)
+            more, carry, _ = batch_sums(which, params, carry, data, Batch(examples), at)
             return jax.tree.map(jnp.add, total, more), carry
 
         zero = no_totals(loss)

@@ -51,7 +51,8 @@ def gradient(model: Model, params: Params, data: Split, mesh: Mesh | None, steps
 
     @jax.jit
     def mean_gradient(params: Params, data: Split) -> tuple[Array, Params]:
-        (grads, metrics, count), _ = over_devices(functions, mesh)(0, params, None, data, batch, 0)
+        totals, *_ = over_devices(functions, mesh)(0, params, None, data, batch, 0)
+        grads, metrics, count = totals
         return metrics['loss'] / count, jax.tree.map(lambda leaf: leaf / count, grads)
 
     return repeated(mean_gradient, (params, data), steps, loss_and_norm)
