@@ -149,7 +149,7 @@ def test_recurrent_parameters_have_a_rate_of_their_own_and_no_decay(name):
     grads = noisy(params, seed=3)
 
     def step(recurrent, **settings):
-        tx = optimizer('adamw', 'torch', recurrent=recurrent)(Hyper(lr=0.1, **settings))
+        tx = optimizer('adamw', recurrent=recurrent)(Hyper(lr=0.1, **settings))
         return tx.update(grads, tx.init(params), params)[0]
 
     decayed, plain = (step(None, weight_decay=decay) for decay in (0.3, 0.0))

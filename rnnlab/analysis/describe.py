@@ -44,7 +44,8 @@ def describe(model: Model) -> str:
                 for row in cell_rows(cell, layer_params[part], width, part)
             ]
             if model.block is not None:
-                rows += block_rows(*(params.get(part, {}) for part in beside(name)), width)
+                own, statistics = (params.get(part, {}) for part in beside(name))
+                rows += block_rows(own, statistics, width)
                 outputs = width
             title, width = f'{name}: {width} -> {outputs}', outputs
         else:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnlab.data.cache import Arrays, cached
-from rnnlab.data.dataset import Dataset, Split
+from rnnlab.data.dataset import Dataset, Split, take
 from rnnlab.errors import InputError, positive
 
 DIGITS = 10
@@ -72,7 +72,7 @@ def listops(*, examples: int, shortest: int, longest: int) -> Dataset:
     every = Expressions(**cached(name, f'{SEED} {DEPTH} {ARGUMENTS} {RATE}', draw))
     whole = padded(every, longest)
     validation, test, train = (
-        Split(*(leaf[begin:end] for leaf in whole))
+        take(whole, np.arange(begin, end))
         for begin, end in ((0, HELD_OUT), (HELD_OUT, 2 * HELD_OUT), (2 * HELD_OUT, number))
     )
     return Dataset(train=train, validation=validation, test=test, outputs=DIGITS)

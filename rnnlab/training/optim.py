@@ -90,7 +90,7 @@ def optimizer(
             lr = lambda count: hyper.lr * multiplier(jnp.asarray(count, float))  # noqa: E731
         clip, direction = optax.clip_by_global_norm(hyper.clip), OPTIMIZERS[name](hyper, constants)
         rate = optax.scale_by_learning_rate(lr)
-        if recurrent is None:
+        if recurrent is None or hyper.lr_recurrent is None:
             return optax.chain(clip, direction, rate)
         if name == 'adamw':
             direction = optax.chain(adam(hyper, constants), decayed(hyper.weight_decay, recurrent))
