@@ -53,7 +53,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('--sample', ['--sample=20'], ''),
         ('', [*TINY, '--batch_size=4', '--window=8', '--warmup=0'], ''),
     ],
-    'listops': [('', [*TINY, '--length=5..20', '--examples=100'], '')],
+    'listops': [('', [*TINY, '--length=5..20', '--examples=100', '--warmup=0'], '')],
     'memory': [
         ('every_cell', ['--max_trials=1'], '72 trials'),
         ('--sweep=cell=', ['--dry_run'], ''),
