@@ -40,6 +40,14 @@ accelerator() { # the extra of pyproject.toml that brings JAX for what this mach
   fi
 }
 
+flags() { # the flags given, those of --flagfile=FILE too, between blanks
+  local word
+  for word; do
+    echo " $word"
+    [[ "$word" != --flagfile=* ]] || sed -n '/^ *-/p' "${word#*=}" 2>/dev/null || true
+  done | tr '\n' ' '
+}
+
 # A path file, not an import hook: else a folder named rnnlab beside a script, such as a clone, hides the package.
 editable=(--config-settings editable_mode=compat --editable)
 
@@ -79,10 +87,11 @@ case "$what" in
       install peers
     else
       extras=()
-      [[ " $* " != *' --search'[=\ ]* ]] || extras+=(search)
-      [[ ! ("$what" =~ ^(report|compare)$ && " $* " =~ \ --html[=\ ]) ]] || extras+=(html)
-      [[ " $* " != *' --cluster'[=\ ]* ]] || extras+=(cluster)
-      [[ ! " $* " =~ \ --(log|to)[=\ ](tensorboard|wandb)\  ]] || extras+=("${BASH_REMATCH[2]}")
+      given=$(flags "$@")
+      [[ ! "$given" =~ \ --search[=\ ] ]] || extras+=(search)
+      [[ ! ("$what" =~ ^(report|compare)$ && "$given" =~ \ --html[=\ ]) ]] || extras+=(html)
+      [[ ! "$given" =~ \ --cluster[=\ ] ]] || extras+=(cluster)
+      [[ ! "$given" =~ \ --(log|to)[=\ ](tensorboard|wandb)\  ]] || extras+=("${BASH_REMATCH[2]}")
       install ${extras[@]+"${extras[@]}"}
     fi
     PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "$venv/bin/python" -m "experiments.$what" "$@"

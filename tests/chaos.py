@@ -10,6 +10,7 @@ import argparse
 import csv
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -30,8 +31,9 @@ NODES = ('node1', 'node2')
 WORKERS = 4
 # A cell without a native engine, which the node whose disk is full could not build.
 SWEEP = ['--dataset=digits', '--cell=mgu', '--hidden_size=16', '--batch_size=32', '--devices=1']
-SWEEP += ['--steps=30000', '--eval_every=1000', '--checkpoint_every=0.5', '--keep=best']
+SWEEP += ['--eval_every=500', '--checkpoint_every=0.5', '--keep=best']
 SWEEP += ['--sweep=lr=log(1e-4,1e-1,12)', '--sweep=seed=0..3', '--max_lanes=2']
+STEPS = 1000  # of a training for each fault, so that it lasts until the last one
 QUICK = """
 import sys
 if 'experiments.mnist' in sys.orig_argv:
@@ -67,7 +69,7 @@ NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17011 CPUs=2 RealMemo
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17012 CPUs=2 RealMemory=1000
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 """
-# The second node's own disk is full: its cache of compiled programs, its folder of temporary files.
+# The second node's own disk is always full: its compiled programs, its temporary files.
 PROLOG = """#!/bin/sh
 [ "$SLURMD_NODENAME" = node2 ] || exit 0
 echo export XDG_CACHE_HOME={full}
@@ -86,7 +88,9 @@ class Cluster:
         host = subprocess.run(['hostname', '-s'], capture_output=True, text=True).stdout.strip()
         (folder / 'slurm.conf').write_text(CONF.format(host=host, folder=folder))
         prolog = folder / 'prolog'
-        prolog.write_text(PROLOG.format(full=full_disk(folder / 'full')))
+        full = tmpfs(folder / 'full', '64k')
+        fill(folder / 'full')
+        prolog.write_text(PROLOG.format(full=folder / 'full' if full else '/dev/full'))
         prolog.chmod(0o755)
         key = folder / 'key'
         key.write_bytes(os.urandom(128))
@@ -100,6 +104,14 @@ class Cluster:
         self.start('slurmctld', '-D')
         for node in NODES:
             self.start_node(node)
+
+    def ready(self) -> bool:
+        """Whether both nodes take jobs, at the latest after some seconds."""
+        for _ in range(40):
+            if run('sinfo', '--noheader', '--Node', '--format=%t').split() == ['idle'] * 2:
+                return True
+            time.sleep(0.5)
+        return False
 
     def start(self, name: str, *flags: str) -> subprocess.Popen:
         log = (self.folder / f'{name}.out').open('a')
@@ -119,7 +131,12 @@ class Cluster:
         time.sleep(5)
         for process in reversed(self.daemons.values()):
             process.terminate()
-        run('umount', str(self.folder / 'full'))
+            process.wait()
+        for process in [one for node in NODES for one in processes_on(node)]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        for name in ('full', 'disk'):
+            run('umount', str(self.folder / name))
 
 
 def program(name: str) -> str:
@@ -130,30 +147,38 @@ def run(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
 
 
-def full_disk(folder: Path) -> Path:
-    """A file system without any room, where one can be mounted."""
+def tmpfs(folder: Path, size: str) -> bool:
+    """Makes a folder a file system of that size, where one can be mounted."""
     folder.mkdir()
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', str(folder)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        return Path('/dev/full')
-    with suppress(OSError):
-        (folder / 'filler').write_bytes(bytes(1 << 20))
-    return folder
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size={size}', 'tmpfs', str(folder)]
+    return not subprocess.run(mount, capture_output=True).returncode
+
+
+def fill(folder: Path) -> Path:
+    """A file that takes all the room of such a folder."""
+    filler = folder / 'filler'
+    if folder.is_mount():
+        with suppress(OSError), filler.open('wb', buffering=0) as file:
+            while True:
+                file.write(bytes(1 << 20))
+    return filler
 
 
 class Chaos:
     """A sweep whose workers suffer faults."""
 
-    def __init__(self, cluster: Cluster, folder: Path, draw: random.Random) -> None:
-        self.cluster, self.folder, self.draw = cluster, folder, draw
+    def __init__(
+        self, cluster: Cluster, folder: Path, sweep: list[str], draw: random.Random
+    ) -> None:
+        self.cluster, self.folder, self.sweep, self.draw = cluster, folder, sweep, draw
         self.done: Counter[str] = Counter()
         self.submit()
 
     def submit(self) -> None:
         resume = ['--resume'] if (self.folder / 'sweep.json').exists() else []
         cluster = ['--cluster=slurm', f'--workers={WORKERS}', '--slurm_time=10']
-        log = self.folder.with_suffix('.log').open('a')
-        flags = [*SWEEP, *cluster, f'--out={self.folder}', *resume]
+        log = (self.cluster.folder / 'submitter.log').open('a')
+        flags = [*self.sweep, *cluster, f'--out={self.folder}', *resume]
         self.submitter = subprocess.Popen(mnist(*flags), cwd=ROOT, stdout=log, stderr=log)
 
     def victim(self) -> Claim | None:
@@ -244,13 +269,30 @@ class Chaos:
             run('scancel', '--signal=USR2', self.draw.choice(jobs))
         return bool(jobs)
 
+    def full_disk(self) -> bool:
+        """For some seconds no file grows that the second node writes, the sweep's included."""
+        found = processes_on(NODES[1])
+        limit(found, 0)
+        time.sleep(4)
+        limit(found, resource.RLIM_INFINITY)
+        limit(processes_on(NODES[1]), resource.RLIM_INFINITY)  # begun meanwhile
+        return bool(found)
+
+    def full_disks(self) -> bool:
+        """For some seconds the file system of the sweep's folder has no room, on both nodes."""
+        filler = fill(self.folder.parent)
+        if not filler.exists():
+            return False
+        time.sleep(4)
+        filler.unlink()
+        return True
+
     def wave(self, number: int) -> None:
         """Brings about so many faults, all kinds in turn, and keeps workers coming."""
         kinds: list[Callable[[], bool]] = [
-            self.kill_worker, self.age_claim, self.kill_submitter, self.kill_worker,
-            self.time_limit,
-            self.pause_twice, self.kill_node, self.stop_worker, self.requeue,
-            self.kill_supervisor,
+            self.kill_worker, self.age_claim, self.full_disk, self.kill_submitter, self.requeue,
+            self.full_disks, self.pause_twice, self.kill_node, self.stop_worker, self.kill_worker,
+            self.time_limit, self.kill_supervisor,
         ]  # fmt: skip
         at = 0
         while sum(self.done.values()) < number and not self.ended():
@@ -274,6 +316,24 @@ class Chaos:
             self.keep_on()
             time.sleep(1)
         self.submitter.wait()
+
+
+def processes_on(node: str) -> list[int]:
+    """The processes of workers on a node."""
+    found, own = [], f'SLURMD_NODENAME={node}'.encode()
+    for path in Path('/proc').glob('[0-9]*'):
+        with suppress(OSError):
+            there = (path / 'environ').read_bytes().split(b'\0')
+            if own in there and 'python' in (path / 'exe').readlink().name:
+                found.append(int(path.name))
+    return found
+
+
+def limit(processes: list[int], size: int) -> None:
+    """Lets no file of processes grow beyond a size: as on a full disk, their writes fail."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def process_of(claim: Claim) -> int:
@@ -302,25 +362,28 @@ def main(faults: int, seed: int) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix='chaos') as name:
         folder = Path(name)
-        cluster = Cluster(folder)
+        cluster, sweep = Cluster(folder), [*SWEEP, f'--steps={STEPS * faults}']
         os.environ['PYTHONPATH'] = f'{folder / "quick"}:{ROOT}'
         try:
-            subprocess.run(mnist(*SWEEP, f'--out={folder / "alone"}'), cwd=ROOT, check=True,
+            if not cluster.ready():
+                print(f'skipped: Slurm does not start here; {run("sinfo")}')
+                return 0
+            tmpfs(folder / 'disk', '256m')
+            subprocess.run(mnist(*sweep, f'--out={folder / "alone"}'), cwd=ROOT, check=True,
                            capture_output=True)  # fmt: skip
             say('one process is done')
-            chaos = Chaos(cluster, folder / 'sweep', random.Random(seed))
+            chaos = Chaos(cluster, folder / 'disk' / 'sweep', sweep, random.Random(seed))
             chaos.wave(faults)
             chaos.finish()
+            ours, theirs = table(folder / 'disk' / 'sweep'), table(folder / 'alone')
         finally:
             cluster.stop()
-        pairs = zip(table(folder / 'sweep'), table(folder / 'alone'), strict=True)
-        others = [pair for pair in pairs if pair[0] != pair[1]]
-        equal = not others
-        for ours, theirs in others[:5]:
-            say(f'{ours}\nand alone\n{theirs}')
-        say(f'{sum(chaos.done.values())} faults: {dict(chaos.done)}')
-        say(f'trials.csv is {"that" if equal else "not that"} of one process')
-        return 0 if equal and sum(chaos.done.values()) >= faults else 1
+    for own, other in zip(ours, theirs, strict=True):
+        if own != other:
+            say(f'{own}\nand alone\n{other}')
+    say(f'{sum(chaos.done.values())} faults: {dict(chaos.done)}')
+    say(f'trials.csv is {"that" if ours == theirs else "not that"} of one process')
+    return 0 if ours == theirs and sum(chaos.done.values()) >= faults else 1
 
 
 if __name__ == '__main__':

@@ -37,7 +37,8 @@ install_import_hook(  # types and shapes of arguments, where no test passes wron
     'beartype.beartype',
 )
 
-from experiments.runner import cli, report, task  # noqa: E402 - after the hook
+from experiments.runner import cli, report, task, turns  # noqa: E402 - after the hook
+from rnnlab.results import claims  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
@@ -201,6 +202,13 @@ def quick(tmp_path_factory):
             compilation_cache.reset_cache()
             if settings is values:
                 yield
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A claim is stale at once where nobody holds it."""
+    monkeypatch.setattr(claims, 'BEAT', 0.02)
+    monkeypatch.setattr(turns, 'WAIT', 0.02)
 
 
 def shared(*parts) -> Path:

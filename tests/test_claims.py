@@ -39,13 +39,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """A claim is stale at once where nobody holds it."""
-    monkeypatch.setattr(claims, 'BEAT', 0.02)
-    monkeypatch.setattr(turns, 'WAIT', 0.02)
-
-
 def age(path, seconds):
     """Makes a claim as old as one that was not touched for so long."""
     there = path.stat().st_mtime - seconds
@@ -155,7 +148,8 @@ def whole(tmp_path_factory):
     return table(folder), rows(folder)
 
 
-def results(folder):
+def merged(folder):
+    """The trials and curves of workers."""
     record = trials.SweepRecord.read(folder)
     trials.merge(folder, record.metrics, record.ranked_by)
     return table(folder), rows(folder)
@@ -176,7 +170,7 @@ def test_workers_that_die_leave_the_trials_of_one_process(whole, tmp_path, impat
         assert code == 3
         assert 'attempt 1' in out
     assert 'all 8 trials are done' in train(folder, WORKER)
-    assert results(folder) == whole
+    assert merged(folder) == whole
     assert status(folder)[0] == 0
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {'best', 'waves'}
 
@@ -196,7 +190,7 @@ def test_a_process_whose_batch_another_one_has_finished_does_no_harm(whole, tmp_
 
     monkeypatch.setattr(loop, 'evaluate', paused)
     train(folder, WORKER)
-    assert results(folder) == whole
+    assert merged(folder) == whole
 
 
 @sweeps
@@ -209,7 +203,7 @@ def test_three_deaths_at_the_same_step_make_a_batch_failed(whole, tmp_path, impa
     log.write_text('a line\nSegmentation fault\n')
     path.write_text(json.dumps(json.loads(path.read_text()) | {'log': str(log)}))
     train(folder, WORKER)
-    own, curves = results(folder)
+    own, curves = merged(folder)
     assert [row['status'] for row in own[:2]] == ['failed', 'failed']
     assert own[0]['error'] == 'Segmentation fault'
     assert [{n: v for n, v in row.items() if n != 'error'} for row in own[2:]] == whole[0][2:]
@@ -218,29 +212,6 @@ def test_three_deaths_at_the_same_step_make_a_batch_failed(whole, tmp_path, impa
     assert '2 failed' in printed
     assert 'trial 1 failed: Segmentation fault' in printed
     assert status(folder)[0] == 0
-
-
-@sweeps
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    'flags',
-    [
-        ['--sweep=lr~log(1e-4,1e-1)', '--trials=9', '--search=tpe', '--sweep=seed=0,1'],
-        ['--sweep=lr=1e-4,1e-3,0.01,0.1', '--sweep=seed=0,1', '--rungs=2', '--eta=2'],
-    ],
-    ids=['search', 'rungs'],
-)
-def test_rounds_are_those_of_one_process(flags, tmp_path, impatient):
-    if '--search=tpe' in flags:
-        pytest.importorskip('optuna')
-    own = *RUN, *flags, '--max_lanes=4'
-    ran('mnist', *own, f'--out={tmp_path / "alone"}', x64=True)
-    together = tmp_path / 'together'
-    argv = *own, WORKER, f'--out={together}'
-    for at in (1, 2):
-        assert killed(trials, 'write_wave', at, lambda: ran('mnist', *argv, x64=True))
-    ran('mnist', *argv, x64=True)
-    assert results(together) == (table(tmp_path / 'alone'), rows(tmp_path / 'alone'))
 
 
 def test_status_of_a_folder_without_a_sweep_is_one_line(tmp_path):

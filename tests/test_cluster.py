@@ -1,6 +1,7 @@
 """A sweep over a cluster: what is submitted, what the workers make of it, and what is refused."""
 
 import shutil
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from experiments import mnist
 from experiments.runner import cluster, worker
 from experiments.runner.cli import parse
 from experiments.runner.cluster import command
-from tests.conftest import launch, refused
+from tests.conftest import call, launch, refused
 from tests.test_sweeps import table
 
 submitit = pytest.importorskip('submitit')
@@ -70,6 +71,44 @@ def test_a_worker_lives_again_while_there_are_results(tmp_path, monkeypatch, tex
     assert len([*tmp_path.glob('7.*.log')]) == lives
 
 
+def scripts(folder, monkeypatch, **texts):
+    """Programs of these texts, which are found first."""
+    for name, text in texts.items():
+        path = folder / name
+        path.write_text(f'#!/bin/sh\n{text}\n')
+        path.chmod(0o755)
+    monkeypatch.setenv('PATH', str(folder), prepend=':')
+
+
+def test_workers_of_an_earlier_command_are_not_submitted_again(tmp_path, monkeypatch):
+    (tmp_path / 'bin').mkdir()
+    submits = f'cat "$2" >/dev/null; echo >>{tmp_path}/submitted; echo Submitted batch job 42'
+    queue = f'[ -e {tmp_path}/queue ] && cat {tmp_path}/queue && rm {tmp_path}/queue'
+    scripts(tmp_path / 'bin', monkeypatch, sbatch=submits, srun='', squeue=f'{queue}; true')
+    argv = [*SMALL, *AXES, '--cluster=slurm', '--workers=3', f'--out={tmp_path / "sweep"}']
+    _, out, err = call('mnist', *argv)
+    assert '3 workers are submitted' in out
+    assert '3 workers have ended, and no trial is finished' in err
+    for queued, words in ((2, '; 1 more are submitted'), (3, '; 0 more are submitted')):
+        (tmp_path / 'queue').write_text(''.join(f'42_{at}\n' for at in range(queued)))
+        _, out, _ = call('mnist', *argv)
+        assert f'{queued} workers of an earlier command still run or are in the queue{words}' in out
+    assert (tmp_path / 'submitted').read_text().count('\n') == 2
+
+
+def test_a_worker_of_this_machine_is_known_by_its_process(tmp_path):
+    here, other = tmp_path / 'a', tmp_path / 'b'
+    config = SimpleNamespace(cluster='local')
+    with subprocess.Popen(['sh', '-c', 'read line', str(here)], stdin=subprocess.PIPE) as process:
+        for logs in (here, other):
+            logs.mkdir()
+            (logs / f'{process.pid}_submitted.pkl').touch()
+        assert cluster.working(config, here) == [str(process.pid)]
+        assert cluster.working(config, other) == []
+        process.stdin.close()
+    assert cluster.working(config, here) == []
+
+
 BAD = [
     (['--cluster=local'], ['--cluster=local goes with --workers=N']),
     (['--workers=2'], ['--workers goes with --cluster']),
@@ -98,11 +137,7 @@ def test_a_cluster_that_cannot_be_is_one_line(tmp_path, monkeypatch):
 def test_what_slurm_refuses_is_told_in_its_own_words(tmp_path, monkeypatch):
     (tmp_path / 'bin').mkdir()
     said = 'sbatch: error: invalid partition specified: nowhere\\nsbatch: error: Batch job failed'
-    for name, text in (('sbatch', f'printf "{said}" >&2; exit 1'), ('srun', '')):
-        path = tmp_path / 'bin' / name
-        path.write_text(f'#!/bin/sh\n{text}\n')
-        path.chmod(0o755)
-    monkeypatch.setenv('PATH', str(tmp_path / 'bin'), prepend=':')
+    scripts(tmp_path / 'bin', monkeypatch, sbatch=f'printf "{said}" >&2; exit 1', srun='')
     (tmp_path / 'empty').mkdir()
     flags = ['--cluster=slurm', '--workers=2', '--slurm_partition=nowhere', '--out=sweep']
     words = 'sbatch says: error: invalid partition specified: nowhere error: Batch job failed'

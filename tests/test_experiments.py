@@ -1,6 +1,7 @@
 """Experiments as a user runs them: cells of their own, devices, precision, what the shell shows."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -137,6 +138,21 @@ def test_launch_lists_what_there_is():
     result = subprocess.run([ROOT / 'launch.sh', 'mnsit'], **options)
     assert (result.returncode, result.stderr.count('\n')) == (1, 1)
     assert "no experiment 'mnsit'" in result.stderr
+
+
+@pytest.mark.parametrize('flags', [['--search=tpe', '--cluster=local'], ['--flagfile=my.flags']])
+def test_launch_installs_what_the_flags_need(flags, tmp_path):
+    """Also those of a file, whose comments are no flags."""
+    (tmp_path / 'my.flags').write_text('# --log=wandb\n--cluster=local\n--search=tpe\n')
+    (tmp_path / 'bin').mkdir()
+    for name in ('python', 'uv', 'nvidia-smi'):
+        (tmp_path / 'bin' / name).write_text('#!/bin/sh\n')
+        (tmp_path / 'bin' / name).chmod(0o755)
+    own = {'VENV': str(tmp_path), 'PATH': f'{tmp_path / "bin"}:{os.environ["PATH"]}'}
+    options = {'capture_output': True, 'text': True, 'cwd': tmp_path, 'env': os.environ | own}
+    result = subprocess.run([ROOT / 'launch.sh', 'mnist', *flags], **options)
+    assert result.returncode == 0
+    assert f'setting up {tmp_path} with search,cluster (once' in result.stderr
 
 
 def test_a_file_that_changed_is_read_again(tmp_path, monkeypatch):

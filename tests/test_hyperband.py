@@ -10,7 +10,9 @@ from rnnlab.results import trials
 from rnnlab.sweeps.rungs import Bracket, brackets
 from rnnlab.sweeps.search import comparable
 from tests.conftest import ran, refused
+from tests.folders import rows
 from tests.interrupt import killed
+from tests.test_claims import merged
 from tests.test_rungs import by_trial
 from tests.test_sweeps import table
 
@@ -104,6 +106,16 @@ def test_a_search_that_is_killed_again_and_again_ends_in_the_same_trials(whole, 
     train(tmp_path / 'cut', *FLAGS, '--resume')
     assert table(tmp_path / 'cut') == table(folder)
     assert by_trial(tmp_path / 'cut') == by_trial(folder)
+
+
+@sweeps
+def test_workers_end_in_the_trials_of_one_process(whole, tmp_path, impatient):
+    """One dies at the end of a batch of the first bracket, another one in the second."""
+    folder, _ = whole
+    for at in (1, 3):
+        assert killed(trials, 'write_wave', at, lambda: train(tmp_path, *FLAGS, '--shard=any/2'))
+    train(tmp_path, *FLAGS, '--shard=any/2')
+    assert merged(tmp_path) == (table(folder), rows(folder))
 
 
 @sweeps

@@ -12,9 +12,10 @@ from rnnlab.results.trials import SweepRecord
 from rnnlab.sweeps.axes import parse
 from rnnlab.sweeps.population import copies, perturbed
 from tests.conftest import call, ran, refused
-from tests.folders import read
+from tests.folders import read, rows
 from tests.interrupt import killed
 from tests.records import summary
+from tests.test_claims import merged
 from tests.test_hyperband import OFTEN, RUN
 from tests.test_rungs import by_trial
 from tests.test_sweeps import table
@@ -145,6 +146,17 @@ def test_a_population_that_is_killed_again_and_again_ends_in_the_same_files(whol
     assert by_trial(tmp_path / 'cut') == by_trial(folder)
     for name in (schedule.SCHEDULE, 'best/config.json'):
         assert (tmp_path / 'cut' / name).read_bytes() == (folder / name).read_bytes()
+
+
+@sweeps
+def test_workers_end_in_the_files_of_one_process(whole, tmp_path, impatient):
+    """One dies at the end of a batch, another one before it gathers the next rung's states."""
+    folder, _, _ = whole
+    for at in ((trials, 'write_wave', 1), (lanes, 'gather', 1)):
+        assert killed(*at, lambda: train(tmp_path, *RUNGS, '--shard=any/2'))
+    train(tmp_path, *RUNGS, '--shard=any/2')
+    assert merged(tmp_path) == (table(folder), rows(folder))
+    assert (tmp_path / schedule.SCHEDULE).read_bytes() == (folder / schedule.SCHEDULE).read_bytes()
 
 
 @sweeps

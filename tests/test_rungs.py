@@ -12,6 +12,7 @@ from rnnlab.sweeps.rungs import evenly, halving, rung_steps, survivors
 from tests.conftest import ran, refused
 from tests.folders import read, rows
 from tests.interrupt import killed
+from tests.test_claims import merged
 from tests.test_sweeps import table
 
 RUN = ['--dataset=digits', '--hidden_size=6', '--batch_size=64', '--validation=200', '--steps=90']
@@ -112,6 +113,18 @@ def test_a_sweep_that_is_killed_again_and_again_ends_in_the_same_trials(whole, t
     train(out, *flags, '--resume')
     assert table(out) == table(folder)
     assert by_trial(out) == by_trial(folder)
+
+
+@sweeps
+@pytest.mark.slow
+def test_workers_end_in_the_trials_of_one_process(whole, tmp_path, impatient):
+    """One dies at the end of a batch of the first rung, another one in the second."""
+    folder, _, _ = whole
+    argv = *RUNGS, '--max_lanes=8', '--shard=any/3'
+    for at in ((trials, 'write_wave', 1), (lanes, 'gather', 0)):
+        assert killed(*at, lambda: train(tmp_path, *argv))
+    train(tmp_path, *argv)
+    assert merged(tmp_path) == (table(folder), rows(folder))
 
 
 @sweeps

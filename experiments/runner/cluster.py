@@ -9,6 +9,7 @@ import io
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from submitit import Job
 
 OURS = ('cluster', 'workers', 'slurm_partition', 'slurm_time', 'slurm_gpus', 'slurm')
+SUBMITTED = '_submitted.pkl'  # ends the names of submitit's files of jobs
 LOOK = 2.0  # seconds between two looks at the folder
 ASK = 15.0  # seconds between two questions to Slurm
 YEARS = 10 * 365 * 24 * 60  # minutes
@@ -72,9 +74,17 @@ def train(task: Task, config: Training, groups: list[Group], folder: Path) -> No
 
     The workers do not depend on it: Ctrl-C leaves those of Slurm, and stops those on this machine.
     """
-    jobs = submit(config, command(task, config, folder), folder)
-    number, logs = f'{len(jobs)} workers', folder / runs.WORKERS
-    console.say(f'{folder}: {number} are submitted; what they print is in {logs}')
+    logs = folder / runs.WORKERS
+    before = working(config, logs) or []
+    jobs = submit(
+        config, command(task, config, folder), folder, (config.workers or 1) - len(before)
+    )
+    number = f'{len(before) + len(jobs)} workers'
+    if before:
+        words = f'{len(before)} workers of an earlier command still run or are in the queue'
+        console.say(f'{folder}: {words}; {len(jobs)} more are submitted')
+    else:
+        console.say(f'{folder}: {number} are submitted; what they print is in {logs}')
     console.console.print(f'\n{console.groups_table(groups)}\n')
     with watched_signals() as interrupts:
         now = wait(config, jobs, folder, interrupts)
@@ -82,10 +92,13 @@ def train(task: Task, config: Training, groups: list[Group], folder: Path) -> No
     if interrupts and config.cluster == 'local':
         for job in jobs:
             job.cancel(check=False)
+        for worker in before:
+            if is_worker(worker, logs):
+                os.kill(int(worker), signal.SIGINT)
         console.say(f'{number} are stopped; {advice}')
     elif interrupts:
         words = f'{number} keep training; ./launch.sh status --out={folder} says how far they are'
-        console.say(f'{words}, scancel {jobs[0].job_id.split("_")[0]} stops them')
+        console.say(f'{words}, scancel {" ".join(arrays(logs))} stops them')
     if interrupts:
         raise SystemExit(128 + interrupts[0])
     if config.cluster == 'local':
@@ -115,12 +128,14 @@ def command(task: Task, config: Training, folder: Path) -> list[str]:
     return [sys.executable, '-m', f'experiments.{task.name}', *axes, *others]
 
 
-def submit(config: Training, command: list[str], folder: Path) -> list['Job']:
-    """The jobs of the workers.
+def submit(config: Training, command: list[str], folder: Path, number: int) -> list['Job']:
+    """The jobs of so many workers.
 
     submitit gives each a file in the sweep's folder, which holds the command; nothing from outside
     is read that way.
     """
+    if number < 1:
+        return []
     library, logs, new = submitit(), folder / runs.WORKERS, not folder.exists()
     logs.mkdir(parents=True, exist_ok=True)
     worker = Worker(command, logs.resolve(), (folder / trials.WAVES).resolve())
@@ -133,7 +148,7 @@ def submit(config: Training, command: list[str], folder: Path) -> list['Job']:
     try:
         # submitit prints what sbatch says before it raises the same
         with outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
-            return executor.submit_array([worker] * (config.workers or 1))
+            return executor.submit_array([worker] * number)
     except library.core.utils.FailedJobError as error:
         if new:
             shutil.rmtree(folder)
@@ -171,12 +186,14 @@ def slurm_parameters(config: Training) -> Json:
 def wait(config: Training, jobs: list['Job'], folder: Path, interrupts: Interrupts) -> State | None:
     """The state of the sweep once it is done, all workers have ended or a signal came."""
     asked, shown, ended, now = -math.inf, '', False, None
+    logs, own = folder / runs.WORKERS, jobs if config.cluster == 'local' else []
     with progress_bar(MofNCompleteColumn(), config.progress) as bar:
         row = bar.add_task('waiting for the workers', total=None, left='')
         while True:
             began = time.perf_counter()
             if began - asked > ASK:
-                asked, ended = began, all_ended(config, jobs)
+                asked = began
+                ended = working(config, logs) == [] and all(job.done() for job in own)
             if (folder / trials.SWEEP).exists():
                 now = read_state(folder)
                 done = now.trials - now.left
@@ -197,18 +214,40 @@ def words(now: State) -> str:
     return f'{rung}{", ".join(numbers)} of {now.trials} trials'
 
 
-def all_ended(config: Training, jobs: list['Job']) -> bool:
-    """Whether none of the jobs runs or waits for its turn."""
+def working(config: Training, logs: Path) -> list[str] | None:
+    """The workers that run or are in the queue, whichever command submitted them, by their jobs.
+
+    On this machine a job is a process. None where Slurm does not answer.
+    """
     if config.cluster == 'local':
-        return all(job.done() for job in jobs)
-    array = jobs[0].job_id.split('_')[0]
-    ask = ['squeue', '--noheader', f'--jobs={array}']
+        return [process for process in submitted(logs) if is_worker(process, logs)]
+    if not (known := arrays(logs)):
+        return []
+    ask = ['squeue', '--noheader', '--array', '--format=%i', f'--jobs={",".join(known)}']
     try:  # squeue knows the jobs also where Slurm keeps no accounts
         answer = subprocess.run(ask, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
-        return False
+        return None
     unknown = 'Invalid job id' in answer.stderr
-    return unknown or (answer.returncode == 0 and not answer.stdout.strip())
+    return [] if unknown else answer.stdout.split() if answer.returncode == 0 else None
+
+
+def submitted(logs: Path) -> list[str]:
+    """The jobs of all workers that were ever submitted, which submitit made a file for."""
+    return sorted(path.name.removesuffix(SUBMITTED) for path in logs.glob(f'*{SUBMITTED}'))
+
+
+def arrays(logs: Path) -> list[str]:
+    """The job arrays of Slurm that all workers belong to."""
+    return list(dict.fromkeys(job.partition('_')[0] for job in submitted(logs)))
+
+
+def is_worker(process: str, logs: Path) -> bool:
+    """Whether a process of this machine is a worker that writes there."""
+    try:
+        return os.fsencode(logs.absolute()) in Path(f'/proc/{process}/cmdline').read_bytes()
+    except OSError:
+        return False
 
 
 def newest_log(logs: Path) -> Path | None:

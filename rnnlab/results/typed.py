@@ -3,6 +3,7 @@
 import math
 import reprlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -34,7 +35,7 @@ def fits(value: object, kind: object) -> bool:
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in args)
     if is_typeddict(kind):
-        hints = get_type_hints(kind)
+        hints = types_of(kind)
         if not isinstance(value, dict) or value.keys() != hints.keys():
             return False
         return all(fits(value[name], hint) for name, hint in hints.items())
@@ -76,5 +77,10 @@ def field(record: Json, name: str, kind: object) -> Any:
 
 def fields(record: Json, cls: type, names: Iterable[str]) -> Json:
     """Those fields of a record, of the types that they have in the class; InputError else."""
-    kinds = get_type_hints(cls)
+    kinds = types_of(cls)
     return {name: field(record, name, kinds[name]) for name in names}
+
+
+@cache
+def types_of(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 COLOURS = dict(zip(SPLITS, CYCLE, strict=False))
 FEW_POINTS = 40  # that are drawn with markers
 
+Colour = tuple[float, float, float, float]
+Points = list[tuple[float, float]]
 Panels = list[tuple['Axes', Metric]]  # the axes of each metric
 
 
@@ -88,11 +90,25 @@ def metric_panels(xlabel: str, metrics: Metrics) -> tuple['Figure', Panels]:
     return figure, panels
 
 
-def line(axes: 'Axes', points: list[tuple[float, float]], **style: Unpack[LineStyle]) -> None:
+def line(axes: 'Axes', points: Points, **style: Unpack[LineStyle]) -> None:
     if points:
         marker = 'o' if len(points) <= FEW_POINTS else None
         style = {'marker': marker, 'markersize': 3, 'linewidth': 1.5} | style
         axes.plot(*zip(*points, strict=True), **style)
+
+
+def thin_lines(axes: 'Axes', curves: list[Points], colours: list[Colour]) -> None:
+    """Draws lines like `line`, but all at once, since a sweep may have a thousand of them."""
+    from matplotlib.collections import LineCollection
+
+    drawn = [pair for pair in zip(curves, colours, strict=True) if pair[0]]
+    segments, own = [points for points, _ in drawn], [colour for _, colour in drawn]
+    axes.add_collection(LineCollection(segments, colors=own, linewidths=0.9, alpha=0.8, zorder=2))
+    few = [(points, colour) for points, colour in drawn if len(points) <= FEW_POINTS]
+    xs, ys = np.reshape([at for points, _ in few for at in points], (-1, 2)).T
+    shades = [colour for points, colour in few for _ in points]
+    axes.scatter(xs, ys, s=9, c=shades, alpha=0.8, zorder=2)
+    axes.autoscale_view()
 
 
 def save(figure: 'Figure', panels: Panels, path: Path) -> None:

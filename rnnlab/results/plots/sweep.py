@@ -9,7 +9,7 @@ import numpy as np
 
 from rnnlab.results.axes import FEW, MOST_PANELS, best_at, best_first, colour_axis, ordered
 from rnnlab.results.plots.axes import norm_of, panels_for, scale, scale_losses, shades, shown
-from rnnlab.results.plots.run import line
+from rnnlab.results.plots.run import line, thin_lines
 from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, picture, plain
 from rnnlab.results.ranking import Setting, label
 from rnnlab.results.records import Outcome, Trial, points
@@ -140,15 +140,15 @@ def sweep_curves(
     rung_ends = {epoch for end in last for epoch, _ in end}
     figure, panels = panels_for(len(panel_groups), title, metric, sharey=True, sharex=True)
     for axes, (kind, members) in zip(panels, panel_groups, strict=True):
-        for trial in reversed(members):
-            style: LineStyle = {'linewidth': 0.9, 'alpha': 0.8}
-            if trial is members[0]:
-                style = {'linewidth': 2.5}
-            style['color'] = colormaps[SHADES](norm(float(trial.settings.get(axis, 0) or 0)))
-            own = points(curves.get(trial.number, []), 'epoch', split, metric)
-            line(axes, own, **style)
-            if own and trial.summary.stopped_at is not None and not trial.rung:
-                axes.plot(*own[-1], '|', color='black', markersize=7, markeredgewidth=0.8)
+        own = [points(curves.get(trial.number, []), 'epoch', split, metric) for trial in members]
+        values = [float(trial.settings.get(axis, 0) or 0) for trial in members]
+        colours = [colormaps[SHADES](norm(value)) for value in values]
+        thin_lines(axes, own[:0:-1], colours[:0:-1])
+        line(axes, own[0], color=colours[0], linewidth=2.5)
+        early = [trial.summary.stopped_at is not None and not trial.rung for trial in members]
+        ends = [curve[-1] for curve, stop in zip(own, early, strict=True) if stop and curve]
+        marks = np.reshape(ends, (-1, 2)).T
+        axes.plot(*marks, '|', color='black', markersize=7, markeredgewidth=0.8)
         for end in rung_ends:
             axes.axvline(end, **RUNG_END)
         if (baseline := members[0].summary.baseline) is not None:
