@@ -23,6 +23,8 @@ from rnnlab.recurrence.masking import within, zeroed
 from rnnlab.recurrence.pools import Lengths
 
 BLOCK = 3  # what a layer's keys are folded with for its block; the layer takes 0 to 2
+# inputs [B, T, D] -> (what the layers read, a function of the readout's outputs)
+Transform = Callable[[Array], tuple[Array, Callable[[Array], Array]]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +42,7 @@ class Model:
     initializer: Initializer
     block: Block | None = None  # around each layer
     two_classes: bool = False  # the readout has the logit of the second, that of the first is 0
+    transform: Transform | None = None  # of whole sequences; their outputs are transformed back
 
     @property
     def inputs(self) -> int:
@@ -122,6 +125,10 @@ class Model:
         axis: of the mesh whose devices share the batch.
         """
         check_params(self, params)
+        if self.transform is not None:
+            if carry is not None:
+                raise InputError('a network with a transform reads whole sequences: no carry')
+            inputs, back = self.transform(jnp.asarray(inputs, dtype_of(params)))
         xs, moments = embed(self, params, inputs), None
         if keys is not None:
             moments = partial(batch_moments, valid=counted(len(xs), lengths, present), axis=axis)
@@ -135,7 +142,8 @@ class Model:
         outputs = affine(params['readout'], y)
         if self.two_classes:
             return after, jnp.pad(outputs, ((0, 0), (1, 0))), statistics
-        return after, jnp.moveaxis(outputs, 0, 1) if self.pool is None else outputs, statistics
+        outputs = jnp.moveaxis(outputs, 0, 1) if self.pool is None else outputs
+        return after, outputs if self.transform is None else back(outputs), statistics
 
     def apply(
         self,
@@ -199,6 +207,7 @@ def network(
     dropout: Rate | None = None,
     init: str | Initializer = 'keras',
     block: Block | None = None,
+    transform: Transform | None = None,
 ) -> Model:
     """A model from a sequence to numbers or logits: [B, T, outputs], with a pool [B, outputs].
 
@@ -218,6 +227,7 @@ def network(
         init: the initializer of embedding and dense maps; cells have their own.
         block: surrounds each layer as a pre-norm residual block (see Block), whose number of
             features is that of the lowest layer's inputs; None is the layers alone.
+        transform: changes the inputs [B, T, D] of whole sequences and the outputs back.
 
     Raises:
         InputError: arguments out of range; its methods: params with other names or shapes than
@@ -245,6 +255,7 @@ def network(
         dropout=dropout,
         initializer=initializer(init),
         block=block,
+        transform=transform,
     )
 
 

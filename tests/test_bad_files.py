@@ -15,7 +15,7 @@ from rnnlab.data import Dataset
 from rnnlab.data.labelled import labelled_sequences
 from rnnlab.data.language import language, read_text
 from rnnlab.data.sequences import read_npz, read_rows
-from rnnlab.data.series import forecasting, read_series
+from rnnlab.data.series import examples, forecasting, read_series
 from rnnlab.errors import InputError
 from tests.test_series import sheet
 
@@ -101,7 +101,8 @@ def check_table(path, content):
     path.write_bytes(content)
 
     def series():
-        return forecasting(*read_series(path, ['all']), window=1, stride=1, split=(2, 1, 1)).dataset
+        part = forecasting(*read_series(path, ['all']), (2, 1, 1))
+        return examples([part], window=1, stride=1)
 
     is_data_or_one_line(series)
     is_data_or_one_line(lambda: labelled_sequences(read_rows(path, 'id', 'label')).dataset)

@@ -111,6 +111,8 @@ def prepare(folder: Path) -> None:
     for name, columns in TABLES.items():
         values = np.random.default_rng(0).normal(10, 1, (400, len(columns)))
         np.savetxt(folder / name, values, '%.3f', ',', header=','.join(columns), comments='')
+    shops = ''.join(f'{"ab"[row % 2]},{row % 7 + row % 3}\n' for row in range(800))
+    (folder / 'shops.csv').write_text(f'shop,sold\n{shops}')
     (folder / 'mymodule.py').write_text('\n'.join(blocks(CELLS_PAGE, 'python')))
     for name in TEXTS:
         (folder / name).write_text(FRONT.read_text())

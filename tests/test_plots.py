@@ -70,19 +70,37 @@ def test_gates_and_reach_draw_what_they_are_given(tmp_path):
     assert cycle(0) <= colours(tmp_path / 'reach.png')
 
 
+def panel(name='x', times=None, band=(0,)):
+    """A sine of 60 rows and its predictions, as quantiles where the band has some."""
+    known = np.sin(np.arange(60.0) / 4)
+
+    def line(begin, values):
+        return plots.Line(begin, values[:, None] + band if len(band) > 1 else values)
+
+    return plots.Panel(
+        name=name,
+        known=known,
+        ahead=line(1, 0.2 + known[1:]),
+        forecasts=[line(begin, known[begin : begin + 5] - 0.5) for begin in (50, 55)],
+        past=line(60, known[:5]),
+        ends=(40, 50, 60),
+        times=times,
+    )
+
+
 def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
-    known = np.sin(np.arange(60.0) / 4)[:, None]
-    free, past, path = known[50:55] - 0.5, known[:5], tmp_path / 'forecast.png'
-    plots.forecast(('x',), known, 0.5 + known[1:], free, past, (40, 50, 60), path, 'a series')
-    assert cycle(0, 1, -1) <= colours(path)
+    path, banded = tmp_path / 'forecast.png', tmp_path / 'band.png'
+    plots.forecast([panel()], path, 'a series', '5 rows ahead')
+    plots.forecast([panel(band=(-0.3, 0, 0.3))], banded, 'a series', '5 rows ahead')
+    assert cycle(0, 1) <= colours(path)
+    assert cycle(0, 1) <= colours(banded)
+    assert len(colours(banded)) > len(colours(path))
 
 
 def test_a_forecast_has_dates_where_there_are_some(tmp_path):
-    known = np.sin(np.arange(60.0) / 4)[:, None]
-    arguments = ('x',), known, known[1:], None, known[:5], (40, 50, 60)
     times = np.datetime64('2020-01-01T00', 's') + np.arange(60) * np.timedelta64(1, 'D')
-    plots.forecast(*arguments, tmp_path / 'rows.png', 'a series')
-    plots.forecast(*arguments, tmp_path / 'dates.png', 'a series', times)
+    plots.forecast([panel()], tmp_path / 'rows.png', 'a series', 'on')
+    plots.forecast([panel(times=times)], tmp_path / 'dates.png', 'a series', 'on')
     assert not same_picture(tmp_path / 'rows.png', tmp_path / 'dates.png')
 
 
@@ -139,8 +157,7 @@ def test_names_are_no_mathematics_and_hide_no_label(tmp_path, name, recwarn):
     plots.compare({name: [rows]}, metrics, path, name)
     plots.gates({name: np.ones((5, 3))}, path, name)
     plots.reach({name: {'h': np.full((9, 2), 0.5)}}, path, name)
-    known = np.sin(np.arange(60.0) / 4)[:, None]
-    plots.forecast((name,), known, known[1:], known[:5], known[:5], (40, 50, 60), path, name)
+    plots.forecast([panel(name)], path, name, name)
     settings = [Setting({'csv': name, 'cell': cell}, trials()[0][:1]) for cell in ('gru', 'lstm')]
     for setting in settings:
         setting.trials[0].settings.update(setting.settings)

@@ -187,6 +187,10 @@ def tables(tmp_path_factory):
         'word': ['x', *map(str, sine[:5]), 'many', *map(str, sine)],
         'short': ['x', *map(str, sine[:10])],
         'constant': ['x', *(['3.5'] * 120)],
+        'shops': [
+            'shop,sold,price',
+            *(f'{"ab"[t % 3 == 0]},{10 + 3 * value},{t % 5}' for t, value in enumerate(sine)),
+        ],
     }
     for name, lines in columns.items():
         (folder / f'{name}.csv').write_text('\n'.join(lines) + '\n')
@@ -262,6 +266,81 @@ def test_several_columns_in_and_out(tables, tmp_path):
     ]
 
 
+DIRECT = ['--multi_step=direct', '--horizon=4', '--split=0.6,0.2,0.2']
+
+
+def test_quantiles_of_several_series_are_forecast_all_rows_at_once(tables, tmp_path):
+    folder = tmp_path / 'run'
+    shops = [f'--csv={tables / "shops.csv"}', '--id=shop', '--column=sold', '--season=5']
+    flags = [*shops, *DIRECT, '--loss=quantile', '--revin', '--difference', '--inputs=price']
+    printed = run('series', folder, *flags, '--backtest=3')
+    errors = read(folder, 'errors.json')
+    ways = ['net', 'last value', 'last season, 5 rows', 'direct ridge on 12 rows']
+    assert (list(errors), list(errors['4'])) == (['1', '4'], ways)
+    own = errors['4']['net']['standardised']
+    summary = read(folder, 'summary.json')
+    tested = {kind: summary[f'test_{kind.lower()}'] for kind in ('MAE', 'coverage')}
+    assert {kind: own[kind] for kind in tested} == pytest.approx(tested, rel=1e-4)
+    assert read(folder, 'config.json')['horizon'] == 4
+
+    of = read(folder, 'errors_by_series.json')
+    rows = {'b': 40 // 5 - 3, 'a': 80 // 5 - 3}  # forecasts of each
+    assert list(of) == list(rows)
+    each = [of[name]['4']['net']['sold']['MAE'] for name in rows]
+    assert errors['4']['net']['sold']['MAE'] == pytest.approx(
+        np.average(each, weights=list(rows.values()))
+    )
+    with (folder / 'backtest.csv').open() as file:
+        backtest = list(csv.DictReader(file))
+    begun = [(row['series'], row['origin']) for row in backtest if row['forecast'] == 'net']
+    assert begun == [
+        (n, str(o)) for n, at in (('b', (32, 34, 36)), ('a', (64, 70, 76))) for o in at
+    ]
+    assert re.search(r'backtest, .*\n.*\n.*origin .*net: MAE', printed)
+    with (folder / 'predictions.csv').open() as file:
+        made = list(csv.DictReader(file))
+    assert [*made[0]] == ['shop', 'row', 'sold', 'sold predicted', 'sold 0.05', 'sold 0.95']
+    assert [row['row'] for row in made if row['shop'] == 'b'] == [*map(str, range(12, 40))]
+    with (folder / 'forecast.csv').open() as file:
+        past = list(csv.DictReader(file))
+    assert [(row['shop'], row['row']) for row in past] == [
+        (name, str(begin + step)) for name, begin in (('b', 40), ('a', 80)) for step in range(4)
+    ]
+    assert (folder / 'forecast.png').stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_finished_net_is_asked_for_the_horizon_that_it_is_trained_for(tables, tmp_path):
+    data = [f'--csv={tables / "single.csv"}', '--loss=mae', '--difference']
+    run('series', tmp_path / 'free', *data)
+    run('series', tmp_path / 'free', *data, '--horizon=3', '--resume')
+    assert list(read(tmp_path / 'free', 'errors.json')) == ['1', '3']
+    run('series', tmp_path / 'direct', *data, *DIRECT)
+    own = read(tmp_path / 'direct', 'errors.json')['4']['net']['standardised']
+    summary = read(tmp_path / 'direct', 'summary.json')
+    assert summary['test_loss'] == pytest.approx(own['MAE'], rel=1e-4)
+    assert summary['test_mse'] == pytest.approx(own['MSE'], rel=1e-4)
+    flags = [*TINY['series'], *data, *DIRECT, '--horizon=3', '--resume']
+    code, _, err = call('series', *flags, f'--out={tmp_path / "direct"}')
+    assert (code, err.count('\n')) == (1, 1)
+    assert 'horizon: 4 there, 3 here' in err
+
+
+@pytest.mark.slow
+def test_a_sweep_over_kinds_of_forecasts_is_the_runs_alone(tables, tmp_path):
+    data = [f'--csv={tables / "single.csv"}', *DIRECT]
+    axes = ['--sweep=revin=false,true', '--sweep=difference=false,true', '--sweep=seed=0,1']
+    run('series', tmp_path / 'sweep', *data, *axes, x64=True)
+    with (tmp_path / 'sweep' / 'trials.csv').open() as file:
+        trials = list(csv.DictReader(file))
+    assert len(trials) == 8
+    for at, flags in ((3, ['--difference']), (5, ['--revin'])):
+        run('series', tmp_path / str(at), *data, *flags, '--seed=1', x64=True)
+        alone = read(tmp_path / str(at), 'summary.json')
+        for kind in ('best_validation_loss', 'test_loss'):
+            assert float(trials[at][kind]) == pytest.approx(alone[kind], rel=1e-9)
+
+
 def test_bad_series_are_one_line(tables, tmp_path):
     path = {table.stem: f'--csv={table}' for table in tables.iterdir()}
     cases = [
@@ -283,6 +362,32 @@ def test_bad_series_are_one_line(tables, tmp_path):
             ['--horizon', '--inputs'],
         ),
         ([path['single'], '--sweep=lr=1,2', '--season=7'], ['--season', '--sweep']),
+        ([path['single'], '--sweep=lr=1,2', '--backtest=2'], ['--backtest', '--sweep']),
+        ([path['single'], '--sweep=lr=1,2', '--horizon=2'], ['--horizon', '--multi_step=direct']),
+        ([path['single'], '--sweep=loss=mae,mse'], ['--sweep=loss', 'do not compare']),
+        ([path['single'], '--loss=quantile', '--horizon=2'], ['--loss=quantile', 'direct']),
+        (['--loss=huber'], ['--loss=huber', 'mse, mae, quantile']),
+        (['--revin'], ['--revin', '--multi_step=direct']),
+        (['--multi_step=both'], ['--multi_step=both', 'free, direct']),
+        (['--id=shop'], ['--id goes with --csv']),
+        ([path['shops'], '--id=store'], ["no column 'store'", 'shop, sold, price']),
+        ([path['shops'], '--id=shop', '--column=shop'], ["no column 'shop'", 'sold, price']),
+        (
+            [path['shops'], '--id=shop', '--column=sold', '--window=40'],
+            ["training part of 'b' has 32 rows", '--window=40', '41'],
+        ),
+        (
+            [path['single'], '--multi_step=direct', '--window=9', '--horizon=20'],
+            ['--horizon=20', '12 rows of the validation split'],
+        ),
+        (
+            [path['single'], '--window=9', '--split=90,5,25', '--horizon=6', *DIRECT[:1]],
+            ['--horizon=6', '5 rows of the validation split'],
+        ),
+        (
+            [path['single'], '--window=9', '--horizon=5', '--backtest=9'],
+            ['--backtest=9', '8 rows of the test split'],
+        ),
         (['--sweep=split=1,2'], ['--split is a list']),
         (['--csv='], ['--csv', 'empty']),
         (['--split=0.5,0.5'], ['three numbers']),

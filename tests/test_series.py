@@ -12,11 +12,21 @@ import pyarrow
 import pytest
 from openpyxl import Workbook
 from pyarrow import parquet
+from sklearn.linear_model import Ridge
 
+from experiments.forecasts.methods import memoryless_loss
 from rnnlab.analysis import baselines
 from rnnlab.cells import gru, lstm
 from rnnlab.data import table as table_module
-from rnnlab.data.series import Series, forecasting, mackey_glass, part_ends, read_series
+from rnnlab.data.series import (
+    Series,
+    examples,
+    forecasting,
+    mackey_glass,
+    part_ends,
+    read_each,
+    read_series,
+)
 from rnnlab.errors import InputError
 from rnnlab.models import network
 from rnnlab.recurrence import recurrent
@@ -24,12 +34,15 @@ from rnnlab.training import generate
 from rnnlab.training.batches import in_order
 from rnnlab.training.losses import squared_error
 from rnnlab.training.train import make_evaluate
-from tests.conftest import close, noisy, shared
+from tests.conftest import close, noisy, same, shared
 
 ROWS = 40
 VALUES = np.random.default_rng(0).normal(3, 2, (ROWS, 2))
 HUGE = np.where(np.arange(ROWS) == 3, 1e300, VALUES[:, 0])[:, None]
-OWN = forecasting(Series(VALUES, ('a', 'b')), 1, window=5, stride=2, split=(0.6, 0.2, 0.2))
+MIXED = np.array([[1.0, 2, 0], [0, 1, 3]])
+SPLIT = (0.6, 0.2, 0.2)
+OWN = forecasting(Series(VALUES, ('a', 'b')), 1, SPLIT)
+DATA = examples([OWN], window=5, stride=2)
 
 
 def table(folder, kind, columns):
@@ -79,6 +92,28 @@ def test_tables_are_read(tmp_path, kind):
         read_series(path, ['prize'])
     with pytest.raises(InputError, match=r"has 'mon' in column 'day', line 2"):
         read_series(path, ['day'])
+
+
+@pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
+def test_each_of_several_series_is_read_as_it_is_alone(tmp_path, kind):
+    shops, days = ['b', 'a', 'b', 'a', 'b'], [f'2020-01-0{day}' for day in (1, 1, 2, 2, 4)]
+    columns = {'day': days, 'shop': shops, 'sold': [1, 10, 2, 20, 3], 'price': [5, 6, 7, 8, 9]}
+    path = table(tmp_path, kind, columns)
+    every, targets = read_each(path, 'shop', ['sold'], ['all'])
+    assert ([series.name for series in every], targets) == (['b', 'a'], 1)
+    for series in every:
+        own = [at for at, shop in enumerate(shops) if shop == series.name]
+        rows = {name: [values[at] for at in own] for name, values in columns.items()}
+        alone, _ = read_series(table(tmp_path, kind, rows), ['sold'], ['price'])
+        close(series.values, alone.values)
+        assert (series.columns, *series.times) == (alone.columns, *alone.times)
+    numbered = table(tmp_path, kind, {'id': [1, 1, 2, 2], 'x': [1.5, 2, 3, 4]})
+    assert [series.name for series in read_each(numbered, 'id')[0]] == ['1', '2']
+    with pytest.raises(InputError, match=r"no column 'store'; its columns are id, x"):
+        read_each(numbered, 'store')
+    bad = table(tmp_path, 'csv', {'id': ['a', 'b', 'b'], 'x': [1.5, 2, 'x']})
+    with pytest.raises(InputError, match=r"'x' in column 'x', line 4"):
+        read_each(bad, 'id')
 
 
 @pytest.mark.parametrize('kind', ['csv', 'xlsx', 'parquet'])
@@ -187,7 +222,7 @@ def test_of_many_columns_the_first_are_listed(tmp_path):
 def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
     begin, middle, end = OWN.ends
     assert (begin, middle, end) == (24, 32, 40)
-    train, held_out, test = OWN.dataset.train, OWN.dataset.validation, OWN.dataset.test
+    train, held_out, test = DATA.train, DATA.validation, DATA.test
     close((OWN.mean, OWN.std), (VALUES[:24].mean(axis=0), VALUES[:24].std(axis=0)))
     standard = (VALUES - VALUES[:24].mean(axis=0)) / VALUES[:24].std(axis=0)
     assert train.inputs.shape == (10, 5, 2)
@@ -198,7 +233,8 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
         assert part.inputs.shape == (1, last - 1, 2)
         assert np.isnan(part.labels[0, : first - 1]).all()
         close(part.labels[0, first - 1 :], standard[first:last, :1])
-    assert OWN.dataset.baseline == pytest.approx(np.mean(standard[24:32, 0] ** 2))
+    assert memoryless_loss([OWN], 'mse', 1) == pytest.approx(np.mean(standard[24:32, 0] ** 2))
+    close(DATA.step_sizes, np.sqrt(np.mean(np.diff(standard[:24], axis=0) ** 2, axis=0)))
     close(OWN.in_units(standard[:, :1]), VALUES[:, :1])
 
 
@@ -206,6 +242,8 @@ def test_windows_are_labelled_at_every_step_and_stay_in_their_part():
     ('change', 'words'),
     [
         ({'window': 24}, 'the training part has 24 rows, and `window=24` needs 25'),
+        ({'horizon': 20}, 'has 24 rows, and `window=5` and `horizon=20` need 25'),
+        ({'horizon': 9}, '`horizon=9` is more than the 8 rows of the validation split'),
         ({'split': (0.5, 0.5)}, 'three numbers'),
         ({'split': (30, 5, 6)}, 'does not divide 40 rows'),
         ({'split': (30.7, 4.6, 3.7)}, 'whole numbers of rows'),
@@ -224,8 +262,47 @@ def test_series_that_cannot_be_forecast_are_refused(change, words):
         'stride': 1,
         'split': (0.6, 0.2, 0.2),
     } | change
+
+    def prepare(series, targets, split, **options):
+        return examples([forecasting(series, targets, split)], **options)
+
     with pytest.raises(InputError, match=words):
-        forecasting(options.pop('series'), options.pop('targets'), **options)
+        prepare(**options)
+
+
+@pytest.mark.parametrize('windowed', [False, True])
+@pytest.mark.parametrize('horizon', [1, 3])
+def test_the_examples_of_several_series_are_those_of_each_alone(windowed, horizon):
+    options = {'window': 5, 'stride': 2, 'horizon': horizon, 'windowed': windowed}
+    shorter = forecasting(Series(VALUES[:30] * 7 - 5, ('a', 'b')), 1, SPLIT)
+    alone = [examples([part], **options) for part in (OWN, shorter)]
+    together = examples([OWN, shorter], **options)
+    for name in ('train', 'validation', 'test'):
+        every, own = getattr(together, name), [getattr(data, name) for data in alone]
+        longest = max(split.inputs.shape[1] for split in own)
+        assert len(every.inputs) == len(every.labels) == sum(len(split.inputs) for split in own)
+        begin = 0
+        for split in own:  # a shorter series is filled up, without labels
+            rows = slice(begin, begin + len(split.inputs))
+            more = longest - split.inputs.shape[1]
+            inputs, labels = every.inputs[rows], every.labels[rows]
+            close(inputs[:, : longest - more], split.inputs)
+            same(labels[:, : labels.shape[1] - more], split.labels)
+            assert more == 0 or np.isnan(labels[:, labels.shape[1] - more :]).all()
+            begin = rows.stop
+
+
+def test_labels_are_the_rows_after_each_step_or_window():
+    standard = OWN.standard[:, :1]
+    data = examples([OWN], window=5, stride=2, horizon=3)
+    close(np.array(data.train.labels[1]), standard[3:10])
+    assert np.flatnonzero(~np.isnan(data.validation.labels)).tolist() == [*range(23, 31)]
+    data = examples([OWN], window=5, stride=2, horizon=3, windowed=True)
+    close(np.array(data.train.labels[1]), standard[7:10])
+    for split, first, last in ((data.validation, 24, 32), (data.test, 32, 40)):
+        for origin, window, rows in zip(range(first, last - 2), *split[:2], strict=True):
+            close(window, OWN.standard[origin - 5 : origin])
+            close(rows, standard[origin : origin + 3])
 
 
 def test_rows_may_be_left_out_at_the_end():
@@ -254,9 +331,9 @@ def test_rows_one_by_one_are_all_rows_and_a_loss_is_that_of_its_part():
     rows = jnp.asarray(OWN.standard)[None]
     _, outputs = jax.jit(partial(generate.read, model))(params, rows)
     close(outputs, jax.jit(model.apply)(params, rows))
-    own = forecasting(Series(VALUES, ('a', 'b')), 2, window=5, stride=2, split=(0.6, 0.2, 0.2))
-    batches = in_order(own.dataset.test, 2)  # one of the batch fills it up
-    metrics = make_evaluate(model, batches, loss=squared_error())(params, own.dataset.test)
+    own = examples([forecasting(Series(VALUES, ('a', 'b')), 2, SPLIT)], window=5, stride=2)
+    batches = in_order(own.test, 2)  # one of the batch fills it up
+    metrics = make_evaluate(model, batches, loss=squared_error())(params, own.test)
     error = np.asarray(outputs[0, 31:39]) - OWN.standard[32:]
     assert metrics == pytest.approx(
         {'loss': np.mean(error**2), 'mae': np.mean(np.abs(error))}, rel=1e-12
@@ -322,6 +399,13 @@ def test_the_baselines_are_what_they_say():
         baselines.last_season(values, origins, 1, 11)
 
 
+def test_ridge_is_that_of_sklearn_for_each_penalty():
+    inputs, outputs = VALUES[:30] @ MIXED, VALUES[5:35]
+    for alpha, line in zip(baselines.ALPHAS, baselines.ridge_path(inputs, outputs), strict=True):
+        expected = Ridge(alpha=alpha, solver='svd').fit(inputs, outputs).predict(VALUES @ MIXED)
+        np.testing.assert_allclose(line.of(VALUES @ MIXED), expected, rtol=1e-9)
+
+
 def test_ridge_forecasts_a_linear_series():
     time = np.arange(200)
     values = np.stack([np.sin(time / 5), np.cos(time / 7)], axis=1)
@@ -332,6 +416,10 @@ def test_ridge_forecasts_a_linear_series():
     )
     one = baselines.ridge(values, 1, 8, (120, 150, 200))
     assert one(origins, 1).shape == (2, 1, 1)
+    direct = baselines.ridge(values, 1, 8, (120, 150, 200), ahead=20)
+    np.testing.assert_allclose(
+        direct(origins, 20), values[origins[:, None] + np.arange(20), :1], atol=1e-3
+    )
 
 
 def test_sunspots_are_read():

@@ -11,8 +11,9 @@ from typing import Literal, TypedDict
 
 import jax
 
+from experiments.forecasts.errors import STANDARD
+from experiments.forecasts.files import ERRORS
 from experiments.reproduction.recipes import Published, Recipe
-from experiments.series import ERRORS, STANDARD
 from rnnlab import __version__
 from rnnlab.errors import InputError
 from rnnlab.results import runs

@@ -4,15 +4,12 @@ Each takes values [N, C] in any unit and origins [O], and returns forecasts [O, 
 rows from each origin on, from the rows before it.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from rnnlab.errors import InputError
-
-if TYPE_CHECKING:
-    from sklearn.linear_model import Ridge
 
 ALPHAS = tuple(10.0**power for power in range(-6, 5, 2))  # ridge penalties to choose from
 
@@ -35,42 +32,66 @@ def last_season(values: np.ndarray, origins: np.ndarray, horizon: int, season: i
 
 
 def ridge(
-    values: np.ndarray, targets: int, window: int, ends: tuple[int, int, int]
+    values: np.ndarray, targets: int, window: int, ends: tuple[int, int, int], ahead: int = 1
 ) -> Callable[[np.ndarray, int], np.ndarray]:
-    """(origins, horizon) -> forecasts of the first `targets` columns by a linear autoregression on
-    a window of all columns.
+    """(origins, horizon) -> forecasts of the first `targets` columns by a linear regression on a
+    window of all columns.
 
-    It is fitted one step ahead on the training split, with the penalty of the lowest validation
-    error. Further steps read its own forecasts.
+    It is fitted `ahead` steps ahead on the training split, with the penalty of the lowest
+    validation error. Further steps read its own forecasts.
     """
-    from sklearn.linear_model import Ridge
 
     def windows(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
-        """The window before each row from `begin` to `end`, flat, and the targets of the row."""
+        """The window before each row from `begin` on, flat, and the targets from the row on."""
+        origins = np.arange(begin, end - ahead + 1)
         inputs = np.lib.stride_tricks.sliding_window_view(
-            values[begin - window : end - 1], window, axis=0
+            values[begin - window : origins[-1]], window, axis=0
         )
-        return inputs.reshape(end - begin, -1), values[begin:end, :targets]
+        rows = values[origins[:, None] + np.arange(ahead), :targets]
+        return inputs.reshape(len(origins), -1), rows.reshape(len(origins), -1)
 
     begin = max(window, ends[0])
     train, held_out = windows(window, ends[0]), windows(begin, ends[1])
-    fitted = [Ridge(alpha=alpha, solver='svd').fit(*train) for alpha in ALPHAS]
-    model = min(
-        fitted, key=lambda model: np.mean((predict(model, held_out[0], targets) - held_out[1]) ** 2)
-    )
+
+    def validation_error(line: Line) -> float:
+        return np.mean((line.of(held_out[0]) - held_out[1]) ** 2)
+
+    line = min(ridge_path(*train), key=validation_error)
 
     def forecast(origins: np.ndarray, horizon: int) -> np.ndarray:
         known = values[origins[:, None] + np.arange(-window, 0)]  # [O, window, C]
         made: list[np.ndarray] = []
-        for _ in range(horizon):
-            made.append(predict(model, known.swapaxes(1, 2).reshape(len(origins), -1), targets))
-            if horizon > 1:  # every column is a target then
-                known = np.concatenate([known[:, 1:], made[-1][:, None]], axis=1)
-        return np.stack(made, axis=1)
+        while len(made) * ahead < horizon:
+            made.append(line.of(known.swapaxes(1, 2).reshape(len(origins), -1)))
+            made[-1] = made[-1].reshape(len(origins), ahead, targets)
+            if horizon > ahead:  # every column is a target then
+                known = np.concatenate([known, made[-1]], axis=1)[:, -window:]
+        return np.concatenate(made, axis=1)[:, :horizon]
 
     return forecast
 
 
-def predict(model: 'Ridge', inputs: np.ndarray, targets: int) -> np.ndarray:
-    """The model's predictions [rows of inputs, targets]."""
-    return model.predict(inputs).reshape(len(inputs), targets)
+class Line(NamedTuple):
+    """A linear map with an intercept."""
+
+    kernel: np.ndarray  # [inputs, outputs]
+    bias: np.ndarray  # [outputs]
+
+    def of(self, inputs: np.ndarray) -> np.ndarray:
+        return inputs @ self.kernel + self.bias
+
+
+def ridge_path(inputs: np.ndarray, outputs: np.ndarray) -> Iterator[Line]:
+    """The ridge regression of outputs [n, J] on inputs [n, I] with each penalty of ALPHAS.
+
+    It is sklearn.linear_model.Ridge(solver='svd'), with one decomposition for all penalties.
+    """
+    from scipy import linalg
+
+    centre, middle = np.average(inputs, axis=0), np.average(outputs, axis=0)
+    left, size, right = linalg.svd(inputs - centre, full_matrices=False)
+    projected = left.T @ (outputs - middle)
+    for alpha in ALPHAS:
+        shrunk = np.where(size > 1e-15, size / (size**2 + alpha), 0)
+        kernel = right.T @ (shrunk[:, None] * projected)
+        yield Line(kernel, middle - centre @ kernel)

@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -29,6 +29,17 @@ class Table:
     columns: dict[str, Column]  # by name
     lines: Sequence[int]  # line of each row in the file
     typed: bool  # values have the file's types, as Python's; otherwise all are text as written
+
+    def with_columns(self, names: Iterable[str]) -> 'Table':
+        """The table with these columns alone."""
+        return replace(self, columns={name: self.columns[name] for name in names})
+
+    def with_rows(self, rows: Sequence[int]) -> 'Table':
+        """The table with these rows alone, counted from 0."""
+        columns: dict[str, Column] = {
+            name: [column[at] for at in rows] for name, column in self.columns.items()
+        }
+        return replace(self, columns=columns, lines=[self.lines[at] for at in rows])
 
     def column(self, name: str, hint: str = '') -> Column:
         """The column of that name; InputError, with names and the hint, if there is none."""

@@ -3,7 +3,7 @@
 from rnnlab.results.plots.benchmark import bench, length
 from rnnlab.results.plots.capabilities import capabilities
 from rnnlab.results.plots.cell import gates, gradients, reach
-from rnnlab.results.plots.forecast import forecast
+from rnnlab.results.plots.forecast import Line, Panel, forecast
 from rnnlab.results.plots.inside import exponents, points, shade, words
 from rnnlab.results.plots.population import sweep_population
 from rnnlab.results.plots.run import COLOURS, compare, curves
@@ -13,6 +13,8 @@ from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
 __all__ = [
     'COLOURS',
     'CYCLE',
+    'Line',
+    'Panel',
     'bench',
     'capabilities',
     'compare',

@@ -1,7 +1,8 @@
-"""Pictures of a forecast: a series and its predictions."""
+"""Pictures of forecasts: series, what was predicted of them, and bands of quantiles."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,56 +13,78 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS, NEAR = 4, 150  # that are drawn: columns of the series, and rows near its end
+COLUMNS, NEAR = 4, 150  # that are drawn: series, and rows near the end of one
+GREY, BLUE, RED = '#888888', CYCLE[0], CYCLE[1]
+
+
+class Line(NamedTuple):
+    """Predicted values of successive rows [n], or quantiles [n, Q] in increasing order."""
+
+    begin: int  # the first row
+    values: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        return self.values if self.values.ndim == 1 else self.values[:, self.values.shape[1] // 2]
+
+    @property
+    def end(self) -> int:
+        return self.begin + len(self.values)
+
+
+class Panel(NamedTuple):
+    """A column of a series, and its predictions."""
+
+    name: str
+    known: np.ndarray  # [N]
+    ahead: Line  # each row predicted from those before it
+    forecasts: Sequence[Line]  # of several rows
+    past: Line  # past the end
+    ends: tuple[int, int, int]  # of the splits train, validation and test, which is shaded
+    times: np.ndarray | None = None  # the date of each row [N], datetime64; None: rows' numbers
 
 
 @picture
-def forecast(
-    names: tuple[str, ...],
-    known: np.ndarray,
-    ahead: np.ndarray,
-    free: np.ndarray | None,
-    past: np.ndarray,
-    ends: tuple[int, int, int],
-    path: Path,
-    title: str,
-    times: np.ndarray | None = None,
-) -> None:
-    """Draws a series and its predictions, whole and near the end, for its first four columns.
+def forecast(panels: Sequence[Panel], path: Path, title: str, further: str) -> None:
+    """Draws a line of two panels for each of them: the whole series, and the test split.
 
-    Args:
-        known: the series [N, K].
-        ahead: its predictions a step ahead [N - 1, K].
-        free: the forecast [horizon, K] from the first row of the test split on.
-        past: the forecast [horizon, K] past the end.
-        ends: of the splits train, validation and test, which is shaded.
-        times: the date of each row [N], datetime64; None shows the rows' numbers.
+    further: what the forecasts of several rows are called in the legend.
     """
     from matplotlib.figure import Figure
 
-    _, begin, end = ends
-    names = names[:COLUMNS]
-    figure = Figure(figsize=(12, 0.8 + 2.9 * len(names)), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
-    near = max(0, begin - 10, end - NEAR)
-    if free is not None:
-        near = min(near, max(0, begin - 10))
-    stop = min(end, near + max(NEAR, 2 * len(past)))
-    at_rows = dates(times, end, len(past) + 1)
-    grid = figure.subplots(len(names), 2, squeeze=False)
-    for at, (name, (whole, close)) in enumerate(zip(names, grid, strict=True)):
-        for axes, first, last in ((whole, 0, end), (close, near, stop)):
-            draw_known(axes, at_rows, known[:, at], ahead[:, at], begin, first, last)
-            if axes is close and free is not None and len(free):
-                values = free[: last - begin, at]
-                draw_free(axes, at_rows, values, begin, label='on its own outputs')
-            if len(past) > 1 and last == end:
-                draw_free(axes, at_rows, past[:, at], end, label='past the end', linestyle='--')
-            finish(axes, name, dated=times is not None)
-        whole.set_title('all rows, the test split shaded', fontsize=10)
-        close.set_title(f'rows {near} to {stop}', fontsize=10)
+    red: LineStyle = {'color': RED, 'linewidth': 1.6}
+    figure = Figure(figsize=(12, 1 + 2.8 * len(panels)), layout='constrained')
+    figure.suptitle(plain(title), fontsize=12)
+    grid = figure.subplots(len(panels), 2, squeeze=False, width_ratios=(2, 3))
+    for panel, (whole, close) in zip(panels, grid, strict=True):
+        at_rows = dates(panel.times, len(panel.known), len(panel.past.values) + 1)
+        near, stop = close_rows(panel)
+        for axes, first, last in ((whole, 0, len(panel.known)), (close, near, stop)):
+            draw_known(axes, at_rows, panel, first, last)
+            if axes is close:
+                for line in panel.forecasts:
+                    draw_line(axes, at_rows, line, last, red | {'label': plain(further)})
+            if len(panel.past.values) > 1 and last == len(panel.known):
+                after = red | {'label': 'past the end', 'linestyle': '--'}
+                draw_line(axes, at_rows, panel.past, panel.past.end, after)
+            finish(axes, panel)
+        close.set_ylabel('')
+    grid[0, 0].set_title('all rows, the test split shaded', fontsize=10)
+    grid[0, 1].set_title('forecasts of the test split', fontsize=10)
     legend(figure)
     figure.savefig(path, dpi=150)
+
+
+def close_rows(panel: Panel) -> tuple[int, int]:
+    """First and last row of the closer panel: the end, or the forecasts of several rows."""
+    _, begin, end = panel.ends
+    near = max(0, begin - 10, end - NEAR)
+    if not panel.forecasts:
+        return near, end
+    longest = max(len(line.values) for line in panel.forecasts)
+    near = max(0, min(near, begin - max(10, longest // 2)))
+    last = max(line.end for line in panel.forecasts)
+    return near, min(end, max(near + max(NEAR, 2 * longest), last))
 
 
 def dates(times: np.ndarray | None, rows: int, more: int) -> np.ndarray:
@@ -73,40 +96,34 @@ def dates(times: np.ndarray | None, rows: int, more: int) -> np.ndarray:
     return np.concatenate([known, known[-1] + step * np.arange(1, more + 1)])
 
 
-def draw_known(
-    axes: 'Axes',
-    at_rows: np.ndarray,
-    known: np.ndarray,
-    ahead: np.ndarray,
-    begin: int,
-    first: int,
-    last: int,
-) -> None:
-    """The rows first to last of a column, its predictions, and the test split shaded."""
-    shaded = at_rows[max(begin, first)], at_rows[last]
+def draw_known(axes: 'Axes', at_rows: np.ndarray, panel: Panel, first: int, last: int) -> None:
+    """The rows first to last of a series, their predictions, and the test split shaded."""
+    shaded = at_rows[max(panel.ends[1], first)], at_rows[last]
     axes.axvspan(*shaded, color='black', alpha=0.06, linewidth=0)
-    series: LineStyle = {'color': CYCLE[-1], 'linewidth': 2.5, 'label': 'series'}
-    axes.plot(at_rows[first:last], known[first:last], **series)
-    made = np.arange(max(first, 1), last)
-    predicted: LineStyle = {'color': CYCLE[0], 'linewidth': 1, 'label': 'a step ahead'}
-    if last - first <= NEAR:
-        predicted |= {'marker': '.', 'markersize': 4}
-    axes.plot(at_rows[made], ahead[made - 1], **predicted)
+    known = panel.known[first:last]
+    axes.plot(at_rows[first:last], known, color=GREY, linewidth=2, label='series')
+    begin = max(first, panel.ahead.begin)
+    shown = Line(begin, panel.ahead.values[begin - panel.ahead.begin :])
+    ahead: LineStyle = {'color': BLUE, 'linewidth': 1, 'label': 'a step ahead'}
+    draw_line(axes, at_rows, shown, last, ahead)
 
 
-def draw_free(
-    axes: 'Axes', at_rows: np.ndarray, values: np.ndarray, begin: int, **style: Unpack[LineStyle]
-) -> None:
-    """A forecast from row `begin` on that reads its own outputs."""
-    rows = at_rows[begin : begin + len(values)]
-    axes.plot(rows, values, color=CYCLE[1], linewidth=1.5, **style)
+def draw_line(axes: 'Axes', at_rows: np.ndarray, line: Line, last: int, style: LineStyle) -> None:
+    """A prediction up to row `last`, in the band of its quantiles."""
+    rows = at_rows[line.begin : min(line.end, last)]
+    values = line.values[: len(rows)]
+    if values.ndim == 2:
+        ends, label = (values[:, 0], values[:, -1]), f'{style["label"]}: band'
+        axes.fill_between(rows, *ends, color=style['color'], alpha=0.2, linewidth=0, label=label)
+    axes.plot(rows, line.middle[: len(rows)], **style)
 
 
-def finish(axes: 'Axes', name: str, dated: bool) -> None:
+def finish(axes: 'Axes', panel: Panel) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
     from matplotlib.ticker import MaxNLocator
 
-    axes.set(xlabel='' if dated else 'row', ylabel=plain(name))
+    dated = panel.times is not None
+    axes.set(xlabel='' if dated else 'row', ylabel=plain(panel.name))
     if dated:
         locator = AutoDateLocator(maxticks=7)
         axes.xaxis.set_major_locator(locator)
@@ -114,6 +131,7 @@ def finish(axes: 'Axes', name: str, dated: bool) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.margins(x=0.01)
+    axes.grid(axis='y', color='black', alpha=0.1, linewidth=0.6)
     axes.spines[['top', 'right']].set_visible(False)
 
 
