@@ -95,7 +95,7 @@ def test_the_loss_is_a_mean_over_tokens_that_padding_does_not_change(kind):
         for n, t in enumerate(lengths):
             data.inputs[n, :t], data.labels[n, :t] = inputs[n, :t], labels[n, :t]
         [total] = sums(net, loss, in_order(data, 4))
-        (values, count), _ = total(
+        (values, count), *_ = total(
             params,
             None,
             jax.tree.map(jnp.asarray, data),
