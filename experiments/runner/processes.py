@@ -1,7 +1,7 @@
 """One run over several processes: they share each batch, and the first alone writes and prints.
 
 All take the same steps. They agree by `exchange`, which all call in the same order: a process that
-fails calls it once more, and so the others, which wait in their next call, end too.
+fails calls it again, and so the others, which wait in their next call, end too.
 """
 
 import contextlib
