@@ -163,7 +163,7 @@ def test_recurrent_parameters_have_a_rate_of_their_own_and_no_decay(name):
 
 def test_the_rate_of_recurrent_parameters_needs_some():
     for cell in (CELLS['qrnn'](3), CELLS['mingru'](3)):
-        with pytest.raises(InputError, match=r'^the layout of \w+\(.*\) names no recurrent'):
+        with pytest.raises(InputError, match=r'has no use with \w+\(.*\): its layout names no'):
             recurrent_mask(one_layer(cell))
 
 

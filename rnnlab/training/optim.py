@@ -109,7 +109,8 @@ def recurrent_mask(model: Model) -> Tree:
         for part, cell in layer.cells.items():
             own = recurrent_entries(cell, model.shapes[name][part])
             if not any(map(np.any, jax.tree.leaves(own))):
-                raise InputError(f'the layout of {cell} names no recurrent parameters')
+                words = f'`lr_recurrent` has no use with {cell}'
+                raise InputError(f'{words}: its layout names no recurrent parameters')
             mask[name][part] = own
     return mask
 
