@@ -47,8 +47,8 @@ def test_a_configuration_is_read_as_it_was_written(config):
         written = json.loads(json.dumps(one.to_json()))
         again = config.from_json(written, 'here')
         assert again.to_json() == one.to_json()
-        kept = {name: getattr(one, name) for name in written}
-        assert {name: getattr(again, name) for name in written} == kept
+        names = written.keys() - {'horizon'}  # of a net trained a row ahead any can be asked
+        assert {n: getattr(again, n) for n in names} == {n: getattr(one, n) for n in names}
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config.__module__)
