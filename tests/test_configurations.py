@@ -47,8 +47,10 @@ def test_a_configuration_is_read_as_it_was_written(config):
         written = json.loads(json.dumps(one.to_json()))
         again = config.from_json(written, 'here')
         assert again.to_json() == one.to_json()
-        names = written.keys() - {'horizon'}  # of a net trained a row ahead any can be asked
-        assert {n: getattr(again, n) for n in names} == {n: getattr(one, n) for n in names}
+        if config is series.Config:  # a net trained a row ahead can be asked for any horizon
+            one = one.replace(horizon=one.trained_horizon)
+        kept = {name: getattr(one, name) for name in written}
+        assert {name: getattr(again, name) for name in written} == kept
 
 
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config.__module__)

@@ -236,7 +236,7 @@ def test_the_memory_of_lanes_is_about_what_their_program_takes(name, each):
     ).compile()
     taken = program.memory_analysis()
     own, shared = lane_bytes(alone, network(PLAIN), NATS, PLAIN, examples, batches, each)
-    # The estimate has what the engines of every platform keep; the native one keeps least.
-    assert (
-        0.5 < (LANES * own + shared) / (taken.temp_size_in_bytes + taken.argument_size_in_bytes) < 5
-    )
+    # The estimate has what the engines of every platform keep; of an Elman cell native keeps least.
+    most = 5 if name == 'elman' else 3
+    there = taken.temp_size_in_bytes + taken.argument_size_in_bytes
+    assert 0.5 < (LANES * own + shared) / there < most
