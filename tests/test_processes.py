@@ -99,6 +99,22 @@ def test_processes_with_different_settings_are_refused(monkeypatch):
         processes.check_same({'seed': 1})
 
 
+def test_a_signal_stops_all_processes_at_the_same_step(monkeypatch):
+    """Also one that comes while they agree: the others hear of it at the next step."""
+    interrupts = []
+
+    def exchange(value):
+        interrupts.append(signal.SIGTERM)
+        return [0, value]
+
+    monkeypatch.setattr(processes, 'exchange', exchange)
+    assert [processes.signalled(interrupts), processes.signalled(interrupts)] == [False, True]
+    others = []
+    monkeypatch.setattr(processes, 'exchange', lambda value: [value, signal.SIGTERM])
+    assert processes.signalled(others)
+    assert others == [signal.SIGTERM]
+
+
 def test_a_coordinator_that_is_not_there_is_one_line(tmp_path):
     flags = *RUN, '--out=run', '--processes=2', '--process_id=1', coordinator()
     result = subprocess.run(

@@ -163,11 +163,14 @@ def least(value: int) -> int:
 
 
 def signalled(interrupts: Interrupts) -> bool:
-    """Whether a signal asks one of the processes to stop; then it asks all."""
-    others = exchange(interrupts[0] if interrupts else 0)
-    if not interrupts and any(others):
-        interrupts.append(max(others))
-    return bool(interrupts)
+    """Whether a signal asks one of the processes to stop; then it asks all.
+
+    One that comes meanwhile waits for the next call: the others have not heard of it.
+    """
+    asked = exchange(interrupts[0] if interrupts else 0)
+    if any(asked) and not interrupts:
+        interrupts.append(max(asked))
+    return any(asked)
 
 
 def of_first(tree: Tree) -> Tree:

@@ -210,6 +210,7 @@ def epoch_order(
     """int [steps, batch_size], batches in order of their buckets: each example once, then -1."""
     examples = len(buckets.of_example)
     order = jax.random.permutation(key, examples)
-    order = order[jnp.argsort(jnp.asarray(buckets.of_example)[order], stable=True)]
+    if np.any(buckets.of_example):  # else all are in one: a TPU's compiler takes long for a sort
+        order = order[jnp.argsort(jnp.asarray(buckets.of_example)[order], stable=True)]
     missing = epoch_steps(examples, batch_size) * batch_size - examples
     return jnp.pad(order, (0, missing), constant_values=-1).reshape(-1, batch_size)
