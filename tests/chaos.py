@@ -33,7 +33,7 @@ WORKERS = 4
 SWEEP = ['--dataset=digits', '--cell=mgu', '--hidden_size=16', '--batch_size=32', '--devices=1']
 SWEEP += ['--eval_every=500', '--checkpoint_every=0.5', '--keep=best']
 SWEEP += ['--sweep=lr=log(1e-4,1e-1,12)', '--sweep=seed=0..3', '--max_lanes=2']
-STEPS = 1000  # of a training for each fault, so that it lasts until the last one
+STEPS = 1000  # of a training for each fault and some more, so that it lasts until the last one
 QUICK = """
 import sys
 if 'experiments.mnist' in sys.orig_argv:
@@ -362,7 +362,7 @@ def main(faults: int, seed: int) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix='chaos') as name:
         folder = Path(name)
-        cluster, sweep = Cluster(folder), [*SWEEP, f'--steps={STEPS * faults}']
+        cluster, sweep = Cluster(folder), [*SWEEP, f'--steps={STEPS * (faults + 6)}']
         os.environ['PYTHONPATH'] = f'{folder / "quick"}:{ROOT}'
         try:
             if not cluster.ready():
