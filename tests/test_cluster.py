@@ -99,7 +99,9 @@ def test_workers_of_an_earlier_command_are_not_submitted_again(tmp_path, monkeyp
 def test_a_worker_of_this_machine_is_known_by_its_process(tmp_path):
     here, other = tmp_path / 'a', tmp_path / 'b'
     config = SimpleNamespace(cluster='local')
-    with subprocess.Popen(['sh', '-c', 'read line', str(here)], stdin=subprocess.PIPE) as process:
+    script = ['sh', '-c', 'echo; read line', str(here)]
+    with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # before this the new process may not have its command line yet
         for logs in (here, other):
             logs.mkdir()
             (logs / f'{process.pid}_submitted.pkl').touch()
