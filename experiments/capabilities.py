@@ -26,13 +26,23 @@ from rnnlab.results.statistics import interval, sampling_error
 from rnnlab.results.tables import new_table, render
 from rnnlab.results.trials import SweepRecord
 
+# The lengths that a task is trained at: a state is learned where short sequences are among them.
+STATES = 'parity', 's3', 'dyck', 'counting', 'modular', 'a5'
+RECALL = 'induction', 'selective_copy', 'mqar'
+LENGTH: dict[str, int | str] = {**dict.fromkeys(STATES, '3..25'), **dict.fromkeys(RECALL, 32)}
 AXES = {  # those that no flag names
+    'task': ','.join(LENGTH),
     'cell': ','.join(CELLS),
-    'task': 'parity,s3,a5,modular,dyck,counting,mqar,selective_copy,induction',
-    'lr': '1e-3,3e-3,1e-2',
+    'lr': '3e-3,1e-2',
     'seed': '0..2',
 }
-DEFAULTS = {'parameters': 10_000, 'test_length': ('2x', '8x'), 'max_trials': 10_000}
+DEFAULTS = {
+    'parameters': 5000,
+    'epochs': 15,
+    'validation': 500,
+    'test_length': ('2x', '8x'),
+    'max_trials': 10_000,
+}
 SOLVED = 0.95  # of the labels are right
 TABLE, PICTURE = 'capabilities.csv', 'capabilities.png'
 
@@ -82,7 +92,7 @@ class Capability(NamedTuple):
 
 
 def resolve(config: memory.Config) -> memory.Config:
-    config = memory.resolve(config)
+    config = memory.resolve(config.filled({'length': LENGTH.get(config.task)}))
     if memory.problem(config).numbers:
         words = f'--task={config.task} predicts numbers'
         raise InputError(f'{words}: capabilities compares accuracies, of tasks with classes')
@@ -122,7 +132,7 @@ def capabilities(config: Config, settings: list[Setting]) -> dict[Pair, Capabili
         cell, task, length = (
             setting.settings.get(name, getattr(config, name)) for name in ('cell', 'task', 'length')
         )
-        trained = ends(length or LENGTHS[task])[1]
+        trained = ends(length or LENGTH.get(task) or LENGTHS[task])[1]
         if any(trial.status != FAILED for trial in setting.trials):
             found.setdefault((cell, task), capability(setting, trained))
     return dict(sorted(found.items(), key=lambda item: item[1].setting.trials[0].number))

@@ -60,7 +60,7 @@ def test_axes_that_no_flag_names_are_added():
     assert completed(given).sweep[:2] == given.sweep
     assert [axis.partition('=')[0] for axis in completed(given).sweep[2:]] == ['task']
     assert completed(given).parameters is None
-    assert completed(Config()).parameters == 10_000
+    assert completed(Config()).parameters == 5000
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('--log_gradients', [*TINY, '--length=10', '--validation=20'], ''),
         ('', [*TINY, '--length=10', '--validation=20', '--chrono=20'], ''),
     ],
-    'capabilities': [('cell=', ['--dry_run'], ''), ('', ['--max_trials=1'], '1944 trials')],
+    'capabilities': [('cell=', ['--dry_run'], ''), ('', ['--max_trials=1'], '1296 trials')],
     'starts': [('', ['--draws=2', '--cells=elman', '--hidden_size=4'], '')],
     'explain': [('--run=runs/lstm', [], 'no config.json in runs/lstm'), ('', [], '')],
     'report': [('', [], '')],
