@@ -139,7 +139,12 @@ def test_bad_input_is_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     'parameters',
-    [lambda size: size, lambda size: 7 * size + 3, lambda size: 4 * size * (size + 9) + 10],
+    [
+        lambda size: size,
+        lambda size: 7 * size + 3,
+        lambda size: 4 * size * (size + 9) + 10,
+        lambda size: size**3,
+    ],
 )
 def test_a_budget_takes_the_largest_size_that_stays_within(parameters):
     for budget in range(1, 700):

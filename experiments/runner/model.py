@@ -1,8 +1,9 @@
 """The recurrent layers that a configuration describes, for every experiment."""
 
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from experiments.runner.config import Layers, OneCell
 from experiments.runner.fields import specs
@@ -12,6 +13,8 @@ from rnnlab.errors import InputError
 from rnnlab.initializers import scaled
 from rnnlab.recurrence import Block, Layer, bidirectional, recurrent
 from rnnlab.training.optim import Hyper
+
+FITTED = 2, 8, 32  # sizes that tell how parameters grow
 
 
 def check(config: Layers) -> None:
@@ -99,9 +102,12 @@ def largest(parameters: Callable[[int], int], budget: int) -> int:
     """The largest size with at most `budget` parameters, 0 if there is none.
 
     It takes parameters to grow with the size, as they do but for an sru, which has fewer where
-    D is H.
+    D is H; about as a square, or else it takes long.
     """
-    above = 1
-    while parameters(above) <= budget:
-        above *= 2
-    return bisect_right(range(above), budget, lo=above // 2, key=parameters) - 1 if above > 1 else 0
+    square = np.polyfit(FITTED, [parameters(size) for size in FITTED], 2)
+    size = max(0, *np.roots(square - [0, 0, budget]).real.astype(int))
+    while size and parameters(size) > budget:
+        size -= 1
+    while parameters(size + 1) <= budget:
+        size += 1
+    return size

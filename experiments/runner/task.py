@@ -231,6 +231,7 @@ def budgeted(task: Task[C], config: C, hyper: Hyper) -> int:
     assert config.parameters is not None
     data = task.dataset(config, load(task, config))
 
+    @cache
     def parameters(hidden_size: int) -> int:
         net = task.build(config.replace(hidden_size=hidden_size), data, hyper)
         return count(jax.eval_shape(net.init, jax.random.key(0)))
