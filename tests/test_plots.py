@@ -97,8 +97,9 @@ def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
     assert len(colours(banded)) > len(colours(path))
 
 
-def test_a_forecast_has_dates_where_there_are_some(tmp_path):
-    times = np.datetime64('2020-01-01T00', 's') + np.arange(60) * np.timedelta64(1, 'D')
+@pytest.mark.parametrize('minutes', [4, 24 * 60])
+def test_a_forecast_has_dates_where_there_are_some(minutes, tmp_path):
+    times = np.datetime64('2020-01-01T00', 's') + np.arange(60) * np.timedelta64(minutes, 'm')
     plots.forecast([panel()], tmp_path / 'rows.png', 'a series', 'on')
     plots.forecast([panel(times=times)], tmp_path / 'dates.png', 'a series', 'on')
     assert not same_picture(tmp_path / 'rows.png', tmp_path / 'dates.png')

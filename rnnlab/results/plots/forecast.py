@@ -125,7 +125,7 @@ def finish(axes: 'Axes', panel: Panel) -> None:
     dated = panel.times is not None
     axes.set(xlabel='' if dated else 'row', ylabel=plain(panel.name))
     if dated:
-        locator = AutoDateLocator(maxticks=7)
+        locator = AutoDateLocator(minticks=3, maxticks=7)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
