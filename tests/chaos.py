@@ -2,8 +2,9 @@
 
 python -m tests.chaos --faults=36
 
-Its trials.csv must be that of one process, seconds aside. Needs root, munge and Slurm (on Debian:
-apt install slurm-wlm munge); without them it says so and ends.
+Its trials.csv must be that of one process, seconds aside. A sweep that ends before the last fault
+is followed by another one. Needs root, munge and Slurm (on Debian: apt install slurm-wlm munge);
+without them, or where they do not start within a minute, it says so and ends.
 """
 
 import argparse
@@ -13,27 +14,31 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from experiments.runner.status import read_state
+from rnnlab.errors import InputError
 from rnnlab.results import claims
 from rnnlab.results.claims import Claim
+from rnnlab.results.trials import wave_path
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'srun', 'scontrol')
-NODES = ('node1', 'node2')
+NODES = tuple(f'chaos{os.getpid()}{side}' for side in 'ab')  # no other program has such processes
+PATIENCE = 60  # seconds until the cluster must be there
 WORKERS = 4
 # A cell without a native engine, which the node whose disk is full could not build.
 SWEEP = ['--dataset=digits', '--cell=mgu', '--hidden_size=16', '--batch_size=32', '--devices=1']
-SWEEP += ['--eval_every=500', '--checkpoint_every=0.5', '--keep=best']
-SWEEP += ['--sweep=lr=log(1e-4,1e-1,12)', '--sweep=seed=0..3', '--max_lanes=2']
-STEPS = 1000  # of a training for each fault and some more, so that it lasts until the last one
+SWEEP += ['--steps=6000', '--eval_every=500', '--checkpoint_every=0.5', '--keep=best']
+SWEEP += ['--sweep=lr=log(1e-4,1e-1,6)', '--sweep=seed=0..3', '--max_lanes=2']
 QUICK = """
 import sys
 if 'experiments.mnist' in sys.orig_argv:
@@ -46,7 +51,7 @@ SlurmctldHost={host}(127.0.0.1)
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge
 SlurmUser=root
-SlurmctldPort=17010
+SlurmctldPort={ports[0]}
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -65,13 +70,13 @@ ReturnToService=2
 SlurmdTimeout=8
 KillWait=3
 MinJobAge=30
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17011 CPUs=2 RealMemory=1000
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17012 CPUs=2 RealMemory=1000
+NodeName={nodes[0]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=1000
+NodeName={nodes[1]} NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=1000
 PartitionName=all Nodes=ALL Default=YES MaxTime=60 State=UP
 """
 # The second node's own disk is always full: its compiled programs, its temporary files.
 PROLOG = """#!/bin/sh
-[ "$SLURMD_NODENAME" = node2 ] || exit 0
+[ "$SLURMD_NODENAME" = {node} ] || exit 0
 echo export XDG_CACHE_HOME={full}
 echo export TMPDIR={full}
 """
@@ -85,12 +90,14 @@ class Cluster:
         for name in ('state', *(f'spool.{node}' for node in NODES), 'quick'):
             (folder / name).mkdir()
         (folder / 'quick' / 'sitecustomize.py').write_text(QUICK)
-        host = subprocess.run(['hostname', '-s'], capture_output=True, text=True).stdout.strip()
-        (folder / 'slurm.conf').write_text(CONF.format(host=host, folder=folder))
+        host = socket.gethostname().partition('.')[0]
+        text = CONF.format(host=host, folder=folder, nodes=NODES, ports=free_ports(3))
+        (folder / 'slurm.conf').write_text(text)
         prolog = folder / 'prolog'
         full = tmpfs(folder / 'full', '64k')
         fill(folder / 'full')
-        prolog.write_text(PROLOG.format(full=folder / 'full' if full else '/dev/full'))
+        room = folder / 'full' if full else '/dev/full'
+        prolog.write_text(PROLOG.format(node=NODES[1], full=room))
         prolog.chmod(0o755)
         key = folder / 'key'
         key.write_bytes(os.urandom(128))
@@ -98,20 +105,27 @@ class Cluster:
         os.environ['SLURM_CONF'] = str(folder / 'slurm.conf')
         names = {name: f'{folder}/munge.{name}' for name in ('pid', 'log', 'seed')}
         options = [f'--{name}-file={path}' for name, path in names.items()]
+        self.until = time.monotonic() + PATIENCE
         self.start('munged', '--foreground', '--force', f'--socket={folder}/munge',
                    f'--key-file={key}', *options)  # fmt: skip
-        time.sleep(1)
+        while self.hopeful() and not (folder / 'munge').exists():
+            time.sleep(0.2)
         self.start('slurmctld', '-D')
         for node in NODES:
             self.start_node(node)
 
     def ready(self) -> bool:
-        """Whether both nodes take jobs, at the latest after some seconds."""
-        for _ in range(40):
+        """Whether both nodes take jobs, at the latest after a minute."""
+        while self.hopeful():
             if run('sinfo', '--noheader', '--Node', '--format=%t').split() == ['idle'] * 2:
                 return True
             time.sleep(0.5)
         return False
+
+    def hopeful(self) -> bool:
+        """Whether all that has been started runs, and there is time left for the rest."""
+        running = all(process.poll() is None for process in self.daemons.values())
+        return running and time.monotonic() < self.until
 
     def start(self, name: str, *flags: str) -> subprocess.Popen:
         log = (self.folder / f'{name}.out').open('a')
@@ -127,16 +141,19 @@ class Cluster:
         self.daemons[f'slurmd {node}'].wait()
 
     def stop(self) -> None:
-        run('scancel', '--user=root')
-        time.sleep(5)
+        if all(process.poll() is None for process in self.daemons.values()):
+            run('scancel', '--user=root')
+            time.sleep(5)
         for process in reversed(self.daemons.values()):
             process.terminate()
-            process.wait()
-        for process in [one for node in NODES for one in processes_on(node)]:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            process.kill()
+        ours = [f'SLURM_CONF={self.folder}/slurm.conf', *(f'SLURMD_NODENAME={n}' for n in NODES)]
+        for one in [one for own in ours for one in processes_with(own)]:
+            kill(one, signal.SIGKILL)
         for name in ('full', 'disk'):
-            run('umount', str(self.folder / name))
+            run('umount', '--lazy', str(self.folder / name))
 
 
 def program(name: str) -> str:
@@ -144,7 +161,26 @@ def program(name: str) -> str:
 
 
 def run(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    """What a command prints; nothing where it takes too long."""
+    with suppress(subprocess.TimeoutExpired):
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    return ''
+
+
+def free_ports(number: int) -> list[int]:
+    sockets = [socket.create_server(('127.0.0.1', 0)) for _ in range(number)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def kill(process: int, number: int) -> bool:
+    """Sends a signal to a process, if it is there."""
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
+        return True
+    return False
 
 
 def tmpfs(folder: Path, size: str) -> bool:
@@ -165,20 +201,51 @@ def fill(folder: Path) -> Path:
 
 
 class Chaos:
-    """A sweep whose workers suffer faults."""
+    """Sweeps, one after the other, whose workers suffer faults."""
 
-    def __init__(
-        self, cluster: Cluster, folder: Path, sweep: list[str], draw: random.Random
-    ) -> None:
-        self.cluster, self.folder, self.sweep, self.draw = cluster, folder, sweep, draw
+    def __init__(self, cluster: Cluster, draw: random.Random) -> None:
+        self.cluster, self.draw = cluster, draw
         self.done: Counter[str] = Counter()
+        self.kinds: deque[Callable[[], bool]] = deque([
+            self.kill_worker, self.age_claim, self.full_disk, self.kill_submitter,
+            self.kill_node, self.pause_twice, self.requeue, self.full_disks, self.stop_worker,
+            self.time_limit, self.kill_worker, self.kill_supervisor,
+        ])  # fmt: skip
+
+    def sweep(self, folder: Path, faults: int) -> None:
+        """A sweep, with faults of all kinds in turn until there were so many."""
+        self.folder = folder
         self.submit()
+        while not self.ended():
+            if self.done.total() < faults:
+                self.fault()
+            if self.submitter.poll() is not None and not self.ended():
+                self.submit()
+            time.sleep(self.draw.uniform(0.5, 1.5))
+        while self.submitter.wait():  # it was killed, or had no room to write
+            self.submit()
+        run('scancel', '--user=root')
+
+    def fault(self) -> None:
+        """Brings about the next kind; where that can not be now, it comes after another one."""
+        kind = self.kinds.popleft()
+        if kind():
+            self.done[kind.__name__] += 1
+            say(f'{self.done.total()} {kind.__name__}')
+            self.kinds.append(kind)
+        else:
+            self.kinds.insert(1, kind)
+
+    def ended(self) -> bool:
+        with suppress(InputError):
+            return read_state(self.folder).done
+        return False
 
     def submit(self) -> None:
         resume = ['--resume'] if (self.folder / 'sweep.json').exists() else []
         cluster = ['--cluster=slurm', f'--workers={WORKERS}', '--slurm_time=10']
         log = (self.cluster.folder / 'submitter.log').open('a')
-        flags = [*self.sweep, *cluster, f'--out={self.folder}', *resume]
+        flags = [*SWEEP, *cluster, f'--out={self.folder}', *resume]
         self.submitter = subprocess.Popen(mnist(*flags), cwd=ROOT, stdout=log, stderr=log)
 
     def victim(self) -> Claim | None:
@@ -189,11 +256,8 @@ class Chaos:
 
     def signal(self, number: int) -> bool:
         """Sends a signal to the process that trains some batch."""
-        if claim := self.victim():
-            with suppress(ProcessLookupError):
-                os.kill(process_of(claim), number)
-                return True
-        return False
+        claim = self.victim()
+        return claim is not None and kill(process_of(claim), number)
 
     def kill_worker(self) -> bool:
         return self.signal(signal.SIGKILL)
@@ -203,10 +267,9 @@ class Chaos:
 
     def kill_supervisor(self) -> bool:
         """Kills what submitit started, whose child trains on alone."""
-        found = run('pgrep', '-f', 'submitit.core._submit').split()
-        if found:
-            os.kill(int(self.draw.choice(found)), signal.SIGKILL)
-        return bool(found)
+        name, every = 'submitit.core._submit', [one for node in NODES for one in processes_on(node)]
+        found = [one for one in every if name in told(Path(f'/proc/{one}'), 'cmdline')]
+        return bool(found) and kill(self.draw.choice(found), signal.SIGKILL)
 
     def kill_node(self) -> bool:
         """Kills a slurmd for longer than Slurm waits: its tasks live on, and are queued again."""
@@ -236,23 +299,25 @@ class Chaos:
         claim = self.victim()
         while claim and len(paused) < 2:
             process = process_of(claim)
-            if not process:
+            if not (process and kill(process, signal.SIGSTOP)):
                 break
-            os.kill(process, signal.SIGSTOP)
             paused.append(process)
             claim = self.successor(claim)
         for process in paused:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGCONT)
-        return len(paused) == 2
+            kill(process, signal.SIGCONT)
+        return claim is not None and len(paused) == 2
 
     def successor(self, claim: Claim) -> Claim | None:
-        """The next claim on the same batch, if there is one within some seconds."""
-        for _ in range(40):
-            time.sleep(0.5)
-            every = claims.read(self.folder).get(claim.path.stem, [])
+        """The next claim on the same batch, if there is one within two minutes.
+
+        Workers take batches that nobody has begun first.
+        """
+        until, batch = time.monotonic() + 120, claim.path.stem
+        while time.monotonic() < until and not wave_path(self.folder, int(batch)).exists():
+            every = claims.read(self.folder).get(batch, [])
             if every and every[-1].attempt > claim.attempt:
                 return every[-1]
+            time.sleep(0.1)
         return None
 
     def requeue(self) -> bool:
@@ -287,46 +352,28 @@ class Chaos:
         filler.unlink()
         return True
 
-    def wave(self, number: int) -> None:
-        """Brings about so many faults, all kinds in turn, and keeps workers coming."""
-        kinds: list[Callable[[], bool]] = [
-            self.kill_worker, self.age_claim, self.full_disk, self.kill_submitter, self.requeue,
-            self.full_disks, self.pause_twice, self.kill_node, self.stop_worker, self.kill_worker,
-            self.time_limit, self.kill_supervisor,
-        ]  # fmt: skip
-        at = 0
-        while sum(self.done.values()) < number and not self.ended():
-            kind = kinds[at % len(kinds)]
-            at += 1
-            if kind():
-                self.done[kind.__name__] += 1
-                say(f'{sum(self.done.values())} {kind.__name__}')
-            self.keep_on()
-            time.sleep(self.draw.uniform(0.5, 1.5))
 
-    def ended(self) -> bool:
-        return (self.folder / 'sweep.json').exists() and not (self.folder / 'claims').exists()
-
-    def keep_on(self) -> None:
-        if self.submitter.poll() is not None and not self.ended():
-            self.submit()
-
-    def finish(self) -> None:
-        while not self.ended():
-            self.keep_on()
-            time.sleep(1)
-        self.submitter.wait()
+def processes_with(own: str) -> list[int]:
+    """The processes of Python whose environment has an entry."""
+    processes = [path for path in Path('/proc').glob('[0-9]*') if own in told(path, 'environ')]
+    found = []
+    for path in processes:
+        with suppress(OSError):
+            if 'python' in (path / 'exe').readlink().name:
+                found.append(int(path.name))
+    return found
 
 
 def processes_on(node: str) -> list[int]:
     """The processes of workers on a node."""
-    found, own = [], f'SLURMD_NODENAME={node}'.encode()
-    for path in Path('/proc').glob('[0-9]*'):
-        with suppress(OSError):
-            there = (path / 'environ').read_bytes().split(b'\0')
-            if own in there and 'python' in (path / 'exe').readlink().name:
-                found.append(int(path.name))
-    return found
+    return processes_with(f'SLURMD_NODENAME={node}')
+
+
+def told(process: Path, file: str) -> list[str]:
+    """The parts of a file of /proc about a process."""
+    with suppress(OSError):
+        return os.fsdecode((process / file).read_bytes()).split('\0')
+    return []
 
 
 def limit(processes: list[int], size: int) -> None:
@@ -360,30 +407,39 @@ def main(faults: int, seed: int) -> int:
     if missing:
         print(f'skipped: there is no {missing[0]}')
         return 0
-    with tempfile.TemporaryDirectory(prefix='chaos') as name:
-        folder = Path(name)
-        cluster, sweep = Cluster(folder), [*SWEEP, f'--steps={STEPS * (faults + 6)}']
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and so stop the cluster
+    with tempfile.TemporaryDirectory(prefix='chaos', ignore_cleanup_errors=True) as name:
+        folder, tables = Path(name), list[list[dict[str, str]]]()
+        cluster = Cluster(folder)
         os.environ['PYTHONPATH'] = f'{folder / "quick"}:{ROOT}'
         try:
             if not cluster.ready():
-                print(f'skipped: Slurm does not start here; {run("sinfo")}')
+                words = claims.last_line(folder / 'slurmctld.out')
+                print(f'skipped: Slurm does not start here; {words}')
                 return 0
             tmpfs(folder / 'disk', '256m')
-            subprocess.run(mnist(*sweep, f'--out={folder / "alone"}'), cwd=ROOT, check=True,
-                           capture_output=True)  # fmt: skip
-            say('one process is done')
-            chaos = Chaos(cluster, folder / 'disk' / 'sweep', sweep, random.Random(seed))
-            chaos.wave(faults)
-            chaos.finish()
-            ours, theirs = table(folder / 'disk' / 'sweep'), table(folder / 'alone')
+            with (folder / 'alone.log').open('w') as log:
+                command = mnist(*SWEEP, f'--out={folder / "alone"}')
+                alone = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            chaos = Chaos(cluster, random.Random(seed))
+            while chaos.done.total() < faults:
+                sweep = folder / 'disk' / f'sweep{len(tables)}'
+                chaos.sweep(sweep, faults)
+                tables.append(table(sweep))
+                say('a sweep has ended')
+            if alone.wait():
+                raise SystemExit((folder / 'alone.log').read_text())
+            theirs = table(folder / 'alone')
         finally:
             cluster.stop()
-    for own, other in zip(ours, theirs, strict=True):
-        if own != other:
-            say(f'{own}\nand alone\n{other}')
-    say(f'{sum(chaos.done.values())} faults: {dict(chaos.done)}')
-    say(f'trials.csv is {"that" if ours == theirs else "not that"} of one process')
-    return 0 if ours == theirs and sum(chaos.done.values()) >= faults else 1
+    for ours in tables:
+        for own, other in zip(ours, theirs, strict=True):
+            if own != other:
+                say(f'{own}\nand alone\n{other}')
+    equal = sum(ours == theirs for ours in tables)
+    say(f'{chaos.done.total()} faults in {len(tables)} sweeps: {dict(chaos.done)}')
+    say(f'trials.csv is that of one process in {equal} of {len(tables)}')
+    return int(equal < len(tables))
 
 
 if __name__ == '__main__':
