@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 
 from experiments.runner.intervals import intervals, mean_interval
@@ -164,7 +165,7 @@ def reason(trial: Trial, rows: list[Row], metric: Metric) -> str:
 def trials_table(report: Report) -> list[Part]:
     """How the trials ended, and all of them, the best first."""
     every, metric, names = report.results, report.outcome.metric, report.record.names
-    numbers = {kind: sum(status(trial) == kind for trial in every) for kind in map(status, every)}
+    numbers = Counter(map(status, every))
     if left := report.record.trials - len(every):
         numbers['not finished'] = left
     ended = [(kind, total, MEANINGS.get(kind, '')) for kind, total in numbers.items()]

@@ -142,7 +142,7 @@ def sweep_curves(
     for axes, (kind, members) in zip(panels, panel_groups, strict=True):
         own = [points(curves.get(trial.number, []), 'epoch', split, metric) for trial in members]
         values = [float(trial.settings.get(axis, 0) or 0) for trial in members]
-        colours = [colormaps[SHADES](norm(value)) for value in values]
+        colours = [*colormaps[SHADES](norm(values))]
         thin_lines(axes, own[:0:-1], colours[:0:-1])
         line(axes, own[0], color=colours[0], linewidth=2.5)
         early = [trial.summary.stopped_at is not None and not trial.rung for trial in members]
