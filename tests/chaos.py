@@ -129,7 +129,9 @@ class Cluster:
 
     def start(self, name: str, *flags: str) -> subprocess.Popen:
         log = (self.folder / f'{name}.out').open('a')
-        process = subprocess.Popen([program(name), *flags], stdout=log, stderr=log)
+        command = [program(name), *flags]
+        # Not in our group, whose signals would end what must stop the others.
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         self.daemons[' '.join([name, *flags[-1:]])] = process
         return process
 
