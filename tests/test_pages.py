@@ -45,10 +45,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('', ['--data_dir=nowhere'], 'is not in nowhere'),
     ],
     'classify': [('--predict', [], ''), ('', TINY, '')],
-    'series': [
-        ('ETTh1', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], ''),
-        ('', [*TINY, '--horizon=2', '--window=8'], ''),
-    ],
+    'series': [('', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], '')],
     'text': [
         ('--sample', ['--sample=20'], ''),
         ('', [*TINY, '--batch_size=4', '--window=8', '--warmup=0'], ''),
