@@ -152,11 +152,11 @@ def shapes(tree: Tree) -> dict[str, str]:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
     """A cell with arrays without zeros: params off their initial values, and the carry after a few
-    steps."""
+    steps. They are NumPy's: JAX would compile each operation on them."""
 
     cell: Cell
     params: Params
-    xs: Array  # [T, B, D]
+    xs: np.ndarray  # [T, B, D]
     carry: Carry
     mask: Mask  # of recurrent dropout; None if the cell takes none
     paddings: list[tuple[np.ndarray, np.ndarray]]  # lengths [B] and reset [T, B]; without first
@@ -179,9 +179,13 @@ class Case:
         run = partial(unrolled, self.cell, engine=engine, reverse=reverse, **options)
         return self.compile(run, 'unroll', engine, reverse, *options.items())
 
-    def loop(self, reverse: bool = False, truncation: int | None = None) -> Callable[..., Results]:
-        """The same of the loop over the cell's steps."""
-        return self.compile(partial(looped, self.cell, reverse, truncation), reverse, truncation)
+    def loop(self, reverse: bool = False, truncation: int = T) -> Callable[..., Results]:
+        """The same of the loop over the cell's steps; one program for all orders of these."""
+        run = self.compile(partial(looped, self.cell), 'loop')
+        steps = np.arange(T)[::-1] if reverse else np.arange(T)
+        boundaries = steps + reverse
+        cuts = (boundaries % truncation == 0) & (boundaries > 0) & (boundaries < T)
+        return lambda *arrays: run(*arrays, (steps, boundaries, cuts))
 
     def compile(self, run: Run, *key: object) -> Callable[..., Results]:
         if key not in self.compiled:
@@ -203,16 +207,19 @@ class Case:
 def make_case(cell: Cell) -> Case:
     rng = np.random.default_rng(0)
 
-    def normal(like: Array, scale: float = 1.0) -> Array:
-        return jnp.asarray(scale * rng.standard_normal(like.shape), like.dtype)
+    def normal(like: Array, scale: float = 1.0) -> np.ndarray:
+        return np.asarray(scale * rng.standard_normal(like.shape), like.dtype)
 
-    params = jax.tree.map(lambda leaf: leaf + normal(leaf, 0.3), cell.init(jax.random.key(0), D))
-    carry, step = cell.carry(params, (B,)), jax.jit(cell.step)
+    init, start = jax.jit(cell.init, static_argnums=1), jax.jit(lambda p: cell.carry(p, (B,)))
+    made = init(jax.random.key(0), D)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) + normal(leaf, 0.3), made)
+    carry, step = start(params), jax.jit(cell.step)
     for x in rng.standard_normal((3, B, D)):
-        carry, y = step(params, carry, jnp.asarray(x))
-    mask = None
+        carry, y = step(params, carry, x)
+    carry, mask = jax.tree.map(np.asarray, carry), None
     if cell.takes_mask:
-        like = recurrent_masks(cell, params, jax.random.split(jax.random.key(0), B), 0.5)
+        draw = partial(recurrent_masks, cell, rate=0.5)
+        like = jax.eval_shape(draw, params, keys=jax.random.split(jax.random.key(0), B))
         mask = jax.tree.map(lambda leaf: 1 + normal(leaf, 0.3), like)
     drawn = [(rng.integers(0, T + 1, B), rng.random((T, B)) < 0.3) for _ in range(5)]
     none = np.full(B, T), np.zeros((T, B), bool)
@@ -224,7 +231,7 @@ def make_case(cell: Cell) -> Case:
     return Case(
         cell=cell,
         params=params,
-        xs=jnp.asarray(rng.standard_normal((T, B, D))),
+        xs=rng.standard_normal((T, B, D)),
         carry=carry,
         mask=mask,
         paddings=[none, some, *drawn],
@@ -257,31 +264,34 @@ def unrolled(
 
 def looped(
     cell: Cell,
-    reverse: bool,
-    truncation: int | None,
     params: Params,
     xs: Array,
     carry: Carry,
     lengths: Array,
     reset: Array,
     mask: Mask,
+    order: tuple[Array, Array, Array],
 ) -> tuple[Carry, Array]:
-    """The loop of unroll's docstring, for each sequence on its own, without a batch axis."""
+    """The loop of unroll's docstring, for each sequence on its own, without a batch axis.
+
+    order: what each of its steps reads, where a reset before it stands, and whether no gradient
+    passes there, each [T].
+    """
 
     def one(
         xs: Array, carry: Carry, length: Array, reset: Array, mask: Mask
     ) -> tuple[Carry, Array]:
-        first, ys = cell.carry(params, ()), [jnp.zeros(())] * T
-        for t in reversed(range(T)) if reverse else range(T):
-            inside, boundary = t < length, t + 1 if reverse else t
-            if truncation and boundary % truncation == 0 and 0 < boundary < T:
-                carry = jax.lax.stop_gradient(carry)
-            begins = (boundary < length) & reset[boundary] if boundary < T else False
+        first, ys = cell.carry(params, ()), jnp.zeros(())
+        for n in range(T):
+            t, boundary, cut = (each[n] for each in order)
+            inside = t < length
+            carry = choose(cut, jax.lax.stop_gradient(carry), carry)
+            begins = (boundary < length) & reset[jnp.minimum(boundary, T - 1)]
             before = choose(inside & begins, first, carry)
             after, y = take_step(cell, params, before, jnp.where(inside, xs[t], 0.0), mask)
             carry = choose(inside, after, carry)
-            ys[t] = jnp.where(inside, y, 0.0)
-        return carry, jnp.stack(ys)
+            ys = jnp.broadcast_to(ys, (T, *y.shape)).at[t].set(jnp.where(inside, y, 0.0))
+        return carry, ys
 
     return jax.vmap(one, in_axes=(1, 0, 0, 1, 0), out_axes=(0, 1))(xs, carry, lengths, reset, mask)
 
@@ -321,7 +331,7 @@ def named(results: Results) -> dict[str, Tree]:
 
 def any_leading_axes(case: Case) -> Iterator[Claim]:
     step, xs = case.cell.step, case.xs[:2]
-    carry = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf[::-1]]), case.carry)
+    carry = jax.tree.map(lambda leaf: np.stack([leaf, leaf[::-1]]), case.carry)
     mapped = jax.vmap(jax.vmap(step, (None, 0, 0)), (None, 0, 0))
     yield 'a step', *(jax.jit(f)(case.params, carry, xs) for f in (step, mapped))
 
@@ -343,8 +353,8 @@ def padding_changes_nothing(case: Case) -> Iterator[Claim]:
     padding = np.arange(T)[:, None] >= case.paddings[1][0]
     for engine in engines(case.cell):
         for reverse in (False, True):
-            for filler in (jnp.nan, 7.0):
-                arrays = params, jnp.where(padding[..., None], filler, xs), *others
+            for filler in (np.nan, 7.0):
+                arrays = params, np.where(padding[..., None], filler, xs), *others
                 yield (
                     f'engine {engine}, {filler} in the padding: ',
                     named(case.gradient(engine, reverse)(*arrays)),
@@ -357,7 +367,7 @@ def two_pieces_are_the_whole(case: Case) -> Iterator[Claim]:
     middle, first = run(case.params, case.xs[: T // 2], case.carry)
     after, second = run(case.params, case.xs[T // 2 :], middle)
     (_, whole), _ = case.gradient(case.engine)(*unmasked(case))
-    yield f'engine {case.engine}: ', (after, jnp.concatenate([first, second])), whole
+    yield f'engine {case.engine}: ', (after, np.concatenate([first, second])), whole
 
 
 def one_step_at_a_time(case: Case) -> Iterator[Claim]:
@@ -366,13 +376,13 @@ def one_step_at_a_time(case: Case) -> Iterator[Claim]:
         carry, y = step(case.params, carry, x)
         ys.append(y)
     (_, whole), _ = case.loop()(*unmasked(case))
-    yield 'streamed: ', (carry, jnp.stack(ys)), whole
+    yield 'streamed: ', (carry, np.stack(ys)), whole
 
 
 def unmasked(case: Case) -> tuple[Tree, ...]:
     """The case's arrays without padding, and with ones for the mask, which is as none."""
     *arrays, mask = case.arrays(padding=0)
-    return *arrays, jax.tree.map(jnp.ones_like, mask)
+    return *arrays, jax.tree.map(np.ones_like, mask)
 
 
 def last_is_the_last(case: Case) -> Iterator[Claim]:
@@ -383,7 +393,7 @@ def last_is_the_last(case: Case) -> Iterator[Claim]:
         yield (
             f'engine {case.engine}, lengths {lengths}: ',
             last(*arrays),
-            (carry, ys[np.maximum(lengths - 1, 0), np.arange(B)]),
+            (carry, np.asarray(ys)[np.maximum(lengths - 1, 0), np.arange(B)]),
         )
 
 
@@ -397,11 +407,11 @@ def truncated_and_recomputed(case: Case) -> Iterator[Claim]:
 
 
 def a_lane_is_a_run_alone(case: Case) -> Iterator[Claim]:
-    several = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.1 * leaf, 0.9 * leaf]), case.params)
+    several = jax.tree.map(lambda leaf: np.stack([leaf, 1.1 * leaf, 0.9 * leaf]), case.params)
     f, (_, *others) = case.gradient(case.engine), case.arrays()
     lanes = jax.jit(jax.vmap(f, in_axes=(0, *[None] * len(others))))(several, *others)
     for lane in range(3):
-        own, alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], (lanes, several))
+        own, alone = jax.tree.map(lambda leaf, lane=lane: np.asarray(leaf)[lane], (lanes, several))
         yield f'lane {lane}: ', named(own), named(f(alone, *others))
 
 
@@ -410,12 +420,12 @@ def directions(case: Case) -> tuple[Tree, Callable[[Tree], np.float64]]:
     gradients."""
     rng = np.random.default_rng(1)
     tangents = jax.tree.map(
-        lambda leaf: jnp.asarray(rng.standard_normal(leaf.shape), leaf.dtype), case.arrays()[:3]
+        lambda leaf: np.asarray(rng.standard_normal(leaf.shape), leaf.dtype), case.arrays()[:3]
     )
 
     def along(gradients: Tree) -> np.float64:
         pairs = zip(jax.tree.leaves(gradients), jax.tree.leaves(tangents), strict=True)
-        return np.float64(sum(float(jnp.sum(g * t).real) for g, t in pairs))
+        return np.float64(sum(np.sum(np.asarray(g) * t).real for g, t in pairs))
 
     return tangents, along
 
@@ -425,10 +435,11 @@ def forward_mode(case: Case) -> Iterator[Claim]:
     run = partial(unrolled, case.cell, engine='scan')
 
     @jax.jit
-    def derivative(*at: Tree) -> Array:
-        return jax.jvp(lambda *at: case.sum(run, *at, *arrays[3:])[0], at, tangents)[1]
+    def derivative(at: tuple[Tree, ...], *others: Tree) -> Array:
+        return jax.jvp(lambda *at: case.sum(run, *at, *others)[0], at, tangents)[1]
 
-    yield 'jvp', np.float64(derivative(*arrays[:3])), along(case.gradient('scan')(*arrays)[1])
+    found = derivative(arrays[:3], *arrays[3:])
+    yield 'jvp', np.float64(found), along(case.gradient('scan')(*arrays)[1])
 
 
 def finite_differences(case: Case) -> Iterator[Claim]:
@@ -456,13 +467,13 @@ def a_mask_scales_the_rows(case: Case) -> Iterator[Claim]:
         return
     mask = np.linspace(0.0, 2.0, case.carry.h.shape[-1])
     scaled = {
-        name: leaf.at[-len(mask) :].multiply(mask[:, None])
+        name: np.concatenate([leaf[: -len(mask)], leaf[-len(mask) :] * mask[:, None]])
         for name, leaf, rows, _ in parameters(case.cell, case.params, D)
         if 'h' in rows
     }
     if scaled:
         run = jax.jit(partial(unroll, case.cell))
-        tiled = jnp.tile(mask, (B, 1))
+        tiled = np.tile(mask, (B, 1))
         yield (
             'mask: ',
             run(case.params, case.xs, case.carry, recurrent_dropout_mask=tiled),
