@@ -28,15 +28,18 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # of the error that it must end in. Of a command that needs data, peers or minutes only the flags
 # are read: nothing but the missing data, or the peer that does not exist, may then be wrong.
 TINY = ['--steps=2', '--hidden_size=4']
+ONE = ['--layers=1', '--buckets=1']
+MANY = ['--max_trials=1']
 SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'mnist': [
-        ('every_cell', ['--max_trials=1'], '72 trials'),
+        ('every_cell', MANY, '72 trials'),
         ('--trials=64', ['--dry_run'], ''),
         ('--cluster', ['--dry_run'], ''),
         ('--search=tpe', [*TINY, '--trials=2'], ''),
         ('--search', ['--dry_run'], ''),
         ('--parameters', ['--dry_run'], ''),
         ('--dataset=digits --sweep', TINY, ''),
+        ('--block', ['--steps=2', '--layers=1'], ''),
         ('--dataset=digits', ['--steps=2'], ''),
         ('', ['--data_dir=nowhere'], 'mnist/3.0.1 is not in nowhere'),
     ],
@@ -45,20 +48,23 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
         ('', ['--data_dir=nowhere'], 'is not in nowhere'),
     ],
     'classify': [('--predict', [], ''), ('', TINY, '')],
-    'series': [('', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], '')],
+    'series': [
+        ('--sweep', ['--dry_run'], ''),
+        ('', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], ''),
+    ],
     'text': [
         ('--sample', ['--sample=20'], ''),
         ('', [*TINY, '--batch_size=4', '--window=8', '--warmup=0'], ''),
     ],
-    'listops': [('', [*TINY, '--length=5..20', '--examples=100', '--warmup=0'], '')],
+    'listops': [('', [*TINY, *ONE, '--length=5..20', '--examples=100', '--warmup=0'], '')],
     'memory': [
-        ('every_cell', ['--max_trials=1'], '72 trials'),
-        ('--sweep=cell=', ['--dry_run'], ''),
+        ('every_cell', MANY, '72 trials'),
+        ('--sweep', ['--dry_run'], ''),
         ('--test_length', [*TINY, '--length=6', '--validation=20'], ''),
         ('--log_gradients', [*TINY, '--length=10', '--validation=20'], ''),
         ('', [*TINY, '--length=10', '--validation=20', '--chrono=20'], ''),
     ],
-    'capabilities': [('cell=', ['--dry_run'], ''), ('', ['--max_trials=1'], '1296 trials')],
+    'capabilities': [('cell=', MANY, 'more than --max_trials=1'), ('', MANY, '1296 trials')],
     'starts': [('', ['--draws=2', '--cells=elman', '--hidden_size=4'], '')],
     'explain': [('--run=runs/lstm', [], 'no config.json in runs/lstm'), ('', [], '')],
     'report': [('', [], '')],
@@ -141,7 +147,7 @@ def test_a_page_runs(name, tmp_path, monkeypatch):
     for experiment, *flags in commands(page, tmp_path):
         if experiment != 'test':
             shorter, words = shortened(experiment, *flags)
-            code, _, err = call(experiment, *shorter, cwd=tmp_path)
+            code, _, err = call(experiment, *shorter, cwd=tmp_path, pictures=True)
             assert (code, words in err) == (1 if words else 0, True), (experiment, shorter, err)
             assert not words or err.count('\n') == 1, err
     printed = run_snippets(page, tmp_path)
