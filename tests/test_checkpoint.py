@@ -162,9 +162,9 @@ def disk(tmp_path):
         subprocess.run(['umount', '-l', folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ('flags', 'kilobytes'),
-    [([*RUN, '--checkpoint_every=0'], 100), pytest.param(SWEEP, 60, marks=pytest.mark.slow)],
+    ('flags', 'kilobytes'), [([*RUN, '--checkpoint_every=0'], 100), (SWEEP, 60)]
 )
 def test_a_full_disk_is_one_line(disk, tmp_path, flags, kilobytes):
     """And what was there resumes elsewhere, without what was half saved."""
@@ -185,6 +185,7 @@ def made_read_only(folder):
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'ro', 'tmpfs', folder / 'checkpoint'], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('flags', 'change'), [(RUN, removed), (RUN, made_read_only), (SWEEP, removed)]
 )

@@ -377,6 +377,7 @@ def runs(tmp_path_factory):
     return folder, arrays.out
 
 
+@pytest.mark.slow
 def test_a_run_writes_names_as_they_are(tmp_path):
     names = ['a,"b"\nc', '007', '7', ':smile:', '[red]x', '$x_$', '日本😀', '[/b]']
     labels = names * 3

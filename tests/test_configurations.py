@@ -41,6 +41,7 @@ def configurations(config):
     return every
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config.__module__)
 def test_a_configuration_is_read_as_it_was_written(config):
     for one in configurations(config):
@@ -53,6 +54,7 @@ def test_a_configuration_is_read_as_it_was_written(config):
         assert {name: getattr(again, name) for name in written} == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('config', CONFIGS, ids=lambda config: config.__module__)
 def test_flags_made_from_a_configuration_give_it_back(config):
     for one in configurations(config):

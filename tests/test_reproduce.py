@@ -154,6 +154,7 @@ def test_the_results_are_of_the_recipes():
             assert found['interval'] == pytest.approx(interval(found['values']), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_trained_as_its_command_does_resumed_and_recorded(tmp_path):
     folder, runs = tmp_path / 'mine', tmp_path / 'runs' / 'reproduce' / 'tiny'
     folder.mkdir()
@@ -244,6 +245,7 @@ def test_damaged_results_are_one_line(tmp_path):
     assert (code, err.count('\n'), 'tiny.json cannot be read' in err) == (1, 1, True)
 
 
+@pytest.mark.slow
 def test_the_recipes_are_listed_by_the_process_itself():
     result = launch('reproduce')
     assert result.returncode == 0, result.stderr

@@ -83,6 +83,7 @@ def test_a_sample_is_seeded_and_continues_its_prompt(written):
     assert sample('--temperature=0') == sample('--temperature=0')
 
 
+@pytest.mark.slow
 def test_a_stopped_run_on_streams_resumes_to_the_same_bytes(book, tmp_path, monkeypatch):
     flags = [f'--text={book}', '--dropout=0.1']
     run('text', tmp_path / 'whole', *flags)
@@ -197,6 +198,7 @@ def tables(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_series_is_forecast_and_compared_with_the_baselines(tables, tmp_path):
     folder = tmp_path / 'run'
     printed = run(

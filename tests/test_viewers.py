@@ -101,6 +101,7 @@ def sweep(tmp_path_factory):
     return trained(folder, *command, '--resume')
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_the_rows_the_results_and_the_settings_of_a_run(run):
     rows, results, own = read(run / 'tensorboard')
     assert len(rows) == 3
@@ -115,6 +116,7 @@ def test_tensorboard_reads_the_rows_the_results_and_the_settings_of_a_run(run):
     assert len([*(run / 'tensorboard').iterdir()]) == 1
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_has_the_log_of_one_that_is_not(run, tmp_path):
     command = *RUN, LOG
     assert killed(tensorboard, 'append', 1, lambda: call(*command, '--out=it', cwd=tmp_path))
@@ -124,6 +126,7 @@ def test_a_run_that_is_resumed_has_the_log_of_one_that_is_not(run, tmp_path):
     assert (timeless(rows), others) == (timeless(whole), as_whole)
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_each_trial_of_a_sweep_that_was_killed(sweep):
     with (sweep / 'trials.csv').open() as file:
         diverged = [trial['status'] == 'diverged' for trial in csv.DictReader(file)]
@@ -143,6 +146,7 @@ def test_tensorboard_reads_each_trial_of_a_sweep_that_was_killed(sweep):
     check()
 
 
+@pytest.mark.slow
 def test_an_export_leaves_the_logs_of_trials_that_are_training(sweep):
     def files():
         return [tensorboard.logs(sweep / 'tensorboard' / str(n)) for n in range(len(POINTS))]
@@ -179,6 +183,7 @@ class Wandb:
         runs.write_json(self.path / 'run.json', [self.rows, self.summary])
 
 
+@pytest.mark.slow
 def test_an_export_to_wandb_replaces_what_it_wrote_and_nothing_else(run, monkeypatch):
     monkeypatch.setitem(sys.modules, 'wandb', Wandb())
     other = run / 'wandb' / 'offline-run-20261127_101112-abcdefgh' / 'run.json'
@@ -203,6 +208,7 @@ def test_an_export_to_wandb_replaces_what_it_wrote_and_nothing_else(run, monkeyp
     assert summary['summary/best'] == runs.read_json(run / runs.SUMMARY)['best_validation_loss']
 
 
+@pytest.mark.slow
 def test_a_table_of_runs_and_sweeps_has_their_rows_and_settings(run, sweep, tmp_path):
     path = tmp_path / 'rows.csv'
     for _ in range(2):  # the second in the place of the first
