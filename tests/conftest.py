@@ -1,6 +1,7 @@
 """Strict settings for all tests: float64, no silent broadcast or promotion, two CPU devices."""
 
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -38,7 +39,7 @@ install_import_hook(  # types and shapes of arguments, where no test passes wron
 )
 
 from experiments.runner import cli, report, task, turns  # noqa: E402 - after the hook
-from rnnlab.results import claims  # noqa: E402
+from rnnlab.results import claims, plots  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 2)
 jax.config.update('jax_enable_x64', True)
@@ -48,6 +49,19 @@ jax.config.update('jax_disable_most_optimizations', True)  # most of the time is
 
 ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
+def pytest_collection_modifyitems(items):
+    """Tests with a fixture of their module run in one worker, so that it is made once."""
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()
+        if any(f.scope == 'module' and f.baseid.endswith('.py') for (*_, f) in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what is imported stays: searching it for garbage is a quarter of all tracing
 
 
 def close(actual, expected, tolerance=TOLERANCE):
@@ -95,10 +109,11 @@ class Result(NamedTuple):
     err: str
 
 
-def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
+def call(experiment, *flags, cwd=ROOT, stdin='', x64=False, pictures=False):
     """An experiment in this process, with the settings of JAX that a user has.
 
-    With JAX's own flags, which stay set, it is a process after all.
+    With JAX's own flags, which stay set, it is a process after all. The pictures of a training,
+    which take a quarter of its time, are drawn where a test looks at them.
     """
     argv = [experiment, *map(str, flags)]
     if any(flag.startswith(('--jax_', '--nojax_')) for flag in argv):
@@ -112,6 +127,9 @@ def call(experiment, *flags, cwd=ROOT, stdin='', x64=False):
     code = 0
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch, plain_jax(x64):
+        if not pictures:
+            patch.setattr(plots, 'curves', lambda *arguments: None)
+            patch.setattr(report, 'draw_sweep', lambda *arguments: [])
         patch.chdir(cwd)
         patch.syspath_prepend(cwd)  # as python -m does
         for name, stream in (('stdin', given), ('stdout', out), ('stderr', err)):
@@ -141,9 +159,7 @@ def ran(experiment, *flags, **options):
 def stopped(flags, number, ready):
     """(exit code, output) of a process that gets the signal once ready() is true."""
     options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT, 'text': True, 'cwd': ROOT}
-    with pytest.MonkeyPatch.context() as patch:  # its bits are those of this process
-        patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')
-        process = subprocess.Popen(command('mnist', *flags), **options)
+    process = subprocess.Popen(command('mnist', *flags), **options)
     deadline = time.time() + 120
     while not ready():
         assert process.poll() is None, process.communicate()[0]
@@ -174,34 +190,32 @@ def refused(experiment, cases, folder):
     assert not list(folder.iterdir())
 
 
+@pytest.fixture(scope='session')
+def compiled(tmp_path_factory):
+    """The folder of the programs that were compiled, of all workers and processes."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if 'PYTEST_XDIST_WORKER' in os.environ else folder) / 'compiled'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def programs(compiled):
+    """No program is compiled twice."""
+    jax.config.update('jax_compilation_cache_dir', str(compiled))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    compilation_cache.reset_cache()
+
+
 @pytest.fixture(scope='module')
-def shell(tmp_path_factory):
-    """A user's environment for processes, which share the programs that they compile."""
-    compiled = tmp_path_factory.getbasetemp()
-    compiled = (compiled.parent if 'PYTEST_XDIST_WORKER' in os.environ else compiled) / 'compiled'
+def shell(compiled):
+    """A user's environment for processes."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ('TFDS_DATA_DIR', 'PJRT_NPROC'):
             patch.delenv(name, raising=False)
         patch.setenv('PYTHONPATH', str(ROOT))
         patch.setenv('JAX_COMPILATION_CACHE_DIR', str(compiled))
         patch.setenv('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+        patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')  # its bits are those of this process
         yield
-
-
-@pytest.fixture(scope='module')
-def quick(tmp_path_factory):
-    """Sweeps in this process compile no program twice, and draw no pictures."""
-    values = str(tmp_path_factory.getbasetemp() / 'programs'), 0
-    names = 'jax_compilation_cache_dir', 'jax_persistent_cache_min_compile_time_secs'
-    before = [getattr(jax.config, name) for name in names]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, 'draw_sweep', lambda *arguments: [])
-        for settings in (values, before):
-            for name, value in zip(names, settings, strict=True):
-                jax.config.update(name, value)
-            compilation_cache.reset_cache()
-            if settings is values:
-                yield
 
 
 @pytest.fixture

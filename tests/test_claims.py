@@ -12,7 +12,6 @@ from rnnlab.errors import InputError
 from rnnlab.results import claims, runs, trials
 from rnnlab.training.checkpoint import open_checkpoints, restore, save
 from tests.conftest import call, ran
-from tests.damage import kept_programs
 from tests.folders import rows
 from tests.interrupt import killed
 from tests.test_sweeps import table
@@ -134,12 +133,6 @@ def train(folder, *flags):
     return ran('mnist', *RUN, *AXES, *flags, f'--out={folder}', x64=True)
 
 
-@pytest.fixture(scope='module', autouse=True)
-def programs(tmp_path_factory):
-    with kept_programs(tmp_path_factory.mktemp('programs')):
-        yield
-
-
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """The trials and curves of one process."""
@@ -160,6 +153,7 @@ def status(folder):
 
 
 @sweeps
+@pytest.mark.slow
 def test_workers_that_die_leave_the_trials_of_one_process(whole, tmp_path, impatient):
     folder = tmp_path / 'sweep'
     moments = (loop, 'evaluate', 1, False), (trials, 'write_wave', 1, False)
@@ -176,8 +170,10 @@ def test_workers_that_die_leave_the_trials_of_one_process(whole, tmp_path, impat
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_process_whose_batch_another_one_has_finished_does_no_harm(whole, tmp_path, monkeypatch):
     """The first pauses for so long that a second one trains all, then continues."""
+    monkeypatch.setattr(claims, 'BEAT', 1000.0)  # so that its claim stays as old as it is made
     folder, evaluate, inside = tmp_path / 'sweep', loop.evaluate, []
 
     def paused(progress):
@@ -185,7 +181,7 @@ def test_a_process_whose_batch_another_one_has_finished_does_no_harm(whole, tmp_
         if not inside:
             inside.append(True)
             for path in folder.glob('claims/*'):
-                age(path, 1000)
+                age(path, 1e5)
             train(folder, WORKER)
 
     monkeypatch.setattr(loop, 'evaluate', paused)
@@ -194,6 +190,7 @@ def test_a_process_whose_batch_another_one_has_finished_does_no_harm(whole, tmp_
 
 
 @sweeps
+@pytest.mark.slow
 def test_three_deaths_at_the_same_step_make_a_batch_failed(whole, tmp_path, impatient):
     folder = tmp_path / 'sweep'
     assert killed(loop, 'evaluate', 0, lambda: train(folder, WORKER))

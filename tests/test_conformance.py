@@ -134,8 +134,7 @@ reference.REFERENCES['elman'] = reference.irnn
 """
 
 
-def test_the_command(tmp_path, shell, monkeypatch):
-    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+def test_the_command(tmp_path, shell):
     (tmp_path / 'cells.py').write_text(OWN)
     (tmp_path / 'wrong.py').write_text(WRONG)
     flags = [

@@ -55,6 +55,7 @@ SMALL = '--length=5', '--validation=2', '--steps=1', '--hidden_size=2', '--batch
 
 
 @pytest.mark.usefixtures('shell')
+@pytest.mark.slow
 def test_a_run_needs_no_backend_for_its_picture_and_no_character_beyond_ascii(
     tmp_path, monkeypatch
 ):
@@ -72,7 +73,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, monkeypatch
         raise RuntimeError('no such font')
 
     monkeypatch.setattr(plots, 'curves', draw)
-    code, out, err = call('memory', *SMALL, '--out=run', cwd=tmp_path)
+    code, out, err = call('memory', *SMALL, '--out=run', cwd=tmp_path, pictures=True)
     assert (code, err) == (0, '')
     assert 'run/curves.png is not drawn: no such font\n' in out
     assert (tmp_path / 'run' / runs.SUMMARY).exists()

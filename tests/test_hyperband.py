@@ -25,7 +25,7 @@ OFTEN = '--checkpoint_every=0'
 AXIS = ['--sweep=lr~log(1e-4,1)']
 FLAGS = ['--search=hyperband', '--trials=10', '--rungs=3', '--eta=2', *AXIS]
 
-sweeps = pytest.mark.usefixtures('shell', 'quick')
+sweeps = pytest.mark.usefixtures('shell')
 
 
 def train(folder, *flags):
@@ -33,12 +33,13 @@ def train(folder, *flags):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, quick):
+def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp('hyperband') / 'whole'
     return folder, train(folder, *FLAGS)
 
 
 @sweeps
+@pytest.mark.slow
 def test_points_begin_and_stop_on_the_rungs_of_their_brackets(whole):
     folder, printed = whole
     results = table(folder)
@@ -59,6 +60,7 @@ def test_points_begin_and_stop_on_the_rungs_of_their_brackets(whole):
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_point_is_bit_for_bit_the_lane_of_a_sweep_without_rungs(whole, tmp_path):
     folder, _ = whole
     results, curves = table(folder), by_trial(folder)
@@ -74,6 +76,7 @@ def test_a_point_is_bit_for_bit_the_lane_of_a_sweep_without_rungs(whole, tmp_pat
 
 
 @sweeps
+@pytest.mark.slow
 def test_the_best_of_a_bracket_continue(whole):
     folder, _ = whole
     results, curves = table(folder), by_trial(folder)
@@ -98,6 +101,7 @@ MOMENTS = [
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_search_that_is_killed_again_and_again_ends_in_the_same_trials(whole, tmp_path):
     folder, _ = whole
     for at in MOMENTS:
@@ -109,6 +113,7 @@ def test_a_search_that_is_killed_again_and_again_ends_in_the_same_trials(whole, 
 
 
 @sweeps
+@pytest.mark.slow
 def test_workers_end_in_the_trials_of_one_process(whole, tmp_path, impatient):
     """One dies at the end of a batch of the first bracket, another one in the second."""
     folder, _ = whole
@@ -119,6 +124,7 @@ def test_workers_end_in_the_trials_of_one_process(whole, tmp_path, impatient):
 
 
 @sweeps
+@pytest.mark.slow
 def test_one_bracket_of_one_rung_is_tpe(tmp_path):
     flags = ['--trials=5', '--steps=10', *AXIS]
     train(tmp_path / 'tpe', '--search=tpe', *flags)

@@ -24,7 +24,7 @@ AXES = ['--sweep=lr~log(1e-4,10)', '--sweep=clip~lin(0.5,5)', '--trials=8', '--m
 RUNGS = ['--search=pbt', '--rungs=3']
 SEEDS, MEMBERS, ENDS = 2, 8, (10, 20, 40)
 
-sweeps = pytest.mark.usefixtures('shell', 'quick')
+sweeps = pytest.mark.usefixtures('shell')
 
 
 def train(folder, *flags):
@@ -32,7 +32,7 @@ def train(folder, *flags):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, quick):
+def whole(tmp_path_factory):
     """The population, what it printed, and the sweep of its members without it."""
     folder = tmp_path_factory.mktemp('population')
     printed = train(folder / 'pbt', *RUNGS)
@@ -46,6 +46,7 @@ def rungs(folder):
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_member_that_copied_none_is_bit_for_bit_its_lane_of_the_plain_sweep(whole):
     folder, _, plain = whole
     every = rungs(folder)
@@ -59,6 +60,7 @@ def test_a_member_that_copied_none_is_bit_for_bit_its_lane_of_the_plain_sweep(wh
 
 
 @sweeps
+@pytest.mark.slow
 def test_the_worst_quarter_of_each_population_copies_the_best(whole):
     folder, _, _ = whole
     every = rungs(folder)
@@ -82,6 +84,7 @@ def test_the_worst_quarter_of_each_population_copies_the_best(whole):
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_member_continues_from_the_state_that_it_copied(whole):
     folder, _, _ = whole
     metrics = SweepRecord.read(folder).metrics
@@ -93,6 +96,7 @@ def test_a_member_continues_from_the_state_that_it_copied(whole):
 
 
 @sweeps
+@pytest.mark.slow
 def test_the_schedule_of_every_member_and_of_the_best_run_can_be_read(whole):
     folder, printed, _ = whole
     every = rungs(folder)
@@ -136,6 +140,7 @@ MOMENTS = [
 
 
 @sweeps
+@pytest.mark.slow
 def test_a_population_that_is_killed_again_and_again_ends_in_the_same_files(whole, tmp_path):
     folder, _, _ = whole
     for at in MOMENTS:
@@ -149,6 +154,7 @@ def test_a_population_that_is_killed_again_and_again_ends_in_the_same_files(whol
 
 
 @sweeps
+@pytest.mark.slow
 def test_workers_end_in_the_files_of_one_process(whole, tmp_path, impatient):
     """One dies at the end of a batch, another one before it gathers the next rung's states."""
     folder, _, _ = whole
@@ -160,6 +166,7 @@ def test_workers_end_in_the_files_of_one_process(whole, tmp_path, impatient):
 
 
 @sweeps
+@pytest.mark.slow
 def test_one_rung_is_the_sweep_as_it_is(whole, tmp_path):
     _, _, plain = whole
     train(tmp_path / 'pbt', '--search=pbt')
@@ -210,6 +217,7 @@ def test_bad_populations_are_one_line(tmp_path):
 
 
 @sweeps
+@pytest.mark.slow
 def test_the_best_run_of_a_population_is_not_a_run_that_flags_alone_give(whole):
     folder, _, _ = whole
     config = read(folder / 'best', 'config.json')

@@ -62,10 +62,10 @@ def checkpoint(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_are_two_devices(tmp_path, monkeypatch):
+def test_two_processes_are_two_devices(tmp_path):
     """Also after a signal to one of them, upon which both stop at the same step, and a resume."""
-    monkeypatch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', 'true')  # of compilation
-    code, _, err = call('mnist', *RUN, '--devices=2', '--out=alone', cwd=tmp_path)
+    alone = '--devices=2', '--out=alone'
+    code, _, err = call('mnist', *RUN, *alone, cwd=tmp_path, pictures=True)
     assert code == 0, err
     folder = tmp_path / 'run'
     pair = started(tmp_path, '--devices=2')

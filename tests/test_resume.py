@@ -12,8 +12,6 @@ from tests.folders import SMALL, final, read, rows
 
 pytestmark = pytest.mark.usefixtures('shell')
 
-one_worker = pytest.mark.xdist_group('an uninterrupted run')
-
 
 WHOLE = [
     *SMALL, '--steps=1000', '--eval_every=150', '--checkpoint_every=0', '--keep=best',
@@ -25,10 +23,9 @@ WHOLE = [
 def whole(tmp_path_factory):
     """An uninterrupted run: (its folder, what it printed)."""
     folder = tmp_path_factory.mktemp('runs') / 'whole'
-    return folder, ran('mnist', *WHOLE, f'--out={folder}')
+    return folder, ran('mnist', *WHOLE, f'--out={folder}', pictures=True)
 
 
-@one_worker
 def test_a_run_writes_its_folder_and_shows_its_end(whole):
     folder, printed = whole
     files = {'config.json', 'environment.json', 'metrics.jsonl', 'summary.json', 'curves.png'}
@@ -51,7 +48,6 @@ def test_a_run_writes_its_folder_and_shows_its_end(whole):
     assert len(re.search(r'label +((?:\d *){10})', printed)[1].split()) == 10
 
 
-@one_worker
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
@@ -78,7 +74,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(whole, tmp_path, number):
     assert rows(folder) == rows(expected)
 
 
-@one_worker
+@pytest.mark.slow
 def test_what_is_kept_is_the_run_stopped_there(whole, tmp_path):
     folder, _ = whole
     best = final(folder, 'best')
@@ -89,7 +85,6 @@ def test_what_is_kept_is_the_run_stopped_there(whole, tmp_path):
     assert one['test_accuracy'] == other['test_accuracy']
 
 
-@one_worker
 def test_resuming_a_finished_run_ends_as_it_ended(whole):
     folder, _ = whole
     before = rows(folder), final(folder), read(folder, 'summary.json')['test_accuracy']
@@ -99,7 +94,6 @@ def test_resuming_a_finished_run_ends_as_it_ended(whole):
     same(final(folder), before[1])
 
 
-@one_worker
 @pytest.mark.slow
 def test_the_number_of_devices_is_part_of_the_run(whole):
     folder, _ = whole
@@ -112,7 +106,6 @@ def test_the_number_of_devices_is_part_of_the_run(whole):
     assert (rows(folder), (folder / 'config.json').read_bytes()) == before
 
 
-@one_worker
 def test_a_folder_with_a_run_is_not_overwritten(whole):
     folder, _ = whole
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -121,7 +114,7 @@ def test_a_folder_with_a_run_is_not_overwritten(whole):
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
-@one_worker
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
     folder, _ = whole
     copy = tmp_path / 'run'
@@ -146,7 +139,6 @@ def damage(folder, name, change):
         path.write_text(''.join(lines).replace('"step": 300', '"step": 301'))
 
 
-@one_worker
 @pytest.mark.parametrize(
     ('name', 'change', 'words'),
     [
@@ -157,6 +149,7 @@ def damage(folder, name, change):
         ('summary.json', 'first line', 'summary.json cannot be read'),
     ],
 )
+@pytest.mark.slow
 def test_what_is_damaged_is_not_resumed_and_not_written(whole, tmp_path, name, change, words):
     copy = tmp_path / 'run'
     shutil.copytree(whole[0], copy)
@@ -167,7 +160,7 @@ def test_what_is_damaged_is_not_resumed_and_not_written(whole, tmp_path, name, c
     assert {path: path.read_bytes() for path in copy.rglob('*') if path.is_file()} == before
 
 
-@one_worker
+@pytest.mark.slow
 def test_a_half_written_row_is_mended_by_a_resumption(whole, tmp_path):
     copy = tmp_path / 'run'
     shutil.copytree(whole[0], copy)
@@ -202,7 +195,7 @@ def test_a_run_that_is_made_longer_is_the_longer_run(tmp_path, flags, longer):
     assert results[0] == results[1]
 
 
-@one_worker
+@pytest.mark.slow
 def test_where_a_longer_run_would_be_another_it_is_refused(whole, tmp_path):
     folder, _ = whole
     cosine = ['--schedule=cosine', '--steps=4', '--out=cosine']
@@ -215,6 +208,7 @@ def test_where_a_longer_run_would_be_another_it_is_refused(whole, tmp_path):
         assert (code, err.count('\n'), words in err) == (1, 1, True), err
 
 
+@pytest.mark.slow
 def test_of_two_processes_on_a_folder_one_trains(tmp_path):
     flags = command(
         'mnist', *SMALL, '--steps=1000', '--eval_every=100', f'--out={tmp_path / "run"}'

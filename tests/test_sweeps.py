@@ -22,12 +22,11 @@ ALONE = [*SMALL, '--steps=120', '--eval_every=50', '--keep=best', '--checkpoint_
 FLAGS = [*ALONE, *AXES, '--devices=2', '--max_lanes=4']
 
 pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
-one_worker = pytest.mark.xdist_group('an uninterrupted sweep')
 
 
-def run(folder, *flags):
+def run(folder, *flags, **options):
     """What a run or sweep in float64 prints."""
-    return ran('mnist', *flags, f'--out={folder}', x64=True)
+    return ran('mnist', *flags, f'--out={folder}', x64=True, **options)
 
 
 def table(folder):
@@ -52,13 +51,12 @@ def whole(tmp_path_factory):
     handler.emit = lambda record: compiled.append(record.getMessage())
     logger.addHandler(handler)
     with jax.log_compiles():
-        printed = run(folder, *FLAGS)
+        printed = run(folder, *FLAGS, pictures=True)
     logger.removeHandler(handler)
     finished = (re.match(r'Finished XLA compilation of jit\((\w+)\)', m) for m in compiled)
     return folder, printed, [match[1] for match in finished if match]
 
 
-@one_worker
 def test_a_sweep_writes_its_folder_and_shows_its_end(whole):
     folder, printed, programs = whole
     files = {'sweep.json', 'environment.json', 'trials.csv', 'metrics.jsonl', 'waves', 'best'}
@@ -79,7 +77,6 @@ def test_a_sweep_writes_its_folder_and_shows_its_end(whole):
         assert words in printed
 
 
-@one_worker
 def test_a_lane_is_the_run_alone(whole, tmp_path):
     folder, _, _ = whole
     best = read(folder / 'best', 'summary.json')
@@ -102,7 +99,6 @@ def settings(folder, trial):
     return [f'--{name}={row[name]}' for name in ('cell', 'lr', 'seed')]
 
 
-@one_worker
 def test_the_best_trials_run_resumes_as_a_run(whole, tmp_path):
     folder, _, _ = whole
     shutil.copytree(folder / 'best', tmp_path / 'run')
@@ -111,7 +107,6 @@ def test_the_best_trials_run_resumes_as_a_run(whole, tmp_path):
     assert 'resumes at step 120' in out
 
 
-@one_worker
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGINT], ids=lambda number: number.name)
 def test_a_stopped_sweep_resumes_to_the_same_trials(whole, tmp_path, number):
     expected, _, _ = whole
@@ -134,7 +129,6 @@ def test_a_stopped_sweep_resumes_to_the_same_trials(whole, tmp_path, number):
         assert [list(row.items()) for row in mine] == [list(row.items()) for row in other]
 
 
-@one_worker
 def test_shards_make_the_sweep_together(whole, tmp_path):
     expected, _, _ = whole
     assert '6 of 12' in run(tmp_path, *FLAGS, '--shard=2/2')
@@ -145,7 +139,6 @@ def test_shards_make_the_sweep_together(whole, tmp_path):
     same_trials(tmp_path, table(expected))
 
 
-@one_worker
 def test_another_sweep_into_the_folder_is_refused(whole):
     folder, _, _ = whole
     for flags, words in (

@@ -53,6 +53,7 @@ def test_hand_set_weights_have_every_parity_right_at_any_length():
         assert values['loss'] < 1e-12
 
 
+@pytest.mark.slow
 def test_a_lane_of_a_curriculum_is_the_run_alone_at_any_length(tmp_path):
     flags = *TINY, '--task=induction', '--length=3..9', '--test_length=1x,2x,5', '--cell=elman'
     ran('memory', *flags, '--sweep=seed=0,1', '--out=sweep', cwd=tmp_path, x64=True)
