@@ -105,7 +105,7 @@ def largest(parameters: Callable[[int], int], budget: int) -> int:
     D is H; about as a square, or else it takes long.
     """
     square = np.polyfit(FITTED, [parameters(size) for size in FITTED], 2)
-    size = max(0, *np.roots(square - [0, 0, budget]).real.astype(int))
+    size = max(0, *np.roots(square - [0, 0, budget]).real.astype(int).tolist())
     while size and parameters(size) > budget:
         size -= 1
     while parameters(size + 1) <= budget:
