@@ -51,15 +51,6 @@ ROOT = Path(__file__).parent.parent
 TOLERANCE = 1e-10
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
-def pytest_collection_modifyitems(items):
-    """Tests with a fixture of their module run in one worker, so that it is made once."""
-    for item in items:
-        fixtures = item._fixtureinfo.name2fixturedefs.values()
-        if any(f.scope == 'module' and f.baseid.endswith('.py') for (*_, f) in fixtures):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
-
-
 def pytest_collection_finish():
     gc.freeze()  # what is imported stays: searching it for garbage is a quarter of all tracing
 
