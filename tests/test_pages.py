@@ -25,8 +25,9 @@ PAGES = [FRONT, *sorted((*ROOT.glob('experiments/**/*.md'), *ROOT.glob('rnnlab/*
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 # By experiment, the first row whose words are in the command: the flags that shorten it, and words
-# of the error that it must end in. Of a command that needs data, peers or minutes only the flags
-# are read: nothing but the missing data, or the peer that does not exist, may then be wrong.
+# of the error that it must end in. Of a command that needs data, peers or minutes, or a recipe that
+# tests/test_recipes.py trains, only the flags are read: nothing but the missing data or folder, or
+# the peer that does not exist, may then be wrong.
 TINY = ['--steps=2', '--hidden_size=4']
 ONE = ['--layers=1', '--buckets=1']
 MANY = ['--max_trials=1']
@@ -50,13 +51,18 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'classify': [('--predict', [], ''), ('', TINY, '')],
     'series': [
         ('--sweep', ['--dry_run'], ''),
+        ('.flags --csv', ['--csv=nowhere'], 'nowhere'),
         ('', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], ''),
     ],
     'text': [
+        ('.flags', ['--text=nowhere'], 'nowhere'),
         ('--sample', ['--sample=20'], ''),
         ('', [*TINY, '--batch_size=4', '--window=8', '--warmup=0'], ''),
     ],
-    'listops': [('', [*TINY, *ONE, '--length=5..20', '--examples=100', '--warmup=0'], '')],
+    'listops': [
+        ('.flags', ['--out=/dev/null/run'], '/dev/null/run: Not a directory'),
+        ('', [*TINY, *ONE, '--length=5..20', '--examples=100', '--warmup=0'], ''),
+    ],
     'memory': [
         ('every_cell', MANY, '72 trials'),
         ('--sweep', ['--dry_run'], ''),
