@@ -104,7 +104,7 @@ def largest(parameters: Callable[[int], int], budget: int) -> int:
     It takes parameters to grow with the size, as they do but for an sru, which has fewer where
     D is H; about as a square, or else it takes long.
     """
-    square = np.polyfit(FITTED, [parameters(size) for size in FITTED], 2)
+    square = np.polyfit(FITTED, [parameters(size) for size in FITTED], 2).round(6)  # 0, not 1e-14
     size = max(0, *np.roots(square - [0, 0, budget]).real.astype(int).tolist())
     while size and parameters(size) > budget:
         size -= 1
