@@ -144,6 +144,7 @@ def test_bad_input_is_one_line(tmp_path):
     [
         lambda size: size,
         lambda size: 7 * size + 3,
+        lambda size: 3 * size + 4,
         lambda size: 4 * size * (size + 9) + 10,
         lambda size: size**3,
     ],
