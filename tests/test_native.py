@@ -23,7 +23,7 @@ CELLS = {'elman': elman, 'relu': lambda n: elman(n, activation='relu'), 'lstm': 
 
 
 @pytest.fixture(autouse=True)
-def compiled():
+def compiler():
     if native.kernels() is None:
         pytest.skip('there is no C++ compiler')
 
