@@ -29,9 +29,9 @@ from rnnlab.results.trials import SweepRecord
 # The lengths that a task is trained at: a state is learned where short sequences are among them.
 STATES = 'parity', 's3', 'dyck', 'counting', 'modular', 'a5'
 RECALL = 'induction', 'selective_copy', 'mqar'
-LENGTH: dict[str, int | str] = {**dict.fromkeys(STATES, '3..25'), **dict.fromkeys(RECALL, 32)}
+TRAINED: dict[str, int | str] = {**dict.fromkeys(STATES, '3..25'), **dict.fromkeys(RECALL, 32)}
 AXES = {  # those that no flag names
-    'task': ','.join(LENGTH),
+    'task': ','.join(TRAINED),
     'cell': ','.join(CELLS),
     'lr': '3e-3,1e-2',
     'seed': '0..2',
@@ -92,7 +92,7 @@ class Capability(NamedTuple):
 
 
 def resolve(config: memory.Config) -> memory.Config:
-    config = memory.resolve(config.filled({'length': LENGTH.get(config.task)}))
+    config = memory.resolve(config.filled({'length': TRAINED.get(config.task)}))
     if memory.problem(config).numbers:
         words = f'--task={config.task} predicts numbers'
         raise InputError(f'{words}: capabilities compares accuracies, of tasks with classes')
@@ -132,7 +132,7 @@ def capabilities(config: Config, settings: list[Setting]) -> dict[Pair, Capabili
         cell, task, length = (
             setting.settings.get(name, getattr(config, name)) for name in ('cell', 'task', 'length')
         )
-        trained = ends(length or LENGTH.get(task) or LENGTHS[task])[1]
+        trained = ends(length or TRAINED.get(task) or LENGTHS[task])[1]
         if any(trial.status != FAILED for trial in setting.trials):
             found.setdefault((cell, task), capability(setting, trained))
     return dict(sorted(found.items(), key=lambda item: item[1].setting.trials[0].number))

@@ -274,8 +274,8 @@ def looped(
 ) -> tuple[Carry, Array]:
     """The loop of unroll's docstring, for each sequence on its own, without a batch axis.
 
-    order: what each of its steps reads, where a reset before it stands, and whether no gradient
-    passes there, each [T].
+    order: for each iteration the time step, the boundary before it, where a reset counts, and
+    whether gradients stop there; each [T].
     """
 
     def one(
