@@ -6,7 +6,7 @@ python -m experiments.capabilities --sweep=cell=elman,lstm,mingru --sweep=task=p
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median_low
 from typing import NamedTuple
@@ -46,12 +46,8 @@ DEFAULTS = {
 SOLVED = 0.95  # of the labels are right
 TABLE, PICTURE = 'capabilities.csv', 'capabilities.png'
 
+Config = memory.Config
 Pair = tuple[str, str]  # a cell and a task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(memory.Config):
-    pass
 
 
 class Capability(NamedTuple):
@@ -109,7 +105,8 @@ def completed(config: Config) -> Config:
     values = {name: value for name, value in DEFAULTS.items() if name not in given}
     if 'hidden_size' in given:
         values.pop('parameters', None)
-    return config.replace(sweep=(*config.sweep, *more), **values)
+    now_given = config.given | {'sweep', *values}
+    return config.replace(sweep=(*config.sweep, *more), given=now_given, **values)
 
 
 def main(config: Config) -> None:
@@ -173,7 +170,7 @@ def times(multiple: float) -> str:
     return f'{multiple:g}x'
 
 
-TASK = replace(memory.TASK, resolve=resolve)
+TASK = replace(memory.TASK, resolve=resolve, launched='capabilities')
 
 if __name__ == '__main__':
     cli.run(Config, main)

@@ -17,11 +17,9 @@ from experiments.runner import cli, machine, model
 from experiments.runner.console import console
 from experiments.runner.fields import operational, static
 from experiments.runner.restore import probabilities, recall, restore_params
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Plan, Task, checksum, fractions
 from rnnlab.cells.base import Params
-from rnnlab.data import Dataset
 from rnnlab.data.labelled import Labelled, labelled_sequences, standardised
 from rnnlab.data.sequences import read_npz, read_rows
 from rnnlab.errors import InputError, listed
@@ -88,10 +86,6 @@ def load(config: Config) -> Labelled:
     else:
         whole, test = read_npz(config.npz or '')
     return labelled_sequences(whole, test, split=fractions(config.split))
-
-
-def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
-    return network(config, data.train.inputs.shape[-1], data.outputs, hyper)
 
 
 def network(config: Config, inputs: int, classes: int, hyper: Hyper) -> Model:
@@ -184,7 +178,9 @@ TASK = Task(
     name='classify',
     load=load,
     dataset=lambda config, loaded: loaded.dataset,
-    build=build,
+    build=lambda config, data, hyper: network(
+        config, data.train.inputs.shape[-1], data.outputs, hyper
+    ),
     resolve=resolve,
     finish=show_labels,
     source=source,
@@ -195,7 +191,7 @@ def main(config: Config) -> None:
     if config.predict is not None:
         predict(config)
     else:
-        (sweep if config.sweep else train)(TASK, config)
+        launch(TASK, config)
 
 
 if __name__ == '__main__':

@@ -17,8 +17,7 @@ import experiments.runner.config as groups
 from experiments.runner import cli, machine, model
 from experiments.runner.fields import INF, operational, static
 from experiments.runner.restore import probabilities, recall, restore_params
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Task
 from rnnlab.data import PADS, Dataset, imdb, text, text_sequences
 from rnnlab.data.imdb import TOKENS
@@ -83,10 +82,6 @@ def load(config: Config) -> Dataset:
     )
 
 
-def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
-    return network(config, data.vocabulary, hyper)
-
-
 def network(config: Config, vocabulary: tuple[str, ...] | None, hyper: Hyper) -> Model:
     return classifier(
         model.make_layers(config, hyper),
@@ -141,14 +136,18 @@ def read_reviews(given: str) -> Iterator[tuple[str, str]]:
         yield where, review
 
 
-TASK = Task(name='imdb', load=load, build=build)
+TASK = Task(
+    name='imdb',
+    load=load,
+    build=lambda config, data, hyper: network(config, data.vocabulary, hyper),
+)
 
 
 def main(config: Config) -> None:
     if config.predict is not None:
         predict(config)
     else:
-        (sweep if config.sweep else train)(TASK, config)
+        launch(TASK, config)
 
 
 if __name__ == '__main__':

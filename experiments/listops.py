@@ -5,13 +5,13 @@ python -m experiments.listops --length=10..50 --examples=20000      (minutes on 
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import experiments.runner.config as groups
 from experiments.runner import cli, model
 from experiments.runner.fields import ends, static
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Task
 from rnnlab.data import Dataset
 from rnnlab.data.listops import DIGITS, HELD_OUT, IDS, listops
@@ -63,10 +63,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
 
 
 TASK = Task(name='listops', load=load, build=build)
-
-
-def main(config: Config) -> None:
-    (sweep if config.sweep else train)(TASK, config)
+main = partial(launch, TASK)
 
 
 if __name__ == '__main__':

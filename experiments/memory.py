@@ -7,7 +7,7 @@ python -m experiments.memory --task=s3 --cell=slstm --length=8..64 --test_length
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +18,7 @@ import experiments.runner.config as groups
 from experiments.runner import cli, model
 from experiments.runner.console import console
 from experiments.runner.fields import LARGEST, ends, static
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Plan, Task
 from rnnlab.cells.base import Params
 from rnnlab.data import LENGTHS, TASKS, Dataset, memory_sequences, of_lengths
@@ -129,9 +128,8 @@ def loss(config: Config) -> Callable[[Hyper], Loss]:
 
 def batches(config: Config, data: None) -> Batches:
     task, (shortest, longest) = problem(config), ends(config.length)
-    if shortest == longest:
-        return generated(task.sample, config.batch_size, EPOCH)
-    return generated(of_lengths(task, shortest), config.batch_size, EPOCH)
+    sample = task.sample if shortest == longest else of_lengths(task, shortest)
+    return generated(sample, config.batch_size, EPOCH)
 
 
 def show_answers(plan: Plan[Config], params: Params, folder: Path) -> None:
@@ -165,10 +163,7 @@ TASK = Task(
     batches=batches,
     finish=show_answers,
 )
-
-
-def main(config: Config) -> None:
-    (sweep if config.sweep else train)(TASK, config)
+main = partial(launch, TASK)
 
 
 if __name__ == '__main__':

@@ -5,12 +5,12 @@ python -m experiments.mnist --dataset=digits --epochs=30      (needs no download
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import experiments.runner.config as groups
 from experiments.runner import cli, model
 from experiments.runner.fields import static
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Task
 from rnnlab.data import IMAGES, VIEWS, Dataset, image_sequences
 from rnnlab.models import Model, classifier
@@ -56,10 +56,7 @@ def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
 
 
 TASK = Task(name='mnist', load=load, build=build, resolve=resolve)
-
-
-def main(config: Config) -> None:
-    (sweep if config.sweep else train)(TASK, config)
+main = partial(launch, TASK)
 
 
 if __name__ == '__main__':

@@ -15,8 +15,7 @@ from experiments.forecasts import errors, files, methods
 from experiments.runner import cli, model
 from experiments.runner.console import console, drawing
 from experiments.runner.fields import operational, static
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Plan, Task, checksum, fractions
 from rnnlab.cells.base import Params
 from rnnlab.data import Dataset
@@ -278,10 +277,7 @@ TASK = Task(
     finish=show_forecasts,
     source=source,
 )
-
-
-def main(config: Config) -> None:
-    (sweep if config.sweep else train)(TASK, config)
+main = partial(launch, TASK)
 
 
 if __name__ == '__main__':

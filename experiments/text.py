@@ -21,8 +21,7 @@ from experiments.runner import cli, machine, model
 from experiments.runner.console import console
 from experiments.runner.fields import operational, static
 from experiments.runner.restore import recall, restore_params
-from experiments.runner.run import train
-from experiments.runner.sweep import sweep
+from experiments.runner.sweep import launch
 from experiments.runner.task import Plan, Task
 from rnnlab.cells.base import Params
 from rnnlab.data import Dataset, Split
@@ -104,10 +103,6 @@ def load(config: Config) -> Dataset:
     )
 
 
-def build(config: Config, data: Dataset, hyper: Hyper) -> Model:
-    return make_network(config, data.outputs, hyper)
-
-
 def make_network(config: Config, size: int, hyper: Hyper) -> Model:
     return network(
         model.make_layers(config, hyper),
@@ -119,19 +114,13 @@ def make_network(config: Config, size: int, hyper: Hyper) -> Model:
 
 
 def loss(config: Config) -> Callable[[Hyper], Loss]:
-    def make(hyper: Hyper) -> Loss:
-        return cross_entropy(hyper.label_smoothing, bits=config.tokens == 'characters')
-
-    return make
+    bits = config.tokens == 'characters'
+    return lambda hyper: cross_entropy(hyper.label_smoothing, bits=bits)
 
 
 def batches(config: Config, data: Split) -> Batches:
     number, time_steps = data.inputs.shape
     return streams(number, time_steps, config.window)
-
-
-def evaluation_batches(config: Config, data: Split, size: int, whole: bool) -> Batches:
-    return batches(config, data)
 
 
 def show_sample(plan: Plan[Config], params: Params, folder: Path) -> None:
@@ -180,12 +169,12 @@ def write_sample(net: Model, params: Params, vocabulary: tuple[str, ...], config
 TASK = Task(
     name='text',
     load=load,
-    build=build,
+    build=lambda config, data, hyper: make_network(config, data.outputs, hyper),
     resolve=resolve,
     selection='loss',
     loss=loss,
     batches=batches,
-    evaluation_batches=evaluation_batches,
+    evaluation_batches=lambda config, data, size, whole: batches(config, data),
     finish=show_sample,
     source=source,
 )
@@ -195,7 +184,7 @@ def main(config: Config) -> None:
     if config.sample is not None:
         sample(config)
     else:
-        (sweep if config.sweep else train)(TASK, config)
+        launch(TASK, config)
 
 
 if __name__ == '__main__':

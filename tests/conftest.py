@@ -53,6 +53,7 @@ TOLERANCE = 1e-10
 
 def pytest_collection_finish():
     gc.freeze()  # what is imported stays: searching it for garbage is a quarter of all tracing
+    gc.set_threshold(10_000, 20)
 
 
 def close(actual, expected, tolerance=TOLERANCE):

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from experiments import mnist
 from experiments.runner import cluster, worker
 from experiments.runner.cli import parse
 from experiments.runner.cluster import command
+from experiments.runner.groups import sharing
 from tests.conftest import call, launch, refused
 from tests.test_sweeps import table
 
@@ -30,6 +32,14 @@ def test_workers_of_this_machine_train_the_sweep(tmp_path):
     assert '6 of 6 trials' in result.stdout
     assert [row['trial'] for row in table(folder)] == [*'012345']
     assert len([*folder.glob('workers/*.1.log')]) == 2
+
+
+def test_a_program_is_divided_only_where_workers_would_have_less_than_two():
+    for workers, programs in product(range(1, 9), range(1, 30)):
+        each = sharing(workers, programs)
+        assert 1 <= each <= workers
+        assert each * programs >= min(2 * workers, workers * programs)
+        assert each == 1 or (each - 1) * programs < 2 * workers
 
 
 def test_the_command_of_a_worker_gives_the_settings_of_the_sweep(tmp_path):

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.runner import console
+from experiments.runner.groups import groups_table
 from rnnlab.results import plots, runs
 from tests.conftest import call, launch
 from tests.records import ACCURATE, SQUARED, summary
@@ -39,7 +40,7 @@ def test_the_summary_of_a_run_has_what_there_is():
 
 
 def test_programs_of_a_sweep_are_divided_into_batches():
-    text = console.groups_table([group(), group(label='', numbers=[4])])
+    text = groups_table([group(), group(label='', numbers=[4])])
     heads, _, *rows = lines(text)
     assert heads == 'program trials lanes batches steps MB a batch'
     assert rows == ['cell=gru 4 3 2 20 2', '2 1 3 1 20 2']

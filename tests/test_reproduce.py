@@ -54,7 +54,7 @@ def test_a_head_is_read_as_it_is_written(tmp_path_factory, metric, low, high, si
         written(folder, 'a_2', more, f'{metric} {shown}, tolerance {plain(size)}', plain(size))
     )
     assert recipe.published == Published(
-        metric=metric, low=low, high=high, about=about, tolerance=size, words=shown
+        metric=metric, low=low, high=high, tolerance=size, words=shown
     )
     assert (recipe.name, recipe.experiment, recipe.task, recipe.model, recipe.minutes) == (
         'a_2', 'memory', 'adding', 'LSTM 4', size,
@@ -99,9 +99,7 @@ def test_a_verdict_is_one_of_three_and_mirrors(mean, a, b, tolerance, half, shif
 
     def told(mean, low, high, metric='test accuracy', differs=''):
         of_mean = None if half is None else (mean - half, mean + half)
-        where = Published(
-            metric=metric, low=low, high=high, about=False, tolerance=tolerance, words=''
-        )
+        where = Published(metric=metric, low=low, high=high, tolerance=tolerance, words='')
         return verdict(mean, of_mean, where, differs)
 
     near = max(half or 0.0, tolerance)

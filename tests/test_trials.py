@@ -40,7 +40,7 @@ def test_batches_are_merged_in_the_order_of_their_trials(tmp_path):
 
 def test_a_setting_named_like_a_result_is_headed_as_its_flag():
     records = [{'trial': 0, 'settings': {'parameters': 500}, 'parameters': 492}]
-    assert trials.table(records) == 'trial,--parameters,parameters\n0,500,492\n'
+    assert trials.table(records) == [['trial', '--parameters', 'parameters'], [0, 500, 492]]
 
 
 def test_the_best_is_the_first_of_the_highest_that_did_not_diverge():

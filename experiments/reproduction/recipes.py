@@ -16,7 +16,7 @@ ENTRIES = {
     'Task': (r'(.+)', 'MNIST by rows'),
     'Model': (r'(.+)', 'LSTM 64'),
     'Published': (
-        rf'(.+?) ((about )?({NUMBER})(?: to ({NUMBER}))?), tolerance ({NUMBER})',
+        rf'(.+?) ((?:about )?({NUMBER})(?: to ({NUMBER}))?), tolerance ({NUMBER})',
         'test accuracy about 0.95 to 0.97, tolerance 0.01',
     ),
     'Source': (r'(.+)', 'Table 1 of arXiv 1603.09025'),
@@ -38,7 +38,6 @@ class Published:
     metric: str  # as results name it: 'test accuracy'
     low: float
     high: float
-    about: bool  # whether the source gives no exact value, or was not seen
     tolerance: float
     words: str  # 'about 0.97'
 
@@ -131,13 +130,6 @@ def head(path: Path) -> Iterator[tuple[int, str, str]]:
 
 
 def published(match: re.Match[str]) -> Published:
-    metric, words, about, first, last, tolerance = match.groups()
+    metric, words, first, last, tolerance = match.groups()
     low, high = sorted([float(first), float(last or first)])
-    return Published(
-        metric=metric,
-        low=low,
-        high=high,
-        about=bool(about),
-        tolerance=float(tolerance),
-        words=words,
-    )
+    return Published(metric=metric, low=low, high=high, tolerance=float(tolerance), words=words)

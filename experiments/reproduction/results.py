@@ -14,6 +14,7 @@ import jax
 from experiments.forecasts.errors import STANDARD
 from experiments.forecasts.files import ERRORS
 from experiments.reproduction.recipes import Published, Recipe
+from experiments.runner.machine import processor_name
 from rnnlab import __version__
 from rnnlab.errors import InputError
 from rnnlab.results import runs
@@ -107,7 +108,7 @@ def result_of(recipe: Recipe, folders: Sequence[Path], command: str) -> Result:
         'seeds': [*recipe.seeds],
         'metrics': {name: values([run[name] for run in by_run]) for name in by_run[0]},
         'seconds': [round(value, 1) for value in seconds],
-        'processor': processor(),
+        'processor': processor_name(),
         'versions': {
             'python': platform.python_version(),
             'jax': jax.__version__,
@@ -116,14 +117,6 @@ def result_of(recipe: Recipe, folders: Sequence[Path], command: str) -> Result:
         'date': datetime.date.today().isoformat(),
         'commit': commit(),
     }
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    cpuinfo = Path('/proc/cpuinfo')
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(': ')[2] for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 @cache

@@ -1,12 +1,14 @@
 """The tables of results: on the terminal, and those of pages, which are made from the results."""
 
+import csv
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from experiments.reproduction.recipes import Recipe
-from experiments.reproduction.results import Result, Values, verdict_of
+from experiments.reproduction.results import RESULTS, ROOT, Result, Values, verdict_of
 from rnnlab.errors import InputError
 from rnnlab.results import runs
 from rnnlab.results.tables import markdown, new_table, render
@@ -97,32 +99,45 @@ def front(recipes: Recipes, results: Results) -> str:
     return markdown(heads, lines)
 
 
-def seeds_table(prefix: str) -> Callable[[Recipes, Results], str]:
+def seeds_table(prefix: str, recipes: Recipes, results: Results) -> str:
     """All metrics of the recipes whose names begin so, with the values of their seeds."""
+    names = [name for name in recipes if name.startswith(prefix) and name in results]
+    metrics = [*dict.fromkeys(metric for name in names for metric in results[name]['metrics'])]
+    lines = []
+    for name in names:
+        result = results[name]
+        found = result['metrics']
+        cells = [by_seed(found[metric]) if metric in found else '-' for metric in metrics]
+        seconds = ', '.join(f'{value:.0f}' for value in result['seconds'])
+        made = f'{result["date"]}, {result["processor"]}, JAX {result["versions"]["jax"]}'
+        lines.append([f'`{name}`', recipes[name].model, *cells, seconds, made])
+    return markdown(['recipe', 'model', *metrics, 'seconds a run', 'made'], lines)
 
-    def table(recipes: Recipes, results: Results) -> str:
-        names = [name for name in recipes if name.startswith(prefix) and name in results]
-        metrics = [*dict.fromkeys(metric for name in names for metric in results[name]['metrics'])]
-        lines = []
-        for name in names:
-            result = results[name]
-            found = result['metrics']
-            cells = [by_seed(found[metric]) if metric in found else '-' for metric in metrics]
-            seconds = ', '.join(f'{value:.0f}' for value in result['seconds'])
-            made = f'{result["date"]}, {result["processor"]}, JAX {result["versions"]["jax"]}'
-            lines.append([f'`{name}`', recipes[name].model, *cells, seconds, made])
-        return markdown(['recipe', 'model', *metrics, 'seconds a run', 'made'], lines)
 
-    return table
+def capabilities(recipes: Recipes, results: Results) -> str:
+    """A line for each cell and a column for each task, of a table that `capabilities` wrote.
+
+    Where at least one seed solves a task: how many do, and up to which length their median. Else
+    the mean accuracy at the trained length.
+    """
+    with (ROOT / 'experiments' / 'recipes' / RESULTS / 'capabilities.csv').open() as file:
+        rows = [*csv.DictReader(file)]
+    cells, tasks = ([*dict.fromkeys(row[name] for row in rows)] for name in ('cell', 'task'))
+    words = {
+        (row['cell'], row['task']): row['1x'].split()[0]
+        if row['solved'].startswith('0')
+        else f'**{row["solved"]}, {row["reaches"]}**'
+        for row in rows
+    }
+    lines = [[f'`{cell}`', *(words.get((cell, task), '-') for task in tasks)] for cell in cells]
+    return markdown(['cell', *(f'`{task}`' for task in tasks)], lines)
 
 
 TABLES: dict[str, Callable[[Recipes, Results], str]] = {
     'published': beside_published,
     'front': front,
-    'imdb': seeds_table('imdb'),
-    'mnist': seeds_table('mnist'),
-    'series': seeds_table('series'),
-    'text': seeds_table('text'),
+    'capabilities': capabilities,
+    **{name: partial(seeds_table, name) for name in ('imdb', 'mnist', 'series', 'text')},
 }
 
 

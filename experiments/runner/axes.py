@@ -96,7 +96,3 @@ def settings_of(config: Training, axes: list[Grid | Drawn]) -> list[Settings]:
 def is_dynamic(config: Config, name: str) -> bool:
     spec = specs(type(config)).get(name)
     return spec is not None and spec.kind is Kind.DYNAMIC
-
-
-def static_names(config: Config, names: list[str]) -> list[str]:
-    return [name for name in names if not is_dynamic(config, name) and hasattr(config, name)]

@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -151,15 +151,15 @@ def command(experiment: str, config: Config) -> str:
     """The command whose flags give this configuration, with JAX's own flags that were given."""
     flags = {name: getattr(config, name) for name in config.changed(*specs(type(config)))}
     flags |= {n: getattr(jax.config, n) for n in sorted(config.given) if n.startswith('jax_')}
-    repeated = flags.pop(REPEATED, ())
-    every = [*flags.items(), *((REPEATED, axis) for axis in repeated)]
-    words = (f'--{name}={written(value)}' for name, value in every)
-    return shlex.join(['./launch.sh', experiment, *words])
+    return shlex.join(['./launch.sh', experiment, *words(flags)])
 
 
-def written(value: Value) -> str:
-    """A value as its flag takes it, with all digits."""
-    return ','.join(value) if isinstance(value, tuple) else str(value)
+def words(flags: Mapping[str, Any]) -> list[str]:
+    """Flags as they are written, numbers with all digits."""
+    once = {name: ','.join(v) if isinstance(v, tuple) else v for name, v in flags.items()}
+    once.pop(REPEATED, None)
+    repeated = (f'--{REPEATED}={value}' for value in flags.get(REPEATED, ()))
+    return [*(f'--{name}={value}' for name, value in once.items()), *repeated]
 
 
 def claim_cores(config: Config) -> None:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import jax
 from rich.progress import MofNCompleteColumn
 
-from experiments.runner import console, machine
+from experiments.runner import cli, console, machine
 from experiments.runner.fields import specs
+from experiments.runner.groups import Group, groups_table
 from experiments.runner.interrupts import Interrupts, watched_signals
-from experiments.runner.planned import Group
 from experiments.runner.progress import progress_bar
 from experiments.runner.report import sweep_report
 from experiments.runner.status import State, read_state
@@ -85,7 +85,7 @@ def train(task: Task, config: Training, groups: list[Group], folder: Path) -> No
         console.say(f'{folder}: {words}; {len(jobs)} more are submitted')
     else:
         console.say(f'{folder}: {number} are submitted; what they print is in {logs}')
-    console.console.print(f'\n{console.groups_table(groups)}\n')
+    console.console.print(f'\n{groups_table(groups)}\n')
     with watched_signals() as interrupts:
         now = wait(config, jobs, folder, interrupts)
     advice = f'resume with the same command and --out={folder} --resume'
@@ -119,13 +119,8 @@ def command(task: Task, config: Training, folder: Path) -> list[str]:
     if config.cluster == 'local' and config.devices == 'auto':
         flags['devices'] = max(1, machine.CORES // (config.workers or 1))
     flags |= {'out': folder.resolve(), 'shard': f'any/{config.workers}'}
-    axes = [f'--sweep={axis}' for axis in flags.pop('sweep')]
-    others = [
-        f'--{name}={",".join(value) if isinstance(value, tuple) else value}'
-        for name, value in flags.items()
-        if name not in (*OURS, 'resume')
-    ]
-    return [sys.executable, '-m', f'experiments.{task.name}', *axes, *others]
+    own = {name: value for name, value in flags.items() if name not in (*OURS, 'resume')}
+    return [sys.executable, '-m', f'experiments.{task.module}', *cli.words(own)]
 
 
 def submit(config: Training, command: list[str], folder: Path, number: int) -> list['Job']:

@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 
 from experiments.runner import console, machine
 from experiments.runner.config import Layers
-from experiments.runner.planned import Group
+from experiments.runner.groups import Group, program_label
 from experiments.runner.program import make_program
 from experiments.runner.task import Plan, Task, make_plan
 from rnnlab.cells.base import Tree
@@ -52,8 +52,8 @@ def sweep(task: Task, config: Layers, groups: Sequence[Group]) -> None:
         first = group.trials[0].config
         with machine.precision(first):
             plan = make_plan(task, first)
-            for number, rung in console.numbered(group):
-                label = console.program_label(group, at, number)
+            for number, rung in enumerate(group.rungs, 1):
+                label = program_label(group, at, number)
                 needed += over_lanes(label, plan, rung.lanes, devices[: group.devices])
     show(needed, devices[0])
 

@@ -16,15 +16,10 @@ from rnnlab.recurrence import MERGES, NORMS, POOLS
 path = functools.partial(static, None, path=True, data=True)
 
 
-def known_cell(name: str) -> bool:
-    find(name)  # raises InputError
-    return True
-
-
 def known_cells(names: tuple[str, ...]) -> bool:
     if not names:
         raise InputError('names no cell')
-    return all(map(known_cell, names))
+    return all(map(find, names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +31,7 @@ class OneCell(Config):
     cell: str = static(
         'lstm',
         f'Recurrent cell: {", ".join(CELLS)}; or mymodule:mycell, from a file of yours.',
-        check=known_cell,
+        check=find,
         recurrent=True,
     )
     hidden_size: int = static(

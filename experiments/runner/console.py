@@ -5,7 +5,6 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 import jax
 import numpy as np
@@ -59,34 +58,6 @@ def silenced(number: int) -> Iterator[None]:
         os.close(nowhere)
 
 
-class Rung(Protocol):
-    """What is shown of the trials that one compiled program trains."""
-
-    @property
-    def stop(self) -> int: ...  # the last step of each trial
-    @property
-    def trials(self) -> int: ...
-    @property
-    def lane_steps(self) -> int: ...  # of all its trials together
-    @property
-    def lanes(self) -> int: ...
-    @property
-    def batches(self) -> int: ...
-    @property
-    def batch_bytes(self) -> int: ...  # memory of a batch of trials
-
-
-class Group(Protocol):
-    """What is shown of the trials of one static configuration."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def numbers(self) -> list[int]: ...  # of its trials
-    @property
-    def rungs(self) -> Sequence[Rung]: ...
-
-
 def summary_table(summary: Summary, metrics: Metrics) -> str:
     """The result of a run, in one row."""
     columns = {f'test {name}': number(value) for name, value in summary.test.items()}
@@ -124,28 +95,6 @@ def prediction_table(model: Model, params: Params, test: Split) -> str:
     table.add_row('label', *map(str, first.labels))
     table.add_row('predicted', *map(str, predicted))
     return render(table)
-
-
-def groups_table(groups: Sequence[Group]) -> str:
-    """The programs of a sweep, and how the trials of each are divided into batches of lanes."""
-    columns = 'trials', 'lanes', 'batches', 'steps', 'MB a batch'
-    table = new_table('program', *columns, right=columns)
-    for at, group in enumerate(groups, 1):
-        for place, rung in numbered(group):
-            values = rung.trials, rung.lanes, rung.batches, rung.stop, rung.batch_bytes / 1e6
-            label = program_label(group, at, place)
-            table.add_row(label, *(f'{value:,.0f}' for value in values))
-    return render(table)
-
-
-def numbered(group: Group) -> Iterator[tuple[int, Rung]]:
-    return enumerate(group.rungs, 1)
-
-
-def program_label(group: Group, at: int, number: int) -> str:
-    """What the program of a rung is called, its group being the `at`-th of the sweep."""
-    parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
-    return '  '.join(filter(None, parts))
 
 
 def settings_table(

@@ -1,25 +1,103 @@
-"""The programs of a sweep: its trials by static configuration, and how many lanes train them."""
+"""What a sweep is to train: trials, groups of one static configuration, and batches of them."""
 
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from jax.tree_util import PyTreeDef
 
 from experiments.runner import machine
-from experiments.runner.axes import static_names
+from experiments.runner.axes import is_dynamic
 from experiments.runner.config import Layers
-from experiments.runner.fields import Kind
-from experiments.runner.planned import Group, Planned, Rung
-from experiments.runner.rounds import POINTS, together
-from experiments.runner.task import Plan, Task, make_plan
+from experiments.runner.fields import Kind, parsed
+from experiments.runner.task import Plan, Task, make_plan, resolve
 from rnnlab.errors import InputError
-from rnnlab.results import ranking
+from rnnlab.results import ranking, trials
 from rnnlab.results.records import Metrics
+from rnnlab.results.tables import new_table, render
+from rnnlab.results.trials import Place
+from rnnlab.sweeps.axes import Settings
 from rnnlab.sweeps.rungs import Bracket, brackets, evenly, halving, rung_steps, survivors
 from rnnlab.training.lanes import each_on, in_turn, lane_bytes, lane_mesh, lanes_per_batch
 from rnnlab.training.memory import device_memory, size
 
 MEMORY = 0.5  # the fraction of it that lanes may fill
+POINTS = 8  # that a search tries at once
+
+
+class Planned(NamedTuple):
+    """A trial that is still to be trained."""
+
+    number: int
+    settings: Settings  # the swept ones, as text
+    config: Layers  # resolved
+    copied_from: int | None = None  # another trial, whose state it continues from
+
+    @property
+    def source(self) -> int:
+        return self.number if self.copied_from is None else self.copied_from
+
+
+class Rung(NamedTuple):
+    """The part of a training at whose end trials are compared; a sweep without has one."""
+
+    stop: int  # its last step
+    trials: int  # at most
+    lane_steps: int  # of all its trials together
+    lanes: int  # that train at once
+    batches: int  # of them
+    batch_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Trials of one static configuration, which a program for each rung trains."""
+
+    label: str
+    trials: list[Planned]  # in a search those of one point, whose drawn settings are open
+    numbers: list[int]  # of all its trials
+    rungs: list[Rung]
+    brackets: list[Bracket]  # of its points, or of all settings of the sweep
+    devices: int  # on all rungs: a lane's last bits depend on it
+
+
+class Batch(NamedTuple):
+    """Trials of a group that a program trains side by side, on one rung."""
+
+    group: Group
+    trials: Sequence[Planned]
+    number: int = 1  # of the rung
+
+    @property
+    def rung(self) -> Rung:
+        return self.group.rungs[self.number - 1]
+
+    @property
+    def last(self) -> bool:
+        return self.number == len(self.group.rungs)
+
+    @property
+    def name(self) -> str:
+        return trials.wave_name(self.trials[0].number, self.number)
+
+    def path(self, folder: Path) -> Path:
+        """The file of its results."""
+        return trials.wave_path(folder, self.trials[0].number, self.number)
+
+    def unfinished(self, finished: Container[Place]) -> 'Batch':
+        """What is left to train."""
+        left = [trial for trial in self.trials if (self.number, trial.number) not in finished]
+        return self._replace(trials=left)
+
+
+def plan_trial(task: Task, config: Layers, number: int, settings: Settings) -> Planned:
+    """The trial with these settings; InputError for what a run alone would refuse."""
+    values = {name: parsed(type(config), name, text) for name, text in settings.items()}
+    own = config.replace(**values, given=config.given | values.keys())
+    return Planned(number, settings, resolve(task, own))
 
 
 def make_groups(
@@ -54,8 +132,9 @@ def make_groups(
                 numbers, each = list(range(begin, end)), len(members)
             dealt += len(members)
             if mine:
-                static = {name: getattr(first, name) for name in static_names(config, names)}
-                workers = parts if part is None else 1
+                own = [n for n in names if hasattr(first, n) and not is_dynamic(config, n)]
+                static = {name: getattr(first, name) for name in own}
+                workers = 1 if part is not None else sharing(parts, len(kinds))
                 rungs, devices = make_rungs(plan, brackets, each, len(numbers), workers, config)
                 group = Group(
                     label=ranking.label(static, static),
@@ -70,6 +149,14 @@ def make_groups(
         words = f'--{"search" if config.search else "rungs"} ranks by the validation split'
         raise InputError(f'{words}: it needs --validation above 0 and --eval_split=validation')
     return groups, plan.metrics, validated
+
+
+def sharing(workers: int, programs: int) -> int:
+    """How many workers divide the trials of a program, each of which compiles it.
+
+    One, if there are two programs or more for each worker.
+    """
+    return min(workers, -(-2 * workers // programs))
 
 
 def make_brackets(config: Layers, planned: list[Planned]) -> tuple[list[Bracket], int]:
@@ -157,3 +244,29 @@ def fit_lanes(plan: Plan, trials: int, config: Layers) -> tuple[int, int]:
     most = config.max_lanes or len(devices) * max(1, int(free // own))
     lanes = lanes_per_batch(trials, most, len(devices))
     return lanes, lanes * own + min(lanes, len(devices)) * shared
+
+
+def together(planned: Sequence[Planned]) -> list[list[Planned]]:
+    """The trials that differ in their seed alone."""
+    settings: dict[Layers, list[Planned]] = {}
+    for trial in planned:
+        settings.setdefault(trial.config.replace(seed=0), []).append(trial)
+    return [*settings.values()]
+
+
+def groups_table(groups: Sequence[Group]) -> str:
+    """The programs of a sweep, and how the trials of each are divided into batches of lanes."""
+    columns = 'trials', 'lanes', 'batches', 'steps', 'MB a batch'
+    table = new_table('program', *columns, right=columns)
+    for at, group in enumerate(groups, 1):
+        for place, rung in enumerate(group.rungs, 1):
+            values = rung.trials, rung.lanes, rung.batches, rung.stop, rung.batch_bytes / 1e6
+            label = program_label(group, at, place)
+            table.add_row(label, *(f'{value:,.0f}' for value in values))
+    return render(table)
+
+
+def program_label(group: Group, at: int, number: int) -> str:
+    """What the program of a rung is called, its group being the `at`-th of the sweep."""
+    parts = group.label or str(at), f'rung {number}' if len(group.rungs) > 1 else ''
+    return '  '.join(filter(None, parts))

@@ -38,7 +38,8 @@ def rows(progress: Progress, lane: int, begin: int = 0) -> list[Row]:
 
         def gradients() -> dict[str, list[float | None]]:
             norms = history['gradients'].items()
-            return {name: [*map(short, values[at, lane])] for name, values in norms}
+            # four digits, since there are as many as time steps
+            return {name: [finite(f'{v:.4g}') for v in values[at, lane]] for name, values in norms}
 
         return Row(
             step=step,
@@ -54,11 +55,6 @@ def rows(progress: Progress, lane: int, begin: int = 0) -> list[Row]:
 
 def finite(value: SupportsFloat | str) -> float | None:
     return float(value) if math.isfinite(float(value)) else None
-
-
-def short(value: float) -> float | None:
-    """A number with four digits, since there are as many as time steps."""
-    return finite(f'{value:.4g}')
 
 
 class Tested(NamedTuple):

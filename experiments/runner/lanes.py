@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -15,10 +15,10 @@ import numpy as np
 from experiments.runner import attempts, lane_results, loop, machine
 from experiments.runner.config import Layers
 from experiments.runner.gather import gather, states_of
+from experiments.runner.groups import Batch, Planned
 from experiments.runner.interrupts import Interrupts, undisturbed
 from experiments.runner.logs import Logs
 from experiments.runner.loop import Progress
-from experiments.runner.planned import Batch, Planned
 from experiments.runner.program import Program, program_over_lanes
 from experiments.runner.progress import SweepProgress
 from experiments.runner.task import Plan, Task, make_plan, settings
@@ -158,18 +158,21 @@ def judge(progress: Progress, batch: Batch, names: list[str]) -> tuple[list[Tria
         curves[trial.number] = rows = lane_results.rows(progress, lane)
         sound = bool(progress.state.finite[lane]) and tested.finite
         summary = lane_results.summarise(progress, lane, rows, tested if sound else tested.lost())
-        own = recorded(plan.task, trial)
-        results.append(
-            Trial(
-                number=trial.number,
-                settings={name: own[name] for name in names},
-                status=status(summary, plan) if sound else DIVERGED,
-                summary=summary,
-                rung=batch.number if len(batch.group.rungs) > 1 else None,
-                copied_from=trial.copied_from,
-            )
-        )
+        ended = status(summary, plan) if sound else DIVERGED
+        own = {'status': ended, 'summary': summary, 'copied_from': trial.copied_from}
+        results.append(ended_trial(plan.task, batch, trial, names, **own))
     return results, curves
+
+
+def ended_trial(task: Task, batch: Batch, trial: Planned, names: list[str], **result: Any) -> Trial:
+    """A trial at the end of a batch, with those of its settings that the sweep names."""
+    own, several = recorded(task, trial), len(batch.group.rungs) > 1
+    return Trial(
+        number=trial.number,
+        settings={name: own[name] for name in names},
+        rung=batch.number if several else None,
+        **result,
+    )
 
 
 def recorded(task: Task, trial: Planned) -> Json:

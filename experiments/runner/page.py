@@ -1,7 +1,5 @@
 """The page of a sweep: what its report prints and draws, every trial, and how it was made."""
 
-import csv
-import io
 from collections import Counter
 from pathlib import Path
 
@@ -195,8 +193,8 @@ def items(report: Report) -> Items:
     """What a click on a trial shows: its row of trials.csv, and its curve."""
     metrics, every = report.record.metrics, {}
     lines = lines_of(metrics, [row for rows in report.curves.values() for row in rows[:1]])
-    written = trials.table([trial.to_json(metrics) for trial in report.results])
-    columns, *rows = csv.reader(io.StringIO(written))
+    table = trials.table([trial.to_json(metrics) for trial in report.results])
+    columns, *rows = [['' if value is None else str(value) for value in row] for row in table]
     for trial, row in zip(report.results, rows, strict=True):
         curve = curves.item_curve(report.curves.get(trial.number, []), lines)
         every[str(trial.number)] = Item(f'Trial {trial.number}', row, curve)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn
 
-from experiments.runner.console import Group, console, numbered, say
+from experiments.runner.console import console, say
+from experiments.runner.groups import Batch, Group
 from rnnlab.results.ranking import Setting
 from rnnlab.results.records import DIVERGED, Outcome, Row, Trial, Values
 from rnnlab.results.tables import number
@@ -21,22 +21,6 @@ from rnnlab.results.trials import Place
 COMPILING = 'compiling'
 
 Program = tuple[str, int]  # what one compilation makes: the label of a group, the number of a rung
-
-
-class Numbered(Protocol):
-    @property
-    def number(self) -> int: ...
-
-
-class Batch(Protocol):
-    """What is shown of the trials that train side by side."""
-
-    @property
-    def group(self) -> Group: ...
-    @property
-    def trials(self) -> Sequence['Numbered']: ...
-    @property
-    def number(self) -> int: ...  # of the rung
 
 
 def seconds_left(
@@ -176,7 +160,8 @@ class SweepProgress:
         self.bar, self.mode, self.clock = bar, mode, Clock()
         self.group_of = {number: group for group in groups for number in group.numbers}
         self.began = self.shown_at = time.perf_counter()
-        every = {(group.label, n): rung for group in groups for n, rung in numbered(group)}
+        numbered = ((group, n, rung) for group in groups for n, rung in enumerate(group.rungs, 1))
+        every = {(group.label, n): rung for group, n, rung in numbered}
         self.steps = Counter({place: rung.lane_steps for place, rung in every.items()})
         self.lanes = {place: rung.lanes for place, rung in every.items()}
         self.task = bar.add_task('', total=self.steps.total(), left='')

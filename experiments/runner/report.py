@@ -1,8 +1,9 @@
 """The report of a sweep: its trials merged, ranked by settings, and drawn."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -204,33 +205,30 @@ def draw_sweep(report: Report) -> list[str]:
     outcome, static, linear = report.outcome, report.record.static, report.linear
     settings = sorted(report.settings, key=lambda setting: setting.trials[0].number)
     title, seeds = f'{report.record.title}, {len(report.results)} trials', report.seeds
-    pictures = []
+    draw: dict[str, Callable] = {}
     if split := report.split:
-        path, metric = report.folder / runs.CURVES, outcome.metric
-        with drawing(path):
-            own = report.results, report.curves
-            plots.sweep_curves(*own, split, metric, static, linear, path, title)
-            pictures.append(runs.CURVES)
+        own = report.results, report.curves, split, outcome.metric, static, linear
+        draw[runs.CURVES] = partial(plots.sweep_curves, *own, title=title)
     others, axes = ', the best of the other axes', report.names
     if axes:
         words = others * (len(axes) > 1) + ', mean ± sd over seeds' * seeds
-        path = report.folder / AXES
-        with drawing(path):
-            plots.sweep_axes(settings, outcome, static, linear, path, title + words)
-            pictures.append(AXES)
+        of_axes = settings, outcome, static, linear
+        draw[AXES] = partial(plots.sweep_axes, *of_axes, title=title + words)
     if report.pair:
         swept = [name for name in axes if name in report.swept]
         words = others * (len(swept) > 2) + ', mean over seeds' * seeds
-        path = report.folder / MAP
-        with drawing(path):
-            plots.sweep_map(settings, outcome, report.pair, linear, path, title + words)
-            pictures.append(MAP)
+        of_map = settings, outcome, report.pair, linear
+        draw[MAP] = partial(plots.sweep_map, *of_map, title=title + words)
     if report.population:
         every, _ = trials.read_rungs(report.folder, report.record.metrics)
         specs = report.record.sweep
         drawn = [axis[1] for spec in specs if (axis := re.match(r'\s*(\w+)\s*~', spec))]
-        path = report.folder / POPULATION
-        with drawing(path):
-            plots.sweep_population(every, drawn, outcome, linear, path, title)
-            pictures.append(POPULATION)
+        draw[POPULATION] = partial(
+            plots.sweep_population, every, drawn, outcome, linear, title=title
+        )
+    pictures = []
+    for name, picture in draw.items():
+        with drawing(report.folder / name):
+            picture(path=report.folder / name)
+            pictures.append(name)
     return pictures

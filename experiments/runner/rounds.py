@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.runner.config import Layers
+from experiments.runner.groups import POINTS, Batch, Group, Planned, plan_trial, together
 from experiments.runner.lanes import Sweep
-from experiments.runner.planned import Batch, Group, Planned, plan_trial
 from experiments.runner.task import Task
 from rnnlab.results import ranking, trials
 from rnnlab.results.records import DIVERGED, FAILED, Outcome
 from rnnlab.sweeps import population, search
 from rnnlab.sweeps.axes import Drawn, Grid, Settings
 from rnnlab.sweeps.rungs import Bracket
-
-POINTS = 8  # that a search tries at once
 
 Axes = Sequence[Grid | Drawn]
 Round = list[Batch]  # batches that need no result of each other
@@ -50,14 +48,6 @@ def rounds(
         entries = [Entry(group, own) for group in groups for own in together(group.trials)]
         yield batches(entries, 1)
         yield from halved(entries, groups[0].brackets[0], shared)
-
-
-def together(planned: Sequence[Planned]) -> list[list[Planned]]:
-    """The trials that differ in their seed alone."""
-    settings: dict[Layers, list[Planned]] = {}
-    for trial in planned:
-        settings.setdefault(trial.config.replace(seed=0), []).append(trial)
-    return [*settings.values()]
 
 
 def batches(entries: Sequence[Entry], rung: int) -> Round:

@@ -26,7 +26,8 @@ class State(NamedTuple):
     @property
     def rungs(self) -> list[int]:
         """Those that any trial has come to."""
-        return sorted({1, *(rung for rung, _ in self.finished), *map(rung_of, self.claims)})
+        claimed = (trials.rung_of(claim.path) for claim in self.claims)
+        return sorted({1, *(rung for rung, _ in self.finished), *claimed})
 
     @property
     def left(self) -> int:
@@ -46,13 +47,9 @@ class State(NamedTuple):
         here = [trial for (at, _), trial in self.finished.items() if at == rung]
         counts = Counter('failed' if trial.status == FAILED else 'done' for trial in here)
         for claim in self.claims:
-            if claim.record and rung_of(claim) == rung:
+            if claim.record and trials.rung_of(claim.path) == rung:
                 counts['stale' if claim.stale else 'claimed'] += len(claim.record['trials'])
         return counts
-
-
-def rung_of(claim: Claim) -> int:
-    return trials.rung_of(claim.path)
 
 
 def read_state(folder: Path) -> State:

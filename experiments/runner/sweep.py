@@ -7,17 +7,15 @@ from pathlib import Path
 
 import jax
 
-from experiments.runner import cli, cluster, compile_for, console, machine, processes
+from experiments.runner import cli, cluster, compile_for, console, machine, processes, run
 from experiments.runner.axes import is_dynamic, read_axes, settings_of
 from experiments.runner.config import Layers
-from experiments.runner.groups import make_groups
+from experiments.runner.groups import Group, groups_table, make_groups, plan_trial
 from experiments.runner.interrupts import watched_signals
 from experiments.runner.lanes import Sweep, train_rounds
-from experiments.runner.planned import Group, plan_trial
 from experiments.runner.progress import sweep_progress
 from experiments.runner.report import sweep_report
 from experiments.runner.rounds import rounds
-from experiments.runner.run import new_folder
 from experiments.runner.task import Task, forget, settings
 from experiments.runner.turns import turns
 from rnnlab.errors import InputError
@@ -29,6 +27,11 @@ from rnnlab.sweeps import search
 from rnnlab.sweeps.axes import Drawn, Grid
 
 ANY = 'any'  # part of a sweep: whichever batch is free
+
+
+def launch(task: Task, config: Layers) -> None:
+    """Trains a run, or with --sweep a sweep."""
+    (sweep if config.sweep else run.train)(task, config)
 
 
 def sweep(task: Task, config: Layers) -> Path | None:
@@ -63,13 +66,13 @@ def sweep(task: Task, config: Layers) -> Path | None:
         open_names = [a.name for a in axes if isinstance(a, Drawn)] if config.asks else []
         shown = [(t.number, everything[t.number]) for group in groups for t in group.trials]
         table = console.settings_table(shown, names, open_names)
-        console.console.print(f'{table}\n\n{console.groups_table(groups)}')
+        console.console.print(f'{table}\n\n{groups_table(groups)}')
         return None
     if config.compile_for:
         compile_for.sweep(task, config, groups)
         return None
 
-    folder = Path(config.out or new_folder(task, config))
+    folder = Path(config.out or run.new_folder(task, config))
     record = SweepRecord(
         metrics=metrics,
         ranked_by=Outcome('best' if validated else 'test', metrics.selection),
@@ -98,7 +101,7 @@ def sweep(task: Task, config: Layers) -> Path | None:
     with alone:
         with locked(folder, wait=True):  # all parts make the folder
             if runs.check_folder(folder, everywhere, resume, trials.SWEEP) is None:
-                environment = machine.environment(cli.command(task.name, config))
+                environment = machine.environment(cli.command(task.module, config))
                 runs.write_json(folder / runs.ENVIRONMENT, environment)
             runs.write_json(folder / trials.SWEEP, everywhere)
             for room in (trials.WAVES, claims.CLAIMS):
@@ -106,7 +109,7 @@ def sweep(task: Task, config: Layers) -> Path | None:
         number = sum(len(group.numbers) for group in groups)
         where = f'{len(devices)} {everywhere["platform"]} device(s)'
         console.say(f'{folder}: {number} trials on {where}')
-        console.console.print(f'\n{console.groups_table(groups)}\n')
+        console.console.print(f'\n{groups_table(groups)}\n')
         train(task, config, groups, axes, folder, record, part is not None)
     return folder
 

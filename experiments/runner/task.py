@@ -61,7 +61,8 @@ def show_predictions(plan: 'Plan', params: Params, folder: Path) -> None:
 class Task(Generic[C]):
     """An experiment with configurations of type C.
 
-    name: of the experiment.
+    name: of the experiment whose runs these are.
+    launched: what was launched, if that makes such runs and has another name.
     load: (C) -> what `dataset` makes a Dataset of; it reads those fields alone that say data=True.
     build: (C, Dataset, Hyper) -> Model.
     resolve: (C) -> C with open fields filled in; InputError for settings that do not fit together.
@@ -85,6 +86,11 @@ class Task(Generic[C]):
     evaluation_batches: Callable[[C, Split, int, bool], Batches] = examples_in_order
     finish: Callable[['Plan[C]', Params, Path], None] = show_predictions
     source: Callable[[C], Json] = lambda config: {}
+    launched: str = ''
+
+    @property
+    def module(self) -> str:
+        return self.launched or self.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,24 +149,18 @@ class Plan(Generic[C]):
         sizes = f'`hidden_size={config.hidden_size}` and `batch_size={batches.size}`'
         memory.check(f'training with {sizes}', needed, device)
 
+    def build(self, hyper: Hyper) -> Model:
+        return self.task.build(self.config, self.data, hyper)
+
     def make_run(self, mesh: Mesh | None = None) -> Run:
         """The run, whose batches the devices of the mesh share."""
 
-        def build(hyper: Hyper) -> Model:
-            return self.task.build(self.config, self.data, hyper)
-
-        loss = self.task.loss(self.config)
-        return make_run(
-            build, self.make_optimizer, self.batches, every=self.every, loss=loss, mesh=mesh
-        )
+        own = self.build, self.make_optimizer, self.batches
+        return make_run(*own, loss=self.task.loss(self.config), every=self.every, mesh=mesh)
 
     def make_gradient_norms(self) -> Callable:
         """make_gradient_norms of rnnlab over lanes, which share the data and the step."""
-        make = make_gradient_norms(
-            lambda hyper: self.task.build(self.config, self.data, hyper),
-            self.task.loss(self.config),
-            self.batches,
-        )
+        make = make_gradient_norms(self.build, self.task.loss(self.config), self.batches)
         return jax.jit(jax.vmap(make, in_axes=(0, 0, None, 0, 0, None)))
 
     def make_evaluate(
@@ -172,7 +172,8 @@ class Plan(Generic[C]):
         at_once: int = EVAL_BATCH,
     ) -> Callable:
         """rnnlab's evaluate for the first `window` examples of a split, or the next ones."""
-        size = evaluation_batch(min(window, at_once), mesh)
+        devices = mesh.size if mesh else 1
+        size = -(-min(window, at_once) // devices) * devices
         whole = window == len(split.labels)
         batches = self.task.evaluation_batches(self.config, split, size, whole)
         if mesh and batches.size % mesh.size:
@@ -316,12 +317,6 @@ def check_evaluation(config: Training, held_out: Split | None) -> None:
         if config.patience:
             words = f'--patience={config.patience} counts evaluations of the validation split'
             raise InputError(f'{words}: it needs {missing}')
-
-
-def evaluation_batch(examples: int, mesh: Mesh | None) -> int:
-    """A batch size for that many examples that the devices share evenly."""
-    devices = mesh.size if mesh else 1
-    return -(-examples // devices) * devices
 
 
 def checksum(path: str) -> int:

@@ -27,10 +27,7 @@ def viewable(name: str) -> bool:
 @dataclass(frozen=True, kw_only=True)
 class Seed(Config):
     seed: int = dynamic(
-        0,
-        'Seed of the initial parameters, the order of examples and dropout.',
-        low=0,
-        high=2**31 - 1,
+        0, 'Seed of the initial parameters, the order of examples and dropout.', low=0
     )
 
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from experiments.runner.lanes import Sweep, Turn, recorded
-from experiments.runner.planned import Batch
+from experiments.runner.groups import Batch
+from experiments.runner.lanes import Sweep, Turn, ended_trial
 from experiments.runner.task import Task
 from rnnlab.results import claims, trials
-from rnnlab.results.records import FAILED, Summary, Trial
+from rnnlab.results.records import FAILED, Summary
 
 WAIT = 1.0  # seconds, until the folder is looked at again
 DEATHS = 3  # of processes that began a batch at the same step, which make it failed
@@ -82,17 +82,6 @@ def give_up(task: Task, batch: Batch, error: str, sweep: Sweep) -> None:
         steps=steps,
         seconds=0.0,
     )
-    results = []
-    for trial in batch.trials:
-        own = recorded(task, trial)
-        results.append(
-            Trial(
-                number=trial.number,
-                settings={name: own[name] for name in names},
-                status=FAILED,
-                summary=summary,
-                rung=batch.number if len(batch.group.rungs) > 1 else None,
-                error=error,
-            )
-        )
+    result = {'status': FAILED, 'summary': summary, 'error': error}
+    results = [ended_trial(task, batch, trial, names, **result) for trial in batch.trials]
     trials.write_wave(sweep.folder, results, {}, sweep.record.metrics)

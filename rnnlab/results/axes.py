@@ -11,7 +11,7 @@ from rnnlab.results.trials import Curves
 from rnnlab.training.losses import Metric
 
 FEW = 13  # values of an axis that can be told apart
-MOST_PANELS = 6  # of curves
+MOST_PANELS = 6  # of curves, and of gradients
 
 Key = TypeVar('Key', bound=Hashable)
 

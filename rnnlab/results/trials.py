@@ -1,7 +1,5 @@
 """The folder of a sweep: a file for each finished batch of trials, and their union."""
 
-import csv
-import io
 import json
 import re
 import shutil
@@ -13,7 +11,7 @@ from pathlib import Path
 from rnnlab.errors import InputError
 from rnnlab.results import ranking, runs, schedule
 from rnnlab.results.lock import locked
-from rnnlab.results.records import Json, Kind, Metrics, Outcome, Place, Row, Trial
+from rnnlab.results.records import Json, Kind, Metrics, Outcome, Place, Row, Trial, Value
 from rnnlab.results.typed import check, field, fields
 
 SWEEP, TRIALS, WAVES, BEST = 'sweep.json', 'trials.csv', 'waves', 'best'
@@ -138,9 +136,8 @@ def read_wave(path: Path, metrics: Metrics) -> tuple[list[Trial], Curves]:
         wave = runs.read_json(path)
         own = [Trial.from_json(record, metrics) for record in field(wave, 'trials', list)]
         numbers, folder = [trial.number for trial in own], path.parent.parent
-        if not own or path_of(folder, own) != path or len({*numbers}) < len(own):
-            raise InputError(f'it has the trials {numbers}')
-        if any(trial.reached != own[0].reached for trial in own):
+        here = bool(own) and path_of(folder, own) == path and len({*numbers}) == len(own)
+        if not here or any(trial.reached != own[0].reached for trial in own):
             raise InputError(f'it has the trials {numbers}')
         checksum = wave_checksum(folder, own[0], path.read_text())
         if wave.get(runs.CHECKSUM, checksum) != checksum:  # none in those of earlier versions
@@ -184,7 +181,7 @@ def merge(folder: Path, metrics: Metrics, ranked_by: Outcome) -> tuple[list[Tria
         keep = next((path for path, run in holders.items() if ours and run == ours), None)
         if keep and holders[folder / BEST] != holders[keep]:
             runs.copy_folder(keep, folder / BEST)
-        runs.write_text(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
+        runs.write_table(folder / TRIALS, table([trial.to_json(metrics) for trial in trials]))
         runs.write_lines(folder / runs.METRICS, json_rows(curves))
         schedule.write(folder, rungs[0].values(), metrics)
         for path in read:
@@ -231,8 +228,8 @@ def holds(folder: Path) -> tuple[int, int | None] | None:
         return field(record, 'trial', int), stopped_at
 
 
-def table(trials: list[Json]) -> str:
-    """The text of trials.csv: a row for each trial, missing values empty.
+def table(trials: list[Json]) -> list[list[Value]]:
+    """The rows of trials.csv: its columns, then a row for each trial, None where it has no value.
 
     A setting named like a column of results is headed as its flag.
     """
@@ -240,11 +237,9 @@ def table(trials: list[Json]) -> str:
     fullest = max(trials, key=len, default={})  # a diverged trial lacks some
     names = dict.fromkeys(name for trial in (fullest, *trials) for name in trial)
     fields = [name for name in names if name not in ('trial', 'settings')]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator='\n')
     headings = (f'--{name}' if name in fields else name for name in settings)
-    writer.writerow(['trial', *headings, *fields])
+    rows = [['trial', *headings, *fields]]
     for trial in trials:
         own = (trial['settings'].get(name) for name in settings)
-        writer.writerow([trial['trial'], *own, *(trial.get(name) for name in fields)])
-    return out.getvalue()
+        rows.append([trial['trial'], *own, *(trial.get(name) for name in fields)])
+    return rows

@@ -11,25 +11,7 @@ from rnnlab.results.plots.style import CYCLE
 from rnnlab.results.plots.sweep import sweep_axes, sweep_curves, sweep_map
 
 __all__ = [
-    'COLOURS',
-    'CYCLE',
-    'Line',
-    'Panel',
-    'bench',
-    'capabilities',
-    'compare',
-    'curves',
-    'exponents',
-    'forecast',
-    'gates',
-    'gradients',
-    'length',
-    'points',
-    'reach',
-    'shade',
-    'sweep_axes',
-    'sweep_curves',
-    'sweep_map',
-    'sweep_population',
-    'words',
-]
+    'COLOURS', 'CYCLE', 'Line', 'Panel', 'bench', 'capabilities', 'compare', 'curves', 'exponents',
+    'forecast', 'gates', 'gradients', 'length', 'points', 'reach', 'shade', 'sweep_axes',
+    'sweep_curves', 'sweep_map', 'sweep_population', 'words',
+]  # fmt: skip

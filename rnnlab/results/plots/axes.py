@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnlab.results.axes import all_numbers, ordered
-from rnnlab.results.plots.style import SHADES, plain, wide
+from rnnlab.results.plots.style import SHADES, light, new_figure, plain, wide
 from rnnlab.results.records import Value
 from rnnlab.training.losses import Metric
 
@@ -20,27 +20,24 @@ def shades(metric: Metric) -> str:
 
 
 def panels_for(
-    number: int, title: str, metric: Metric, sharex: bool = False, sharey: bool = False
+    number: int, title: str, metric: Metric | None, sharex: bool = False, sharey: bool = False
 ) -> tuple['Figure', list['Axes']]:
-    """A picture with that many panels for a metric, at most three side by side."""
-    from matplotlib.figure import Figure
+    """A picture with that many panels, at most three side by side, perhaps for a metric."""
     from matplotlib.ticker import PercentFormatter
 
     columns = min(number, 3)
     lines = -(-number // columns)
-    figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
+    figure = new_figure(2 + 3.2 * columns, 1 + 3 * lines, title)
     panels = (
         figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey)
         .ravel()
         .tolist()
     )
     for axes in panels:
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
+        light(axes)
     for axes in panels[number:]:
         axes.remove()
-    if metric.is_fraction:
+    if metric and metric.is_fraction:
         panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     return figure, panels[:number]
 

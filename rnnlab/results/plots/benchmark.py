@@ -2,12 +2,8 @@
 
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rnnlab.results.plots.style import CYCLE, picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from rnnlab.results.plots.style import CYCLE, light, new_figure, picture
 
 TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 
@@ -15,10 +11,9 @@ TICKS = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 @picture
 def bench(rows: list[tuple[str, dict[str, float]]], ours: str, path: Path) -> None:
     """Draws a line for each piece of work: the time of each library relative to ours."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    figure = Figure(figsize=(9, 1.6 + 0.26 * len(rows)), layout='constrained')
+    figure = new_figure(9, 1.6 + 0.26 * len(rows))
     axes = figure.subplots()
     names = list(dict.fromkeys(name for _, times in rows for name in times if name != ours))
     axes.axvline(1, color='black', linewidth=1.5, label=ours)
@@ -43,10 +38,9 @@ def length(seconds: dict[str, dict[int, float]], path: Path, title: str) -> None
 
     A cell has a colour, an engine a line style.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     cells, engines = zip(*(name.split('/') for name in seconds), strict=True)
     colours = dict(zip(dict.fromkeys(cells), cycle(CYCLE), strict=False))
@@ -66,9 +60,3 @@ def length(seconds: dict[str, dict[int, float]], path: Path, title: str) -> None
     light(axes)
     figure.legend(loc='outside right upper', frameon=False)
     figure.savefig(path, dpi=150)
-
-
-def light(axes: 'Axes') -> None:
-    """A faint grid and no frame."""
-    axes.grid(alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)

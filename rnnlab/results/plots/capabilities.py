@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.results.plots.style import SHADES, picture, plain
+from rnnlab.results.plots.style import SHADES, new_figure, picture, plain
 
 
 @picture
@@ -20,12 +20,9 @@ def capabilities(
     values: by (cell, task) how many of the lengths are solved, in the mean of the seeds, and words.
     lengths: that were tested, as multiples of the trained one.
     """
-    from matplotlib.figure import Figure
-
     cells, tasks = ([*dict.fromkeys(pair[at] for pair in values)] for at in range(2))
     grid = np.full((len(cells), len(tasks)), np.nan)
-    size = 4 + 0.8 * len(tasks), 2.2 + 0.3 * len(cells)
-    figure = Figure(figsize=size, layout='constrained')
+    figure = new_figure(4 + 0.8 * len(tasks), 2.2 + 0.3 * len(cells))
     axes = figure.subplots()
     for (cell, task), (reach, words) in values.items():
         row, column = cells.index(cell), tasks.index(task)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, picture, plain
+from rnnlab.results.axes import MOST_PANELS
+from rnnlab.results.plots.axes import panels_for
+from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, light, new_figure, picture, plain
 from rnnlab.results.records import Row
 
 if TYPE_CHECKING:
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 FADED = 1e-12  # norms below are not drawn
-MOST_PANELS = 6  # of gradients
 
 
 @picture
@@ -30,11 +31,8 @@ def gates(
 
     norms: of the gradient of the loss with respect to each field of the carry [T], drawn below.
     """
-    from matplotlib.figure import Figure
-
     number = len(values) + (norms is not None)
-    figure = Figure(figsize=(9, 0.9 + 1.25 * number), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
+    figure = new_figure(9, 0.9 + 1.25 * number, title)
     panels = figure.subplots(number, 1, sharex=True, squeeze=False)[:, 0]
     signed = [value for name, value in values.items() if not is_open_or_closed(name, value)]
     limit = max((float(np.max(np.abs(value))) for value in signed), default=0.0) or 1.0
@@ -91,9 +89,7 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
 
     norms: [T, B] of gradient_reach for each cell, by its label, and field of its carry.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     for (cell, fields), colour in zip(norms.items(), cycle(CYCLE), strict=False):
         for field, values in fields.items():
@@ -111,8 +107,7 @@ def reach(norms: dict[str, dict[str, np.ndarray]], path: Path, title: str) -> No
         title='\n'.join(map(plain, title.split('\n'))),
     )
     axes.title.set_fontsize(11)
-    axes.grid(alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)
+    light(axes)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
@@ -125,27 +120,18 @@ def gradients(runs: dict[str, list[Row]], path: Path, title: str) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
 
     fields = [(run, rows, name) for run, rows in runs.items() for name in rows[0].gradients or {}]
     fields = fields[:MOST_PANELS]
-    columns = min(len(fields), 3)
-    lines = -(-len(fields) // columns)
-    figure = Figure(figsize=(2 + 3.2 * columns, 1 + 3 * lines), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
-    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    figure, panels = panels_for(len(fields), title, None, sharex=True, sharey=True)
     norm = Normalize(0, max(row.step for _, rows, _ in fields for row in rows))
-    for axes, (run, rows, name) in zip(panels, fields, strict=False):
+    for axes, (run, rows, name) in zip(panels, fields, strict=True):
         for row in rows:
             values = np.array((row.gradients or {})[name], float)
             values[~(values > FADED)] = np.nan
             axes.plot(values, color=colormaps[SHADES](norm(row.step)), linewidth=1)
         axes.set(yscale='log', title=plain(f'{run} {name}'.strip()), xlabel='time step')
         axes.title.set_fontsize(10)
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
-    for axes in panels[len(fields) :]:
-        axes.remove()
     panels[0].set_ylabel(r'norm of  $\partial\,$loss$\,/\,\partial s_t$')
-    figure.colorbar(ScalarMappable(norm, SHADES), ax=panels[: len(fields)].tolist(), label='step')
+    figure.colorbar(ScalarMappable(norm, SHADES), ax=panels, label='step')
     figure.savefig(path, dpi=150)

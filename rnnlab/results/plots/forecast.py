@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, LineStyle, picture, plain
+from rnnlab.results.plots.style import CYCLE, LineStyle, new_figure, picture, plain
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -50,10 +50,8 @@ def forecast(panels: Sequence[Panel], path: Path, title: str, further: str) -> N
 
     further: what the forecasts of several rows are called in the legend.
     """
-    from matplotlib.figure import Figure
-
     red: LineStyle = {'color': RED, 'linewidth': 1.6}
-    figure = Figure(figsize=(12, 1 + 2.8 * len(panels)), layout='constrained')
+    figure = new_figure(12, 1 + 2.8 * len(panels))
     figure.suptitle(plain(title), fontsize=12)
     grid = figure.subplots(len(panels), 2, squeeze=False, width_ratios=(2, 3))
     for panel, (whole, close) in zip(panels, grid, strict=True):

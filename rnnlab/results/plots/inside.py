@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, picture, plain
+from rnnlab.results.plots.style import CYCLE, light, new_figure, picture, plain
 
 COLUMNS = 100  # characters of a line of words
 
@@ -25,11 +25,9 @@ def words(texts: Sequence[str], strength: np.ndarray, limit: float, path: Path, 
     """Draws words as running text, each on the colour of its strength; `limit` is full colour."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
-    from matplotlib.figure import Figure
 
     lines = list(wrapped(texts, COLUMNS))
-    figure = Figure(figsize=(10, 1.3 + 0.27 * len(lines)), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
+    figure = new_figure(10, 1.3 + 0.27 * len(lines), title)
     axes = figure.subplots()
     axes.set(xlim=(0, COLUMNS), ylim=(len(lines), 0))
     axes.axis('off')
@@ -97,10 +95,7 @@ def points(
         at: the points [N, 2]; unstable, fixed: [N], eigenvalues [N, S].
         fractions: of the variance, along both axes.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 5), layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
+    figure = new_figure(11, 5, title)
     plane, circle = figure.subplots(1, 2)
     for line in lines:
         plane.plot(*line.T, color=CYCLE[-1], linewidth=0.5, alpha=0.6, zorder=1)
@@ -123,8 +118,7 @@ def points(
     circle.set_title('eigenvalues of the Jacobians, and the unit circle', fontsize=10)
     plane.set_title('states on test data, and points', fontsize=10)
     for axes in (plane, circle):
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
+        light(axes)
     handles, labels = plane.get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=4, frameon=False)
     figure.savefig(path, dpi=150)
@@ -133,9 +127,7 @@ def points(
 @picture
 def exponents(values: dict[str, np.ndarray], path: Path, title: str) -> None:
     """Draws Lyapunov exponents [B, S] by rank: the mean over sequences and their range."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    figure = new_figure(8, 4.5)
     axes = figure.subplots()
     axes.axhline(0, color='black', linewidth=0.8)
     for (name, own), colour in zip(values.items(), cycle(CYCLE), strict=False):
@@ -147,7 +139,6 @@ def exponents(values: dict[str, np.ndarray], path: Path, title: str) -> None:
         axes.plot(index, own.mean(axis=0), '.-', color=colour, linewidth=1, label=name)
     axes.set(xlabel='exponent', ylabel='nats a step', title=plain(title))
     axes.title.set_fontsize(11)
-    axes.grid(alpha=0.3)
-    axes.spines[['top', 'right']].set_visible(False)
+    light(axes)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)

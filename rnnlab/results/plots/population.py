@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnlab.results.plots.axes import norm_of, scale, shades
-from rnnlab.results.plots.style import LineStyle, picture, plain
+from rnnlab.results.plots.style import LineStyle, new_figure, picture, plain
 from rnnlab.results.ranking import best, label
 from rnnlab.results.records import Outcome, Place, Trial
 from rnnlab.results.schedule import lineage
@@ -35,7 +35,6 @@ def sweep_population(
     the trial that it copied. The black line is what the state of the best trial was trained with.
     """
     from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     populations: dict[str, Members] = {}
@@ -49,9 +48,7 @@ def sweep_population(
     values = {place: last.of(trial.summary) for place, trial in trials.items()}
     norm = norm_of([value for value in values.values() if value is not None], False)
     colour = ScalarMappable(norm, shades(outcome.metric))
-    size = 2.2 + 2.8 * len(columns), 1.4 + 2.3 * len(names)
-    figure = Figure(figsize=size, layout='constrained')
-    figure.suptitle(plain(title), fontsize=11)
+    figure = new_figure(2.2 + 2.8 * len(columns), 1.4 + 2.3 * len(names), title)
     panels = figure.subplots(len(names), len(columns), squeeze=False, sharex=True, sharey='row')
     for axes, (kind, _) in zip(panels[0], columns, strict=True):
         axes.set_title(plain(kind), fontsize=10)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
-from rnnlab.results.plots.style import CYCLE, LineStyle, picture, plain, wide
+from rnnlab.results.plots.style import CYCLE, LineStyle, light, new_figure, picture, plain, wide
 from rnnlab.results.records import SPLITS, Metrics, Row, points
 from rnnlab.training.losses import SQUARED, Metric
 
@@ -31,8 +31,7 @@ def curves(
 
     baseline: the loss of the memoryless baseline, a dotted line.
     """
-    figure, panels = metric_panels('step', metrics)
-    figure.suptitle(plain(title), fontsize=11)
+    figure, panels = metric_panels('step', metrics, title)
     for axes, metric in panels:
         if baseline is not None and metric.name == 'loss':
             axes.axhline(baseline, color='black', linestyle=':', linewidth=1, label='memoryless')
@@ -50,8 +49,7 @@ def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path, ti
     Solid lines are of the validation split, or of the test split if there is none; dashed ones are
     of training.
     """
-    figure, panels = metric_panels('epoch', metrics)
-    figure.suptitle(plain(title), fontsize=11)
+    figure, panels = metric_panels('epoch', metrics, title)
     for axes, metric in panels:
         for (name, group), colour in zip(groups.items(), cycle(CYCLE), strict=False):
             for rows in group:
@@ -72,19 +70,17 @@ def compare(groups: dict[str, list[list[Row]]], metrics: Metrics, path: Path, ti
     save(figure, panels, path)
 
 
-def metric_panels(xlabel: str, metrics: Metrics) -> tuple['Figure', Panels]:
+def metric_panels(xlabel: str, metrics: Metrics, title: str) -> tuple['Figure', Panels]:
     """A picture with a panel for each of the first two metrics."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-    figure = Figure(figsize=(10, 4), layout='constrained')
+    figure = new_figure(10, 4, title)
     panels = list(zip(figure.subplots(1, 2), metrics.every, strict=False))
     for axes, metric in panels:
         axes.set(xlabel=xlabel, ylabel=metric.label)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=''))
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
+        light(axes)
         if metric.is_fraction:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
     return figure, panels

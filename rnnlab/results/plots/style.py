@@ -6,9 +6,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import ParamSpec, TypedDict
+from typing import TYPE_CHECKING, ParamSpec, TypedDict
 
 from rnnlab.results.characters import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbbbbb')
 SHADES = 'viridis'
@@ -55,6 +59,22 @@ def import_matplotlib() -> None:
         os.environ['MPLBACKEND'] = backend
         with suppress(ValueError):
             matplotlib.rcParams['backend'] = backend
+
+
+def new_figure(width: float, height: float, title: str | None = None) -> 'Figure':
+    """An empty picture in inches, with a title above its panels."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout='constrained')
+    if title is not None:
+        figure.suptitle(plain(title), fontsize=11)
+    return figure
+
+
+def light(axes: 'Axes') -> None:
+    """A faint grid and no frame."""
+    axes.grid(alpha=0.3)
+    axes.spines[['top', 'right']].set_visible(False)
 
 
 def plain(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from rnnlab.results.axes import FEW, MOST_PANELS, best_at, best_first, colour_axis, ordered
 from rnnlab.results.plots.axes import norm_of, panels_for, scale, scale_losses, shades, shown
 from rnnlab.results.plots.run import line, thin_lines
-from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, picture, plain
+from rnnlab.results.plots.style import CYCLE, SHADES, LineStyle, new_figure, picture, plain
 from rnnlab.results.ranking import Setting, label
 from rnnlab.results.records import Outcome, Trial, points
 from rnnlab.results.trials import Curves
@@ -191,7 +191,6 @@ def sweep_map(
 
     The pairs are coloured cells, or dots if most cells would be empty.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
     pairs = ((tuple(setting.settings[name] for name in names), setting) for setting in settings)
@@ -199,7 +198,7 @@ def sweep_map(
     best = {at: abs(value) if np.isfinite(value) else np.nan for at, value in scores.items()}
     across, up = (ordered(pair[at] for pair in best) for at in range(2))
     metric = outcome.metric
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    figure = new_figure(7, 4.5)
     axes = figure.subplots()
     axes.set_title(plain(title), fontsize=11)
     image: ScalarMappable
