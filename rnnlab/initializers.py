@@ -83,9 +83,18 @@ def keras_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype:
     )
 
 
-def keras_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
-    """Glorot-uniform kernel, zero bias (keras.layers.Dense)."""
-    return glorot_uniform()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+def dense(init: Callable[..., Array]) -> Callable[..., Dense]:
+    """The function that draws a dense layer: a kernel by `init`, a zero bias."""
+
+    def draw(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
+        return init(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
+
+    return draw
+
+
+def table(init: Callable[..., Array]) -> Callable[..., Array]:
+    """The function that draws an embedding by `init`."""
+    return lambda key, vocabulary, features, dtype: init(key, (vocabulary, features), dtype)
 
 
 def torch_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
@@ -126,11 +135,6 @@ def flax_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: 
     _, recurrent, biases = orthogonal_recurrent(key, inputs, hidden, blocks, dtype)
     shape = inputs, recurrent.shape[1]
     return lecun_normal()(jax.random.fold_in(key, 0), shape, dtype), recurrent, biases
-
-
-def flax_dense(key: Array, inputs: int, outputs: int, dtype: Dtype) -> Dense:
-    """Lecun-normal kernel, zero bias (flax.linen.Dense)."""
-    return lecun_normal()(key, (inputs, outputs), dtype), jnp.zeros(outputs, dtype)
 
 
 def haiku_recurrent(key: Array, inputs: int, hidden: int, blocks: Counts, dtype: Dtype) -> Drawn:
@@ -265,51 +269,39 @@ def forget_and_input_bias(
     )
 
 
-def small_uniform(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
-    """Uniform within 0.05 (keras.layers.Embedding)."""
-    return symmetric(key, (vocabulary, features), 0.05, dtype)
+def small_uniform(key: Array, shape: tuple[int, ...], dtype: Dtype) -> Array:
+    return symmetric(key, shape, 0.05, dtype)
 
 
-def unit_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
-    """Standard normal (torch.nn.Embedding)."""
-    return normal(1.0)(key, (vocabulary, features), dtype)
-
-
-def feature_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
-    """Normal with standard deviation 1/sqrt(E) (flax.linen.Embed)."""
-    return variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)(key, (vocabulary, features), dtype)
-
-
-def unit_truncated_normal(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
-    """Standard normal, truncated at two standard deviations (hk.Embed)."""
-    return truncated(1.0)(key, (vocabulary, features), dtype)
-
-
-def glorot_table(key: Array, vocabulary: int, features: int, dtype: Dtype) -> Array:
-    """Glorot-uniform, the default of tf.get_variable."""
-    return glorot_uniform()(key, (vocabulary, features), dtype)
-
-
+# Dense layers and embeddings as in keras.layers.Dense and Embedding, torch.nn.Linear and Embedding,
+# tf.get_variable, flax.linen.Dense and Embed, hk.Linear and Embed.
 KERAS = Initializer(
-    recurrent=keras_recurrent, dense=keras_dense, embedding=small_uniform, forget_bias=1.0
+    recurrent=keras_recurrent,
+    dense=dense(glorot_uniform()),
+    embedding=table(small_uniform),
+    forget_bias=1.0,
 )
 INITIALIZERS = {
     'keras': KERAS,
     'torch': Initializer(
-        recurrent=torch_recurrent, dense=torch_dense, embedding=unit_normal, two_biases=True
+        recurrent=torch_recurrent, dense=torch_dense, embedding=table(normal(1.0)), two_biases=True
     ),
     'tf1': Initializer(
         recurrent=tf1_recurrent,
-        dense=keras_dense,
-        embedding=glorot_table,
+        dense=dense(glorot_uniform()),
+        embedding=table(glorot_uniform()),
         forget_bias=1.0,
         gate_bias=1.0,
     ),
-    'flax': Initializer(recurrent=flax_recurrent, dense=flax_dense, embedding=feature_normal),
+    'flax': Initializer(
+        recurrent=flax_recurrent,
+        dense=dense(lecun_normal()),
+        embedding=table(variance_scaling(1.0, 'fan_in', 'normal', out_axis=0)),
+    ),
     'haiku': Initializer(
         recurrent=haiku_recurrent,
         dense=haiku_dense,
-        embedding=unit_truncated_normal,
+        embedding=table(truncated(1.0)),
         forget_bias=1.0,
     ),
     'orthogonal': replace(KERAS, recurrent=orthogonal_recurrent),

@@ -113,18 +113,8 @@ class RNN(nn.Module):
         """
         check_ours(self.cell, Cell)
         params = self.cell.parameters(inputs.shape[-1])
-        return run_layer(
-            self,
-            params,
-            inputs,
-            initial_carry,
-            seq_lengths,
-            reset,
-            return_carry=return_carry,
-            time_major=time_major,
-            reverse=reverse,
-            keep_order=keep_order,
-        )
+        options = return_carry, time_major, reverse, keep_order
+        return run_layer(self, params, inputs, initial_carry, seq_lengths, reset, options)
 
 
 def check_ours(cell: object, kind: type) -> None:
@@ -144,13 +134,16 @@ def run_layer(
     carry: Carry | None,
     lengths: Array | None,
     reset: Array | None,
-    **options: bool | None,
+    options: tuple[bool | None, ...],
 ) -> Array | tuple[Carry, Array]:
-    """The call of an RNN, of linen or nnx; an option that is None is the layer's attribute."""
-    option = {
-        name: getattr(layer, name) if given is None else given for name, given in options.items()
-    }
-    reverse, time_major = option['reverse'], option['time_major']
+    """The call of an RNN, of linen or nnx.
+
+    options: return_carry, time_major, reverse, keep_order; None is the layer's attribute.
+    """
+    of_layer = layer.return_carry, layer.time_major, layer.reverse, layer.keep_order
+    return_carry, time_major, reverse, keep_order = (
+        own if given is None else given for own, given in zip(of_layer, options, strict=True)
+    )
     carry, ys = unroll(
         layer.cell.cell,
         params,
@@ -161,6 +154,6 @@ def run_layer(
         reverse=reverse,
         time_major=time_major,
     )
-    if reverse and not option['keep_order']:
+    if reverse and not keep_order:
         ys = flip_sequences(ys, lengths, ys.ndim - 2, time_major)
-    return (carry, ys) if option['return_carry'] else ys
+    return (carry, ys) if return_carry else ys

@@ -101,15 +101,7 @@ class RNN(nnx.Module):
         keep_order: bool | None = None,
     ) -> Array | tuple[Carry, Array]:
         """As the call of rnnlab.linen.RNN; rngs is for Bidirectional and not used."""
+        options = return_carry, time_major, reverse, keep_order
         return run_layer(
-            self,
-            self.cell.parameters(),
-            inputs,
-            initial_carry,
-            seq_lengths,
-            reset,
-            return_carry=return_carry,
-            time_major=time_major,
-            reverse=reverse,
-            keep_order=keep_order,
+            self, self.cell.parameters(), inputs, initial_carry, seq_lengths, reset, options
         )

@@ -240,26 +240,11 @@ def make_case(cell: Cell) -> Case:
 
 
 def unrolled(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    carry: Carry,
-    lengths: Array,
-    reset: Array,
-    mask: Mask,
-    **options: Any,
+    cell: Cell, params: Params, xs: Array, carry: Carry, *masks: Tree, **options: Any
 ) -> tuple[Carry, Array]:
     """unroll with the arguments of a Run."""
-    return unroll(
-        cell,
-        params,
-        xs,
-        carry,
-        lengths=lengths,
-        reset=reset,
-        recurrent_dropout_mask=mask,
-        **options,
-    )
+    names = 'lengths', 'reset', 'recurrent_dropout_mask'
+    return unroll(cell, params, xs, carry, **dict(zip(names, masks, strict=True)), **options)
 
 
 def looped(

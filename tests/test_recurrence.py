@@ -16,7 +16,7 @@ from rnnlab.errors import InputError
 from rnnlab.recurrence import ENGINES, bidirectional, dropout_mask, engines, recurrent, unroll
 from rnnlab.recurrence.dropout import fold, recurrent_masks
 from rnnlab.recurrence.engines import native
-from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.engines.scan import in_parts
 from rnnlab.recurrence.masking import boundaries
 from tests.conftest import close, noisy, same
 

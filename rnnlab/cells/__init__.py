@@ -41,32 +41,12 @@ from rnnlab.cells.sru import sru
 from rnnlab.cells.ugrnn import ugrnn
 from rnnlab.errors import InputError, first_line
 
-CELLS: dict[str, Callable[..., Cell]] = {
-    'elman': elman,
-    'irnn': irnn,
-    'indrnn': indrnn,
-    'lstm': lstm,
-    'lstm_peephole': lstm_peephole,
-    'lstm_coupled': lstm_coupled,
-    'lstm_projected': lstm_projected,
-    'lstm_layer_norm': lstm_layer_norm,
-    'slstm': slstm,
-    'conv_lstm': conv_lstm,
-    'gru': gru,
-    'gru_reset_before': gru_reset_before,
-    'gru_chung': gru_chung,
-    'gru_layer_norm': gru_layer_norm,
-    'mgu': mgu,
-    'ugrnn': ugrnn,
-    'rhn': rhn,
-    'qrnn': qrnn,
-    'sru': sru,
-    'mingru': mingru,
-    'minlstm': minlstm,
-    'lru': lru,
-    'rg_lru': rg_lru,
-    's5': s5,
-}
+MAKERS: tuple[Callable[..., Cell], ...] = (
+    elman, irnn, indrnn, lstm, lstm_peephole, lstm_coupled, lstm_projected, lstm_layer_norm, slstm,
+    conv_lstm, gru, gru_reset_before, gru_chung, gru_layer_norm, mgu, ugrnn, rhn, qrnn, sru, mingru,
+    minlstm, lru, rg_lru, s5,
+)  # fmt: skip
+CELLS = {make.__name__: make for make in MAKERS}
 
 
 def find(name: str) -> Callable[..., Cell]:

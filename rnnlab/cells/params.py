@@ -9,10 +9,10 @@ from rnnlab.cells.base import Blocks, Cell, Chain, Tree
 from rnnlab.errors import InputError
 
 
-def named_leaves(tree: Tree) -> dict[str, Tree]:
-    """The leaves of a tree by their paths, joined by '.'."""
+def named_leaves(tree: Tree, separator: str = '.') -> dict[str, Tree]:
+    """The leaves of a tree by their paths, the same for dicts, lists and records."""
     return {
-        jax.tree_util.keystr(path, simple=True, separator='.'): leaf
+        jax.tree_util.keystr(path, simple=True, separator=separator): leaf
         for path, leaf in jax.tree.leaves_with_path(tree)
     }
 

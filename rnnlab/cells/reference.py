@@ -258,29 +258,9 @@ def s5(params: Params, x: Array, h: Array) -> Step:
     return (h,), (), 2 * (h @ (params['C_re'] + 1j * params['C_im'])).real + x @ params['D']
 
 
-REFERENCES: dict[str, Callable[..., Step]] = {
-    'elman': elman,
-    'irnn': irnn,
-    'indrnn': indrnn,
-    'lstm': lstm,
-    'lstm_peephole': lstm_peephole,
-    'lstm_coupled': lstm_coupled,
-    'lstm_projected': lstm_projected,
-    'lstm_layer_norm': lstm_layer_norm,
-    'slstm': slstm,
-    'conv_lstm': conv_lstm,
-    'gru': gru,
-    'gru_reset_before': gru_reset_before,
-    'gru_chung': gru_chung,
-    'gru_layer_norm': gru_layer_norm,
-    'mgu': mgu,
-    'ugrnn': ugrnn,
-    'rhn': rhn,
-    'qrnn': qrnn,
-    'sru': sru,
-    'mingru': mingru,
-    'minlstm': minlstm,
-    'lru': lru,
-    'rg_lru': rg_lru,
-    's5': s5,
-}
+STEPS: tuple[Callable[..., Step], ...] = (
+    elman, irnn, indrnn, lstm, lstm_peephole, lstm_coupled, lstm_projected, lstm_layer_norm, slstm,
+    conv_lstm, gru, gru_reset_before, gru_chung, gru_layer_norm, mgu, ugrnn, rhn, qrnn, sru, mingru,
+    minlstm, lru, rg_lru, s5,
+)  # fmt: skip
+REFERENCES = {step.__name__: step for step in STEPS}

@@ -6,8 +6,8 @@ from jax.nn import sigmoid
 from jax.typing import DTypeLike
 
 from rnnlab.cells.base import Cell, Hidden, Params, Step, joint, joint_params, maker, zero_carry
-from rnnlab.errors import positive
-from rnnlab.initializers import Initializer, forget_and_input_bias, initializer
+from rnnlab.cells.lstm import initial_weights
+from rnnlab.initializers import Initializer, initializer
 
 
 @maker
@@ -28,15 +28,10 @@ def ugrnn(
     W is params['kernel'], b params['bias'] (plus recurrent_bias [2H] with torch's initializer).
     forget_bias and chrono are for the gate, as in lstm.
     """
-    positive('hidden_size', hidden_size)
-    drawn = initializer(init)
+    weights = initial_weights(hidden_size, forget_bias, chrono, init, gates='fn')
 
     def init_params(key: Array, inputs: int, dtype: DTypeLike = float) -> Params:
-        kernel, recurrent, bias = drawn.recurrent(key, inputs, hidden_size, (2,), dtype)
-        keep, _ = forget_and_input_bias(
-            drawn, key, hidden_size, dtype, forget_bias=forget_bias, chrono=chrono
-        )
-        return joint_params(drawn, (kernel, recurrent, bias.at[0, :hidden_size].add(keep)))
+        return joint_params(initializer(init), weights(key, inputs, dtype))
 
     return joint(init_params, zero_carry(Hidden, hidden_size), elementwise, ('g', 'n'))
 

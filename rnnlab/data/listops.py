@@ -85,18 +85,11 @@ def padded(every: Expressions, longest: int) -> Split:
     return Split(ids, every.values.astype(np.int32), every.lengths.astype(np.int32))
 
 
-def distinct(
-    number: int,
-    shortest: int,
-    longest: int,
-    rng: np.random.RandomState,
-    depth: int = DEPTH,
-    arguments: int = ARGUMENTS,
-) -> Expressions:
+def distinct(number: int, shortest: int, longest: int, rng: np.random.RandomState) -> Expressions:
     """So many expressions that all differ, the first of those drawn."""
     seen, since = dict[bytes, int](), 0
     while len(seen) < number:
-        drawn, before = expressions(ROOTS, shortest, longest, rng, depth, arguments), len(seen)
+        drawn, before = expressions(ROOTS, shortest, longest, rng), len(seen)
         ends = np.cumsum(drawn.lengths)
         for end, length, value in zip(ends, drawn.lengths, drawn.values, strict=True):
             seen.setdefault(drawn.tokens[end - length : end].tobytes(), int(value))

@@ -15,8 +15,7 @@ from rnnlab.recurrence import checks, masking
 from rnnlab.recurrence.engines.gated import gated
 from rnnlab.recurrence.engines.linear import associative, linear
 from rnnlab.recurrence.engines.native import kernels, native
-from rnnlab.recurrence.engines.parts import in_parts
-from rnnlab.recurrence.engines.scan import scan
+from rnnlab.recurrence.engines.scan import in_parts, scan
 from rnnlab.recurrence.masking import Constants, Inputs, LastOutput, Masked, Output, zeroed
 
 Engine = Callable[[Masked, Constants, Carry, Inputs, bool], tuple[Carry, Output]]

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from jax.tree_util import KeyPath
 
-from rnnlab.cells.base import Arrays, Params, Tree
+from rnnlab.cells.base import Params, Tree
+from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError, first_line
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def restore(
 def typed(saved: Tree, like: Tree, folder: Path) -> Tree:
     """A tree of dicts as one like `like`; InputError, naming the folder, for other shapes."""
     check_shapes(saved, like, folder)
-    leaves = by_name(saved)
-    return jax.tree.map_with_path(lambda path, _: leaves[name(path)], like)
+    leaves, wanted = named_leaves(saved, ' '), named_leaves(like, ' ')
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in wanted])
 
 
 def remove_unfinished(checkpoints: Checkpoints) -> None:
@@ -146,19 +146,10 @@ def remove_unfinished(checkpoints: Checkpoints) -> None:
 def checksum(step: int, tree: Tree) -> np.ndarray:
     """SHA-256 of the step and of each leaf's name, type, shape and bytes."""
     digest = hashlib.sha256(str(step).encode())
-    for name, leaf in sorted(by_name(tree).items()):
+    for name, leaf in sorted(named_leaves(tree, ' ').items()):
         array = np.asarray(leaf)
         digest.update(f'{name} {array.dtype} {array.shape}'.encode() + array.tobytes())
     return np.frombuffer(digest.digest(), np.uint8)
-
-
-def by_name(tree: Tree) -> dict[str, Arrays]:
-    """The leaves of a tree by their names, which are the same for the tree in dicts and lists."""
-    return {name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
-
-
-def name(path: KeyPath) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator=' ')
 
 
 def reason(error: Exception) -> str:
@@ -201,7 +192,8 @@ def quiet() -> Iterator[None]:
 def check_shapes(params: Params, like: Params, folder: Path) -> None:
     """Raises InputError for parameters with other shapes than `like`, naming the first one."""
     there, here = (
-        {name: tuple(leaf.shape) for name, leaf in by_name(part).items()} for part in (params, like)
+        {name: tuple(leaf.shape) for name, leaf in named_leaves(part, ' ').items()}
+        for part in (params, like)
     )
     for name in there | here:
         if there.get(name) != here.get(name):

@@ -8,9 +8,10 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.cells.base import Params, Tree
+from rnnlab.cells.base import Tree
 from rnnlab.data import Split
 from rnnlab.models import Model
+from rnnlab.recurrence.masking import choose
 from rnnlab.training.batches import Batches
 from rnnlab.training.devices import everywhere
 from rnnlab.training.losses import Loss
@@ -117,24 +118,17 @@ def alone(run: Run, mesh: Mesh | None) -> Run:
 
 def evaluation_over_lanes(mesh: Mesh, each: Callable | None = None) -> Callable:
     """The `program` of make_evaluate for params with a lane axis, which its values have too."""
-    each = each or each_on(mesh.devices.flat[0])
-
-    def program(totals: Callable) -> Callable:
-        def of_lanes(params: Params, *rest: Tree) -> Tree:
-            return each(lambda params: totals(params, *rest))(params)
-
-        return jax.jit(sharded(of_lanes, mesh, (PART, WHOLE, WHOLE, WHOLE), PART))
-
-    return program
+    each, specs = each or each_on(mesh.devices.flat[0]), (PART, WHOLE, WHOLE, WHOLE)
+    return lambda totals: jax.jit(sharded(of_lanes(totals, each), mesh, specs, PART))
 
 
 def evaluation_alone(totals: Callable) -> Callable:
     """The `program` of make_evaluate for the params of a single lane."""
+    return jax.jit(of_lanes(totals, single))
 
-    def of_lane(params: Params, *rest: Tree) -> Tree:
-        return single(lambda params: totals(params, *rest))(params)
 
-    return jax.jit(of_lane)
+def of_lanes(totals: Callable, each: Callable) -> Callable:
+    return lambda params, *rest: each(lambda own: totals(own, *rest))(params)
 
 
 def sharded(function: Callable, mesh: Mesh, in_specs: Tree, out_specs: Tree) -> Callable:
@@ -158,11 +152,7 @@ def lane(tree: Tree, number: int) -> Tree:
 @jax.jit
 def better(best: Tree, new: Tree, improved: Array) -> Tree:
     """In each lane the entry of `new` where that is an improvement."""
-
-    def choose(old: Array, leaf: Array) -> Array:
-        return jnp.where(jnp.expand_dims(improved, tuple(range(1, leaf.ndim))), leaf, old)
-
-    return jax.tree.map(choose, best, new)
+    return choose(improved, new, best)
 
 
 def lane_bytes(

@@ -16,24 +16,12 @@ from rnnlab.data.tasks.task import Task
 
 EXAMPLES_SEED = 4711  # of the validation and test sequences, the same for every run
 
-TASKS: dict[str, Callable[..., Task]] = {
-    'adding': memory.adding,
-    'copy': memory.copy,
-    'parity': memory.parity,
-    'recall': memory.recall,
-    'flipflop': memory.flipflop,
-    'integrate': memory.integrate,
-    'delayed_match': memory.delayed_match,
-    's3': automata.s3,
-    's5': automata.s5,
-    'a5': automata.a5,
-    'modular': automata.modular,
-    'dyck': automata.dyck,
-    'counting': automata.counting,
-    'mqar': association.mqar,
-    'selective_copy': association.selective_copy,
-    'induction': association.induction,
-}
+MAKERS: tuple[Callable[..., Task], ...] = (
+    memory.adding, memory.copy, memory.parity, memory.recall, memory.flipflop, memory.integrate,
+    memory.delayed_match, automata.s3, automata.s5, automata.a5, automata.modular, automata.dyck,
+    automata.counting, association.mqar, association.selective_copy, association.induction,
+)  # fmt: skip
+TASKS = {make.__name__: make for make in MAKERS}
 LENGTHS = {name: signature(make).parameters['length'].default for name, make in TASKS.items()}
 
 

@@ -13,7 +13,7 @@ from jax import Array, lax
 
 from rnnlab.cells.base import Carry
 from rnnlab.precision import packed, unpacked
-from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.engines.scan import in_parts
 from rnnlab.recurrence.masking import Constants, Inputs, Masked, Output, Tree, Z
 
 Running = tuple[Carry, Constants]  # the gradients (d_carry, d_constants) of the steps after

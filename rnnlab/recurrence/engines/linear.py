@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from rnnlab.cells.base import Carry, Hidden
-from rnnlab.recurrence.engines.parts import in_parts
+from rnnlab.recurrence.engines.scan import in_parts
 from rnnlab.recurrence.masking import Constants, Inputs, Masked, Output
 
 Pair = tuple[Array, Array]  # (a, b)

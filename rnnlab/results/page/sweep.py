@@ -10,12 +10,12 @@ from rnnlab.results.axes import FEW, all_numbers, best_at, ordered
 from rnnlab.results.page import Picture, plotly
 from rnnlab.results.page.curves import COLOURS, GREY, rounded, shades, value_axis
 from rnnlab.results.page.text import escape, table
+from rnnlab.results.plots.axes import shades as colour_map
 from rnnlab.results.plots.style import wide
 from rnnlab.results.ranking import Setting, label
 from rnnlab.results.records import Json, Outcome, Trial, Value
 from rnnlab.results.statistics import Interval
 from rnnlab.results.tables import number
-from rnnlab.training.losses import Metric
 
 Place = Callable[[Any], float | str]  # of a value, on an axis
 
@@ -69,17 +69,14 @@ def ranking(
         'yaxis': {'type': 'category', 'autorange': 'reversed', 'categoryarray': labels},
         'height': 130 + 30 * len(labels),
     }
+    none = None, None
     rows = [
-        [place, *(s.settings[name] for name in names), number(mean), *ends_words(interval)]
+        [place, *(s.settings[n] for n in names), number(mean), *map(number, interval or none)]
         for place, (s, mean, interval) in enumerate(zip(settings, means, intervals, strict=True), 1)
     ]
     right = 'rank', 'mean', 'from', 'to'
     numbers = table(title, ['rank', *names, 'mean', 'from', 'to'], rows, right)
     return Picture(title, plotly().Figure([dots, diamonds], layout), numbers)
-
-
-def ends_words(interval: Interval | None) -> list[str]:
-    return ['-', '-'] if interval is None else [number(interval.low), number(interval.high)]
 
 
 def axis_picture(
@@ -206,7 +203,7 @@ def map_of(
     across, up = (ordered(pair[at] for pair in values) for at in range(2))
     metric = outcome.metric
     bar = {'thickness': 12, 'tickformat': '~%' if metric.is_fraction else ''}
-    look: Json = {'colorscale': colour_scale(metric), 'colorbar': bar}
+    look: Json = {'colorscale': colour_map(metric), 'colorbar': bar}
     if 2 * len(best) >= len(across) * len(up):
         texts = [[*map(escape, map(short, axis))] for axis in (across, up)]
         form = '.1%' if metric.is_fraction else '.3g'
@@ -246,11 +243,6 @@ def map_of(
 def key_at(best: dict[tuple[Value, Value], Setting], at: tuple[Value, Value]) -> str | None:
     """What a click on a setting shows: its first trial."""
     return str(best[at].trials[0].number) if at in best else None
-
-
-def colour_scale(metric: Metric) -> str:
-    """The colours in which the best values are light."""
-    return 'viridis' if metric.higher_is_better else 'viridis_r'
 
 
 def scale(name: str, values: Sequence[Value], linear: bool) -> tuple[Json, Place]:

@@ -3,7 +3,7 @@
 from itertools import cycle
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,11 +86,11 @@ def metric_panels(xlabel: str, metrics: Metrics, title: str) -> tuple['Figure', 
     return figure, panels
 
 
-def line(axes: 'Axes', points: Points, **style: Unpack[LineStyle]) -> None:
+def line(axes: 'Axes', points: Points, **style: Any) -> None:
     if points:
         marker = 'o' if len(points) <= FEW_POINTS else None
-        style = {'marker': marker, 'markersize': 3, 'linewidth': 1.5} | style
-        axes.plot(*zip(*points, strict=True), **style)
+        own: LineStyle = {'marker': marker, 'markersize': 3, 'linewidth': 1.5} | style
+        axes.plot(*zip(*points, strict=True), **own)
 
 
 def thin_lines(axes: 'Axes', curves: list[Points], colours: list[Colour]) -> None:

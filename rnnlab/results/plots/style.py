@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypedDict
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from rnnlab.results.characters import printable
 
@@ -18,19 +18,7 @@ CYCLE = ('#4477aa', '#ee6677', '#228833', '#ccbb44', '#66ccee', '#aa3377', '#bbb
 SHADES = 'viridis'
 
 P = ParamSpec('P')
-
-
-class LineStyle(TypedDict, total=False):
-    """How a line is drawn: keywords of matplotlib's `plot`."""
-
-    color: str | tuple[float, float, float, float]
-    linewidth: float
-    linestyle: str
-    marker: str | None
-    markersize: float
-    alpha: float
-    zorder: float
-    label: str
+LineStyle = dict[str, Any]  # keywords of matplotlib's `plot`
 
 
 def picture(draw: Callable[P, None]) -> Callable[P, None]:
