@@ -1,10 +1,12 @@
 """Strict settings for all tests: float64, no silent broadcast or promotion, two CPU devices."""
 
 import contextlib
+import dataclasses
 import gc
 import importlib
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,7 +40,8 @@ install_import_hook(  # types and shapes of arguments, where no test passes wron
     'beartype.beartype',
 )
 
-from experiments.runner import cli, report, task, turns  # noqa: E402 - after the hook
+from experiments.runner import cli, program, report, task, turns  # noqa: E402 - after the hook
+from experiments.runner.fields import Kind  # noqa: E402
 from rnnlab.results import claims, plots  # noqa: E402
 
 jax.config.update('jax_num_cpu_devices', 2)
@@ -120,7 +123,8 @@ def call(experiment, *flags, cwd=ROOT, stdin='', x64=False, pictures=False):
     before = set(sys.modules)
     with pytest.MonkeyPatch.context() as patch, plain_jax(x64):
         if not pictures:
-            patch.setattr(plots, 'curves', lambda *arguments: None)
+            for name in ('curves', 'forecast'):
+                patch.setattr(plots, name, lambda *arguments: None)
             patch.setattr(report, 'draw_sweep', lambda *arguments: [])
         patch.chdir(cwd)
         patch.syspath_prepend(cwd)  # as python -m does
@@ -146,6 +150,21 @@ def ran(experiment, *flags, **options):
     code, out, err = call(experiment, *flags, **options)
     assert code == 0, err
     return out
+
+
+@contextlib.contextmanager
+def paused_training(*argv, at):
+    """An experiment as a process, which stands still inside from when there is a file `at`."""
+    process = subprocess.Popen(command(*argv), cwd=ROOT, stdout=subprocess.DEVNULL)
+    while not at.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+    assert process.wait() == 0
 
 
 def stopped(flags, number, ready):
@@ -195,6 +214,24 @@ def programs(compiled):
     jax.config.update('jax_compilation_cache_dir', str(compiled))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
     compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope='module')
+def traced_once():
+    """In a module that trains alike again and again, no program is traced twice."""
+    kept, make = {}, program.make_program
+
+    def remembered(plan, number, run, place, *rest):
+        static = plan.config.reduced(lambda spec: spec.kind is Kind.STATIC or spec.data)
+        kind = static, jax.tree.structure(plan.config.hyper), jax.config.jax_enable_x64
+        key = *kind, number, place.func, place.keywords['mesh']
+        if key not in kept:
+            kept[key] = make(plan, number, run, place, *rest)
+        return dataclasses.replace(kept[key], plan=plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, 'make_program', remembered)
+        yield
 
 
 @pytest.fixture(scope='module')

@@ -251,6 +251,8 @@ def main(seed: int, times: int, flips: int, show: Callable[[str], None] = print)
         counts = Counter()
         for number in range(times):
             case = every[number % len(every)]
+            if '--resume' in case.argv:  # ends as what never stopped
+                expected[case] = results(root / case.folder.removeprefix('stopped ')), []
             if case not in expected:
                 shutil.copytree(root / case.folder, work)
                 code, out, err = call(*case.argv)

@@ -93,6 +93,8 @@ def test_memory(monkeypatch, capsys):
 @pytest.mark.slow
 def test_lengths(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(length, 'LENGTHS', (2, 4))
+    monkeypatch.setattr(timing, 'WARM_UP', 0.01)
+    monkeypatch.setattr(timing, 'READING', 0.01)
     length.time_lengths(['irnn', 'gru_reset_before'], 2, tmp_path)
     seconds = json.loads((tmp_path / 'length.json').read_text())['seconds']
     # gru_reset_before has no form that another engine takes

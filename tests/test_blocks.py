@@ -87,7 +87,7 @@ def by_hand(norm, params, inputs, dropout=None, mask=None):
 def test_a_stack_is_the_loop_by_hand(norm):
     model = layers(norm)
     params, inputs = example(model)
-    close(model.apply(params, inputs), by_hand(norm, params, inputs)[0])
+    close(jax.jit(model.apply)(params, inputs), by_hand(norm, params, inputs)[0])
 
 
 @pytest.mark.parametrize('norm', ['layer', 'batch'])
@@ -119,10 +119,9 @@ def test_padding_changes_nothing(norm, pool, directions):
             row[:length] = own[:length]
         close(run(params, padded, LENGTHS), expected)
     if pool == 'mean' and norm == 'layer':  # without others
-        alone = [
-            model.apply(params, inputs[n : n + 1, :length]) for n, length in enumerate(LENGTHS)
-        ]
-        close(model.apply(params, inputs, LENGTHS), jnp.concatenate(alone))
+        apply = jax.jit(model.apply)
+        alone = [apply(params, inputs[n : n + 1, :length]) for n, length in enumerate(LENGTHS)]
+        close(apply(params, inputs, LENGTHS), jnp.concatenate(alone))
 
 
 def test_the_last_output_is_that_of_the_last_step():
@@ -130,11 +129,12 @@ def test_the_last_output_is_that_of_the_last_step():
     every = network(two, inputs=D, outputs=5, block=block)
     last = network(two, inputs=D, outputs=5, block=block, pool='last')
     params, inputs = example(every)
-    of_all = every.apply(params, inputs)
-    close(last.apply(params, inputs), of_all[:, -1])
-    close(last.apply(params, inputs, LENGTHS), of_all[np.arange(B), LENGTHS - 1])
-    carry, first = every.run(params, inputs[:, :2])  # and a carry continues the sequences
-    close(jnp.concatenate([first, every.run(params, inputs[:, 2:], carry=carry)[1]], 1), of_all)
+    of_all, of_last, run = map(jax.jit, (every.apply, last.apply, every.run))
+    expected = of_all(params, inputs)
+    close(of_last(params, inputs), expected[:, -1])
+    close(of_last(params, inputs, LENGTHS), expected[np.arange(B), LENGTHS - 1])
+    carry, first = run(params, inputs[:, :2])  # and a carry continues the sequences
+    close(jnp.concatenate([first, run(params, inputs[:, 2:], carry=carry)[1]], 1), expected)
 
 
 def test_a_block_keeps_the_width_of_its_inputs():

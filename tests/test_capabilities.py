@@ -5,7 +5,9 @@ from statistics import fmean
 
 import pytest
 
-from experiments.capabilities import Capability, Config, capabilities, completed, show
+from experiments.capabilities import TASK, Capability, Config, capabilities, completed, show
+from experiments.runner.cli import parse
+from experiments.runner.cluster import command
 from rnnlab.results.ranking import Setting, by_setting
 from rnnlab.results.records import Outcome, Trial
 from rnnlab.results.trials import SweepRecord
@@ -61,6 +63,15 @@ def test_axes_that_no_flag_names_are_added():
     assert [axis.partition('=')[0] for axis in completed(given).sweep[2:]] == ['task']
     assert completed(given).parameters is None
     assert completed(Config()).parameters == 5000
+
+
+def test_a_worker_trains_what_was_launched(tmp_path):
+    config, _ = parse(Config, ['', '--sweep=cell=gru', '--cluster=local', '--workers=2'])
+    _, _, module, *flags = command(TASK, completed(config), tmp_path)
+    assert module == 'experiments.capabilities'
+    own, _ = parse(Config, ['', *flags])
+    assert completed(own) == own
+    assert (own.to_json(), own.sweep) == (completed(config).to_json(), completed(config).sweep)
 
 
 @pytest.mark.slow

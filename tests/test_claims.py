@@ -28,7 +28,7 @@ RUN += ['--eval_every=10', '--checkpoint_every=0', '--devices=1', '--keep=best']
 AXES = ['--sweep=lr=1e-3,0.01,0.1,1e200', '--sweep=seed=0,1', '--max_lanes=2']
 WORKER = '--shard=any/3'
 
-sweeps = pytest.mark.usefixtures('shell')
+sweeps = pytest.mark.usefixtures('shell', 'traced_once')
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def train(folder, *flags):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     """The trials and curves of one process."""
     folder = tmp_path_factory.mktemp('claims')
     train(folder)

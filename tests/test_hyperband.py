@@ -25,7 +25,7 @@ OFTEN = '--checkpoint_every=0'
 AXIS = ['--sweep=lr~log(1e-4,1)']
 FLAGS = ['--search=hyperband', '--trials=10', '--rungs=3', '--eta=2', *AXIS]
 
-sweeps = pytest.mark.usefixtures('shell')
+sweeps = pytest.mark.usefixtures('shell', 'traced_once')
 
 
 def train(folder, *flags):
@@ -33,7 +33,7 @@ def train(folder, *flags):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     folder = tmp_path_factory.mktemp('hyperband') / 'whole'
     return folder, train(folder, *FLAGS)
 
@@ -64,7 +64,8 @@ def test_points_begin_and_stop_on_the_rungs_of_their_brackets(whole):
 def test_a_point_is_bit_for_bit_the_lane_of_a_sweep_without_rungs(whole, tmp_path):
     folder, _ = whole
     results, curves = table(folder), by_trial(folder)
-    train(tmp_path, f'--sweep=lr={",".join(dict.fromkeys(row["lr"] for row in results))}')
+    values = ','.join(dict.fromkeys(row['lr'] for row in results))
+    train(tmp_path, f'--sweep=lr={values}', '--max_lanes=8')
     full = {(row['lr'], row['seed']): row for row in table(tmp_path)}
     others = by_trial(tmp_path)
     for row in results:
@@ -126,7 +127,7 @@ def test_workers_end_in_the_trials_of_one_process(whole, tmp_path, impatient):
 @sweeps
 @pytest.mark.slow
 def test_one_bracket_of_one_rung_is_tpe(tmp_path):
-    flags = ['--trials=5', '--steps=10', *AXIS]
+    flags = ['--trials=4', '--steps=10', *AXIS]
     train(tmp_path / 'tpe', '--search=tpe', *flags)
     train(tmp_path / 'hyperband', '--search=hyperband', '--rungs=1', *flags)
     assert table(tmp_path / 'hyperband') == table(tmp_path / 'tpe')

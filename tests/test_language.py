@@ -112,20 +112,22 @@ def test_training_on_streams_is_truncated_backpropagation():
     opt_state, losses, carry = tx.init(params), [], None
     windows = inputs.shape[1] // WINDOW
 
-    @jax.jit
     def loss(params, carry, x, y):
         carry, logits = net.run(params, x, carry=carry)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y)), carry
 
+    @jax.jit
+    def updated(params, opt_state, *window):
+        (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(params, *window)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, carry, value
+
     for step in range(windows + 2):
         at = step % windows * WINDOW
         carry = net.carry(params, STREAMS) if at == 0 else carry
-        (value, carry), grads = jax.value_and_grad(loss, has_aux=True)(
-            params, carry, inputs[:, at : at + WINDOW], labels[:, at : at + WINDOW]
-        )
+        window = carry, inputs[:, at : at + WINDOW], labels[:, at : at + WINDOW]
+        params, opt_state, carry, value = updated(params, opt_state, *window)
         losses.append(float(value))
-        updates, opt_state = tx.update(grads, opt_state, params)
-        params = optax.apply_updates(params, updates)
     state = after([windows + 2])
     close(state.params, params)
     close(state.carry, carry)

@@ -84,10 +84,13 @@ def test_no_expression_is_there_twice_and_splits_stay_as_they_are(own_cache):
     np.testing.assert_array_equal(again.train.inputs, few.train.inputs)
 
 
+SMALL = '--hidden_size=4', '--layers=1', '--steps=2'  # the program of a page
+
+
 @pytest.mark.usefixtures('own_cache')
 def test_listops_trains(tmp_path):
-    flags = ['--length=5..20', '--examples=100', '--hidden_size=4', '--embedding=3', '--steps=3']
-    code, _, err = call('listops', *flags, '--cell=lru', '--out=run', cwd=tmp_path)
+    flags = ['--length=5..20', '--examples=100', '--cell=lru', '--block=prenorm', '--buckets=1']
+    code, _, err = call('listops', *flags, *SMALL, '--out=run', cwd=tmp_path)
     assert code == 0, err
     assert read(tmp_path / 'run', 'config.json')['length'] == '5..20'
     assert read(tmp_path / 'run', 'summary.json')['test_examples'] == listops.HELD_OUT

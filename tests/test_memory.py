@@ -384,9 +384,9 @@ def test_a_batch_of_a_curriculum_is_its_sequences_alone():
     draws = jax.random.split(jax.random.key(4), 3)
     batch = Batch(jnp.arange(3, dtype=jnp.int32), None, draws)
     (padded, count), *_ = sums(net, loss, batches)[0](params, None, None, batch, jnp.int32(0))
-    total, targets = 0.0, 0
+    total, targets, apply = 0.0, 0, jax.jit(net.apply)
     for inputs, labels, steps in zip(*jax.vmap(of_lengths(task, 2))(draws), strict=True):
-        outputs = net.apply(params, inputs[None, :steps])
+        outputs = apply(params, inputs[None, :steps])
         mask = jnp.ones(outputs.shape[:-1], bool)
         own, number = loss.sums(outputs, labels[None, :steps], mask)
         total, targets = total + own['loss'], targets + number

@@ -167,10 +167,21 @@ def test_the_rate_of_recurrent_parameters_needs_some():
             recurrent_mask(one_layer(cell))
 
 
-def test_a_lane_with_its_rate_of_recurrent_parameters_is_the_run_alone():
-    data = Split(np.random.default_rng(0).standard_normal((8, 4, 2)), np.arange(8) % 2)
+def test_recurrent_parameters_have_their_rate_in_every_structure():
     layers = [recurrent(stack(gru(3), lru(3))), bidirectional(lstm(2), lru(2))]
     model = classifier(layers, inputs=2, classes=2)
+    params, mask = model.init(jax.random.key(0)), recurrent_mask(model)
+    hyper = Hyper(lr=0.1, weight_decay=0.1, lr_recurrent=0.0)
+    tx = optimizer('adamw', recurrent=mask)(hyper)
+    gradient = noisy(jax.tree.map(jnp.zeros_like, params))
+    updates, _ = jax.jit(tx.update)(gradient, tx.init(params), params)
+    still = jax.tree.map(lambda own, update: jnp.all((update == 0) == own), mask, updates)
+    assert all(map(bool, jax.tree.leaves(still)))
+
+
+def test_a_lane_with_its_rate_of_recurrent_parameters_is_the_run_alone():
+    data = Split(np.random.default_rng(0).standard_normal((8, 4, 2)), np.arange(8) % 2)
+    model = classifier([bidirectional(gru(3), lru(2))], inputs=2, classes=2)
     mask, batches = recurrent_mask(model), shuffled(data, 4)
     tx = optimizer('adamw', recurrent=mask)
     run = make_run(lambda hyper: model, tx, batches, every=2)

@@ -51,7 +51,7 @@ SHORT: dict[str, list[tuple[str, list[str], str]]] = {
     'classify': [('--predict', [], ''), ('', TINY, '')],
     'series': [
         ('--sweep', ['--dry_run'], ''),
-        ('.flags --csv', ['--csv=nowhere'], 'nowhere'),
+        ('.flags', ['--csv=nowhere'], 'nowhere'),
         ('', [*TINY, '--split=0.8,0.1,0.1', '--horizon=2', '--window=8'], ''),
     ],
     'text': [
@@ -153,7 +153,7 @@ def test_a_page_runs(name, tmp_path, monkeypatch):
     for experiment, *flags in commands(page, tmp_path):
         if experiment != 'test':
             shorter, words = shortened(experiment, *flags)
-            code, _, err = call(experiment, *shorter, cwd=tmp_path, pictures=True)
+            code, _, err = call(experiment, *shorter, cwd=tmp_path)
             assert (code, words in err) == (1 if words else 0, True), (experiment, shorter, err)
             assert not words or err.count('\n') == 1, err
     printed = run_snippets(page, tmp_path)

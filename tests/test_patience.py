@@ -14,7 +14,7 @@ RUN += ['--eval_every=10', '--keep=best', '--checkpoint_every=0']
 SWEEP = [*RUN, '--sweep=lr=1e-3,0.02,0.05,0.1', '--sweep=seed=0,1', '--devices=2']
 PATIENCE = 2
 
-pytestmark = [pytest.mark.usefixtures('shell'), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures('shell', 'traced_once'), pytest.mark.slow]
 
 
 def train(folder, *flags):
@@ -37,7 +37,7 @@ def last(own):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     """The folders of a sweep without patience, and of the same with it."""
     folder = tmp_path_factory.mktemp('patience')
     train(folder / 'without', *SWEEP)

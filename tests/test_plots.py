@@ -15,8 +15,9 @@ ENDS = {(68, 1, 84), (253, 231, 37)}  # of the colour map
 
 
 def colours(path):
-    image = (imread(path)[..., :3] * 255).round().astype(int).reshape(-1, 3)
-    return {tuple(colour) for colour in image}
+    image = (imread(path)[..., :3] * 255).round().astype(int)
+    packed = np.unique(image @ np.array([1 << 16, 1 << 8, 1])).tolist()
+    return {(colour >> 16, colour >> 8 & 255, colour & 255) for colour in packed}
 
 
 def rgb(colour):
@@ -92,9 +93,9 @@ def test_a_forecast_draws_series_predictions_and_what_comes_after(tmp_path):
     path, banded = tmp_path / 'forecast.png', tmp_path / 'band.png'
     plots.forecast([panel()], path, 'a series', '5 rows ahead')
     plots.forecast([panel(band=(-0.3, 0, 0.3))], banded, 'a series', '5 rows ahead')
-    assert cycle(0, 1) <= colours(path)
-    assert cycle(0, 1) <= colours(banded)
-    assert len(colours(banded)) > len(colours(path))
+    plain, more = colours(path), colours(banded)
+    assert cycle(0, 1) <= plain & more
+    assert len(more) > len(plain)
 
 
 @pytest.mark.parametrize('minutes', [4, 24 * 60])

@@ -24,7 +24,7 @@ AXES = ['--sweep=lr~log(1e-4,10)', '--sweep=clip~lin(0.5,5)', '--trials=8', '--m
 RUNGS = ['--search=pbt', '--rungs=3']
 SEEDS, MEMBERS, ENDS = 2, 8, (10, 20, 40)
 
-sweeps = pytest.mark.usefixtures('shell')
+sweeps = pytest.mark.usefixtures('shell', 'traced_once')
 
 
 def train(folder, *flags):
@@ -32,7 +32,7 @@ def train(folder, *flags):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     """The population, what it printed, and the sweep of its members without it."""
     folder = tmp_path_factory.mktemp('population')
     printed = train(folder / 'pbt', *RUNGS)

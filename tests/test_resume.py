@@ -3,14 +3,13 @@
 import re
 import shutil
 import signal
-import subprocess
 
 import pytest
 
-from tests.conftest import ROOT, call, command, ran, same, stopped
+from tests.conftest import call, paused_training, ran, same, stopped
 from tests.folders import SMALL, final, read, rows
 
-pytestmark = pytest.mark.usefixtures('shell')
+pytestmark = pytest.mark.usefixtures('shell', 'traced_once')
 
 
 WHOLE = [
@@ -20,7 +19,7 @@ WHOLE = [
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     """An uninterrupted run: (its folder, what it printed)."""
     folder = tmp_path_factory.mktemp('runs') / 'whole'
     return folder, ran('mnist', *WHOLE, f'--out={folder}', pictures=True)
@@ -210,14 +209,11 @@ def test_where_a_longer_run_would_be_another_it_is_refused(whole, tmp_path):
 
 @pytest.mark.slow
 def test_of_two_processes_on_a_folder_one_trains(tmp_path):
-    flags = command(
-        'mnist', *SMALL, '--steps=1000', '--eval_every=100', f'--out={tmp_path / "run"}'
-    )
-    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True, 'cwd': ROOT}
-    both = [subprocess.Popen(flags, **pipes) for _ in range(2)]
-    ends = [(process.communicate()[1], process.returncode) for process in both]
-    (_, code), (err, other) = sorted(ends, key=lambda end: end[1])
-    assert (code, other, err.count('\n')) == (0, 1, 1)
-    assert re.match('error: (another process is training in|.* holds a run already)', err)
-    assert [row['step'] for row in rows(tmp_path / 'run')] == [*range(100, 1001, 100)]
-    assert not [*tmp_path.glob('run/.lock*')]
+    folder = tmp_path / 'run'
+    flags = [*SMALL, '--steps=1000', '--eval_every=100', f'--out={folder}']
+    with paused_training('mnist', *flags, at=folder / 'config.json'):
+        code, _, err = call('mnist', *flags, '--resume')
+        assert (code, err.count('\n')) == (1, 1)
+        assert err.startswith(f'error: another process is training in {folder}')
+    assert [row['step'] for row in rows(folder)] == [*range(100, 1001, 100)]
+    assert not [*folder.glob('.lock*')]

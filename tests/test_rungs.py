@@ -20,7 +20,7 @@ RUN += ['--eval_every=10', '--keep=best', '--devices=2']
 AXES = ['--sweep=cell=elman,irnn', '--sweep=lr=1e-4,1e-3,0.01,0.1,1e200', '--sweep=seed=0,1']
 RUNGS, OFTEN = ['--rungs=3', '--eta=3'], '--checkpoint_every=0'
 
-sweeps = pytest.mark.usefixtures('shell')
+sweeps = pytest.mark.usefixtures('shell', 'traced_once')
 
 
 def train(folder, *flags):
@@ -35,7 +35,7 @@ def by_trial(folder):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, traced_once):
     """The sweep with rungs, what it printed, and the sweep without."""
     folder = tmp_path_factory.mktemp('rungs')
     train(folder / 'full', '--max_lanes=8')

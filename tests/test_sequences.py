@@ -209,6 +209,7 @@ def test_a_series_is_forecast_and_compared_with_the_baselines(tables, tmp_path):
         '--season=19',
         '--horizon=5',
         '--dense=3',
+        pictures=True,
     )
     errors = json.loads((folder / 'errors.json').read_text())
     ways = ['net', 'last value', 'last season, 19 rows', 'ridge on 12 rows']
@@ -275,7 +276,7 @@ def test_quantiles_of_several_series_are_forecast_all_rows_at_once(tables, tmp_p
     folder = tmp_path / 'run'
     shops = [f'--csv={tables / "shops.csv"}', '--id=shop', '--column=sold', '--season=5']
     flags = [*shops, *DIRECT, '--loss=quantile', '--revin', '--difference', '--inputs=price']
-    printed = run('series', folder, *flags, '--backtest=3')
+    printed = run('series', folder, *flags, '--backtest=3', pictures=True)
     errors = read(folder, 'errors.json')
     ways = ['net', 'last value', 'last season, 5 rows', 'direct ridge on 12 rows']
     assert (list(errors), list(errors['4'])) == (['1', '4'], ways)

@@ -5,7 +5,6 @@ import logging
 import re
 import shutil
 import signal
-import subprocess
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 from rnnlab.results import trials
 from rnnlab.results.trials import SweepRecord
-from tests.conftest import ROOT, call, command, ran, refused, stopped
+from tests.conftest import call, paused_training, ran, refused, stopped
 from tests.folders import final, read, rows
 
 SMALL = ['--dataset=digits', '--hidden_size=8', '--batch_size=64', '--validation=200']
@@ -152,18 +151,16 @@ def test_another_sweep_into_the_folder_is_refused(whole):
 
 
 def test_of_two_processes_on_a_sweep_one_trains_and_parts_go_together(tmp_path):
+    folder = tmp_path / 'sweep'
     axis = '--sweep=lr=log(1e-4,1e-2,6)', '--max_lanes=1', '--devices=1'
-    flags = command('mnist', *SMALL, '--steps=1500', *axis, f'--out={tmp_path / "sweep"}')
-    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True, 'cwd': ROOT}
-    parts = '--shard=1/2', '--shard=1/2', '--shard=2/2'
-    every = [subprocess.Popen([*flags, part], **pipes) for part in parts]
-    ends = [(process.communicate()[1], process.returncode) for process in every]
-    assert sorted(code for _, code in ends) == [0, 0, 1]
-    assert ends[2][1] == 0
-    (err,) = (err for err, code in ends if code)
-    assert re.fullmatch(f'error: another process is training in {tmp_path / "sweep"}; .*\n', err)
-    assert [row['trial'] for row in table(tmp_path / 'sweep')] == [*'012345']
-    assert not [*tmp_path.glob('sweep/.lock*')]
+    flags = [*SMALL, '--steps=300', *axis, f'--out={folder}']
+    with paused_training('mnist', *flags, '--shard=1/2', at=folder / 'sweep.json'):
+        code, _, err = call('mnist', *flags, '--shard=1/2')
+        assert code == 1
+        assert re.fullmatch(f'error: another process is training in {folder}; .*\n', err)
+    ran('mnist', *flags, '--shard=2/2')
+    assert [row['trial'] for row in table(folder)] == [*'012345']
+    assert not [*folder.glob('.lock*')]
 
 
 def test_a_search_learns_and_resumes_to_the_same_trials(tmp_path):

@@ -122,16 +122,16 @@ def test_steps_are_optax_on_the_mean_of_each_batch(buckets):
     params = run().start(HYPER, KEY).params
     opt_state, losses = tx.init(params), []
     order = epoch_order(jax.random.fold_in(jax.random.fold_in(KEY, ORDER), 0), groups, BATCH)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, inputs, labels, lengths):
+        log = jax.nn.log_softmax(net.apply(params, inputs, lengths))
+        return -jnp.mean(log[jnp.arange(len(labels)), labels])
+
     for index in np.asarray(order)[groups.schedule]:
         index = index[index >= 0]
-
-        def loss(params, index=index):
-            log = jax.nn.log_softmax(
-                net.apply(params, examples.inputs[index], examples.lengths[index])
-            )
-            return -jnp.mean(log[jnp.arange(len(index)), examples.labels[index]])
-
-        value, grads = jax.jit(jax.value_and_grad(loss))(params)
+        value, grads = loss(params, *(part[index] for part in examples))
         losses.append(value * len(index))
         updates, opt_state = tx.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
