@@ -12,9 +12,15 @@ from experiments import memory
 from experiments.runner import lane_results, loop
 from experiments.runner.program import program_alone
 from experiments.runner.task import make_plan, resolve
-from rnnlab.data import LENGTHS, TASKS
-from rnnlab.training.optim import Hyper
-from tests.conftest import ran, refused
+from rnnlab.cells import CELLS
+from rnnlab.data import LENGTHS, TASKS, memory_sequences, of_lengths
+from rnnlab.models import network
+from rnnlab.recurrence import recurrent
+from rnnlab.training.batches import generated, in_order
+from rnnlab.training.lanes import evaluation_over_lanes, lane_mesh, over_lanes, stacked
+from rnnlab.training.optim import Hyper, optimizer
+from rnnlab.training.train import make_evaluate, make_run
+from tests.conftest import plain_jax, ran, refused
 from tests.folders import read, rows
 
 pytestmark = pytest.mark.usefixtures('shell')
@@ -51,6 +57,38 @@ def test_hand_set_weights_have_every_parity_right_at_any_length():
     for values in (tested.test, *tested.tests.values()):
         assert values['accuracy'] == 1
         assert values['loss'] < 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('name', 'classes'), [('parity', 2), ('s3', 6)])
+@pytest.mark.parametrize(
+    ('cell', 'units', 'steps', 'learns'),
+    [
+        ('elman', 48, 2500, True),
+        ('lstm', 24, 500, True),
+        ('slstm', 24, 500, True),
+        ('mingru', 64, 500, False),
+        ('rg_lru', 32, 500, False),
+    ],
+)
+def test_a_recurrent_matrix_tracks_a_state_at_8_times_the_trained_length(
+    name, classes, cell, units, steps, learns
+):
+    """Linear recurrences with positive factors cannot (arXiv 2411.12537). Three seeds."""
+    task, longer = TASKS[name](12), TASKS[name](8 * 12)
+    net = network([recurrent(CELLS[cell](units))], inputs=task.inputs, outputs=task.outputs)
+    batches = generated(of_lengths(task, 3), 50, 100)
+    run = make_run(lambda hyper: net, optimizer('adam'), batches, every=100)
+    mesh = lane_mesh(3, jax.devices()[:1])
+    with plain_jax(x64=False):
+        lanes, keys = over_lanes(run, mesh, jax.vmap), [jax.random.key(seed) for seed in range(3)]
+        settings = stacked([Hyper(lr=1e-2, clip=1.0)] * 3, keys)
+        state = lanes.advance(*settings, None, lanes.start(*settings), steps)
+        test = memory_sequences(longer, 0, 200).test
+        program = evaluation_over_lanes(mesh, jax.vmap)
+        evaluate = make_evaluate(net, in_order(test, 200), program=program)
+        right = evaluate(state.params, test)['accuracy']
+    assert min(right) > 0.9 if learns else max(right) < 1 / classes + 0.05
 
 
 @pytest.mark.slow
