@@ -76,7 +76,10 @@ class Capability(NamedTuple):
 
     @property
     def words(self) -> str:
-        return f'{self.solved}  {self.length}'
+        """Both, or where no seed solves the task the mean accuracy at the trained length."""
+        if any(self.reaches):
+            return f'{self.solved}  {self.length}'
+        return f'{fmean(next(iter(self.accuracies.values()))):.2f}'
 
     def cells(self) -> Iterator[str]:
         """Of the accuracy at each length the mean and its interval."""

@@ -15,7 +15,7 @@ from experiments.runner.console import console, drawing
 from experiments.runner.intervals import intervals, mean_and_std, told
 from experiments.runner.page import HINT, PAGE, lines_of, made
 from rnnlab.errors import InputError
-from rnnlab.results import page, plots, runs
+from rnnlab.results import page, plots, runs, trials
 from rnnlab.results.page import curves as page_curves
 from rnnlab.results.page import text
 from rnnlab.results.records import Json, Kind, Metrics, Outcome, Row, Summary
@@ -199,6 +199,9 @@ def of_several_seeds(groups: dict[str, list[Result]]) -> dict[str, list[Result]]
 
 def read(folder: Path) -> Result:
     """The run in a folder; InputError for a folder that holds none."""
+    if (folder / trials.SWEEP).exists():
+        words = f'{folder} holds a sweep: see ./launch.sh report --out={folder}'
+        raise InputError(f'{words}, or compare {folder / trials.BEST}, the run of its best trial')
     config = runs.read_json(folder / runs.CONFIG)
     with runs.located(f'{folder / runs.CONFIG} is not of a run that this version can read'):
         metrics = Metrics.from_json(config)

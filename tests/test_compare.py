@@ -75,12 +75,17 @@ def test_files_that_hold_something_else_are_one_line(tmp_path, monkeypatch, name
         (['nowhere'], 'there is no config.json in .*nowhere'),
         (['broken'], 'config.json cannot be read'),
         (['old'], 'is not of a run that this version can read'),
+        (['sweep'], 'holds a sweep: .*report .*or compare .*best'),
     ],
 )
 def test_compare_says_what_is_no_run(tmp_path, capsys, folders, words):
-    for name, text in (('broken', '{'), ('old', '{"experiment": "imdb"}')):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / 'config.json').write_text(text)
+    for path, text in (
+        ('broken/config.json', '{'),
+        ('old/config.json', '{"experiment": "imdb"}'),
+        ('sweep/sweep.json', '{}'),
+    ):
+        (tmp_path / path).parent.mkdir()
+        (tmp_path / path).write_text(text)
     with pytest.raises(InputError, match=words):
         compared(tmp_path, folders, capsys)
     assert capsys.readouterr().out == ''

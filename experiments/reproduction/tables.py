@@ -117,19 +117,24 @@ def seeds_table(prefix: str, recipes: Recipes, results: Results) -> str:
 def capabilities(recipes: Recipes, results: Results) -> str:
     """A line for each cell and a column for each task, of a table that `capabilities` wrote.
 
-    Where at least one seed solves a task: how many do, and up to which length their median. Else
-    the mean accuracy at the trained length.
+    Where a seed solves a task: how many do, and up to which length their median, bold if that is
+    the longest. Else the mean accuracy at the trained length.
     """
     with (ROOT / 'experiments' / 'recipes' / RESULTS / 'capabilities.csv').open() as file:
-        rows = [*csv.DictReader(file)]
-    cells, tasks = ([*dict.fromkeys(row[name] for row in rows)] for name in ('cell', 'task'))
-    words = {
-        (row['cell'], row['task']): row['1x'].split()[0]
-        if row['solved'].startswith('0')
-        else f'**{row["solved"]}, {row["reaches"]}**'
-        for row in rows
-    }
-    lines = [[f'`{cell}`', *(words.get((cell, task), '-') for task in tasks)] for cell in cells]
+        columns, *rows = csv.reader(file)
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        own = dict(zip(columns, row, strict=True))
+        words = f'{own["solved"]}, {own["reaches"]}'
+        if own['reaches'] == columns[-1]:
+            words = f'**{words}**'
+        elif own['solved'].startswith('0'):
+            words = own['1x'].partition(' ')[0]
+        found.setdefault(own['cell'], {})[own['task']] = words
+    tasks = [*dict.fromkeys(task for line in found.values() for task in line)]
+    lines = [
+        [f'`{cell}`', *(line.get(task, '-') for task in tasks)] for cell, line in found.items()
+    ]
     return markdown(['cell', *(f'`{task}`' for task in tasks)], lines)
 
 

@@ -32,7 +32,7 @@ def capabilities(
     image = axes.imshow(grid, aspect='auto', cmap=SHADES, vmin=0, vmax=len(lengths))
     axes.set_xticks(range(len(tasks)), map(plain, tasks), rotation=30, ha='right')
     axes.set_yticks(range(len(cells)), map(plain, cells))
-    words = 'seeds that solve the task, and the length that the median seed solves'
+    words = 'seeds that solve it, and the length that the median solves; where none does, accuracy'
     axes.set_title(f'{plain(title)}:\n{words}', fontsize=10)
     bar = figure.colorbar(image, label='length, times the trained')
     bar.set_ticks(range(len(lengths) + 1), labels=['none', *lengths])
