@@ -12,8 +12,9 @@ import pytest
 
 from experiments import mnist
 from experiments.runner import processes
+from rnnlab.cells.params import named_leaves
 from rnnlab.errors import InputError
-from rnnlab.training.checkpoint import by_name, open_checkpoints, restore
+from rnnlab.training.checkpoint import open_checkpoints, restore
 from rnnlab.training.devices import batch_mesh, evenly
 from tests.conftest import call, command, refused, same
 from tests.folders import rows
@@ -58,7 +59,7 @@ def checkpoint(folder):
     with open_checkpoints(folder / 'checkpoint') as checkpoints:
         saved = restore(checkpoints)
     saved['history'].pop('seconds')
-    return {name: leaf for name, leaf in by_name(saved).items() if name != 'seconds'}
+    return {name: leaf for name, leaf in named_leaves(saved).items() if name != 'seconds'}
 
 
 @pytest.mark.slow
