@@ -154,7 +154,7 @@ def ran(experiment, *flags, **options):
 
 @contextlib.contextmanager
 def paused_training(*argv, at):
-    """An experiment as a process, which stands still inside from when there is a file `at`."""
+    """An experiment in another process, which is paused once the file `at` is written."""
     process = subprocess.Popen(command(*argv), cwd=ROOT, stdout=subprocess.DEVNULL)
     while not at.exists():
         assert process.poll() is None
