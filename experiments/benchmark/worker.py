@@ -11,6 +11,7 @@ import sys
 from experiments.benchmark import peers
 from experiments.benchmark.timing import warm_seconds
 from experiments.benchmark.work import SHAPES
+from experiments.runner.machine import keep_memory
 
 
 def serve(name: str) -> None:
@@ -31,4 +32,5 @@ def serve(name: str) -> None:
 
 if __name__ == '__main__':
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the race reports an interrupt
+    keep_memory(arenas=0 if sys.argv[1].startswith('torch') else 1)  # with one torch is slower
     serve(sys.argv[1])

@@ -26,7 +26,7 @@ from experiments.runner.fields import (
     specs,
     types_of,
 )
-from experiments.runner.machine import CORES, devices_noted
+from experiments.runner.machine import CORES, devices_noted, keep_memory
 from experiments.runner.training import Training
 from rnnlab.data.cache import cache_folder, processor, trim
 from rnnlab.errors import InputError, first_line
@@ -50,6 +50,7 @@ def run(config: type[C], main: Callable[..., None], takes_arguments: bool = Fals
         logging.set_verbosity(logging.ERROR)
         with one_line_errors():
             given, rest = parsed[0]
+            keep_memory()
             claim_cores(given)
             if not getattr(given, 'compile_for', None):  # whose programs cannot be read back
                 keep_programs()
