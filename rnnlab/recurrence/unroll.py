@@ -37,7 +37,7 @@ def engines(cell: Cell, platform: str | None = None) -> list[str]:
     """
     if isinstance(cell.form, Gated):
         on_cpu = cell.form.native and (platform or jax.default_backend()) == 'cpu'
-        return [*(['native'] if on_cpu and kernels() else []), 'gated', 'scan']
+        return [*(['native'] if on_cpu and kernels('float32') else []), 'gated', 'scan']
     if isinstance(cell.form, Linear):
         cpu = (platform or jax.default_backend()) == 'cpu'
         return [*(['linear', 'associative'] if cpu else ['associative', 'linear']), 'scan']

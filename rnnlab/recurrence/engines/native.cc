@@ -33,6 +33,10 @@
 
 namespace ffi = xla::ffi;
 
+#if !defined(REAL)
+#define REAL float  // of the functions that JAX calls: each type is a library of its own
+#endif
+
 // Bytes of a vector, and rows of a register block: 2 ROWS sums, two weights and one input fit into
 // the registers of the instruction set.
 #if defined(__AVX512F__)
@@ -755,16 +759,12 @@ auto binding() {
       .Attr<int32_t>("threads");
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_forward_f32, (run<float, false>), binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_forward_f64, (run<double, false>), binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_backward_f32, (run<float, true>), binding());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_backward_f64, (run<double, true>), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_forward, (run<REAL, false>), binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(rnnlab_backward, (run<REAL, true>), binding());
 
 // The widths of the gates and of the memory that a step keeps, for a cell of so many units.
-extern "C" void rnnlab_widths(int32_t number, int64_t hidden, bool is_double, int64_t* widths) {
-  auto put = [&](const auto& cell) {
-    const Layout layout(cell, hidden);
-    widths[0] = cell.gates ? layout.width : 0, widths[1] = cell.memory ? layout.padded : 0;
-  };
-  is_double ? put(cell_at<double>(number)) : put(cell_at<float>(number));
+extern "C" void rnnlab_widths(int32_t number, int64_t hidden, int64_t* widths) {
+  const auto cell = cell_at<REAL>(number);
+  const Layout layout(cell, hidden);
+  widths[0] = cell.gates ? layout.width : 0, widths[1] = cell.memory ? layout.padded : 0;
 }

@@ -33,6 +33,7 @@ from rnnlab.recurrence.masking import Constants, Inputs, LastOutput, Masked, Out
 
 SOURCE = Path(__file__).with_name('native.cc')
 KERNELS = 'elman_tanh', 'elman_relu', 'lstm', 'gru'  # by their number in native.cc
+REALS = {'float32': 'float', 'float64': 'double'}  # a library each
 OPTIONS = '-O3', '-march=native', '-std=c++17', '-shared', '-fPIC', '-pthread'
 
 
@@ -136,8 +137,8 @@ def takes(cell: Masked, constants: Constants, carry: Carry, inputs: Inputs) -> b
         return False
     leaves = jax.tree.leaves((constants, carry, inputs.x))
     types = {leaf.dtype for leaf in leaves}
-    one = len(types) == 1 and types <= {np.dtype('float32'), np.dtype('float64')}
-    return one and inputs.x.size > 0
+    one = len(types) == 1 and types.pop().name
+    return one in REALS and inputs.x.size > 0 and kernels(one) is not None
 
 
 def weights(params: Params, hidden: int) -> Sequence[Array]:
@@ -164,7 +165,7 @@ def values(
     """(ys, h, c, gates, cs), the last two for the gradient."""
     time_steps, batch, _ = floats.x.shape
     hidden = floats.h.shape[-1]
-    gates, memory = widths(options.kernel, hidden, floats.x.dtype == np.float64)
+    gates, memory = widths(options.kernel, hidden, floats.x.dtype.name)
     shapes = [
         (time_steps, batch, hidden) if outputs else (0,),
         floats.h.shape,
@@ -216,7 +217,7 @@ def call(
     attributes = {'cell': np.int32(options.kernel), 'threads': np.int32(threads)}
 
     run = jax.ffi.ffi_call(
-        f'rnnlab_{name}_f{8 * dtype.itemsize}',
+        f'rnnlab_{name}_{dtype.name}',
         [jax.ShapeDtypeStruct(shape, dtype) for shape in shapes],
         vmap_method='sequential',
     )
@@ -229,23 +230,23 @@ def refuse(*_: object) -> NoReturn:
     raise InputError("engine 'native' has first derivatives alone; `engine=gated` has others")
 
 
-def widths(kernel: int, hidden: int, is_double: bool) -> tuple[int, int]:
+def widths(kernel: int, hidden: int, dtype: str) -> tuple[int, int]:
     """The widths of the gates and of the memory c that a step keeps, each padded; 0 for none."""
     out = (ctypes.c_int64 * 2)()
-    compiled = kernels()
+    compiled = kernels(dtype)
     assert compiled
-    compiled.rnnlab_widths(kernel, ctypes.c_int64(hidden), ctypes.c_bool(is_double), out)
+    compiled.rnnlab_widths(kernel, ctypes.c_int64(hidden), out)
     return out[0], out[1]
 
 
 @cache
-def kernels() -> ctypes.CDLL | None:
+def kernels(dtype: str) -> ctypes.CDLL | None:
     """native.cc compiled and registered with JAX; None, and one warning, where that fails."""
     try:
-        compiled = ctypes.CDLL(str(build()))
-        for name in ('forward_f32', 'forward_f64', 'backward_f32', 'backward_f64'):
+        compiled = ctypes.CDLL(str(build(REALS[dtype])))
+        for name in ('forward', 'backward'):
             handler = jax.ffi.pycapsule(getattr(compiled, f'rnnlab_{name}'))
-            jax.ffi.register_ffi_target(f'rnnlab_{name}', handler, platform='cpu')
+            jax.ffi.register_ffi_target(f'rnnlab_{name}_{dtype}', handler, platform='cpu')
     except (OSError, subprocess.SubprocessError, AttributeError) as error:
         reason = str(getattr(error, 'stderr', '') or error).strip().splitlines()[:1]
         warnings.warn(f'no native engine, gated serves: {"".join(reason)}', stacklevel=2)
@@ -253,10 +254,12 @@ def kernels() -> ctypes.CDLL | None:
     return compiled
 
 
-def build() -> Path:
-    """The compiled library of this source, compiler, processor and JAX, from the cache if there."""
+def build(real: str) -> Path:
+    """The compiled library of this source, type, compiler, processor and JAX, from the cache if
+    there."""
     compiler = shlex.split(os.environ.get('CXX') or 'c++')
-    command = [*compiler, *OPTIONS, f'-I{jax.ffi.include_dir()}', str(SOURCE)]
+    options = *OPTIONS, f'-DREAL={real}', f'-I{jax.ffi.include_dir()}'
+    command = [*compiler, *options, str(SOURCE)]
     version = subprocess.run([*compiler, '--version'], capture_output=True, text=True, check=True)
     parts = SOURCE.read_text(), version.stdout, repr(command), jax.lib.__version__, processor()
     key = hashlib.sha256('\0'.join(parts).encode()).hexdigest()[:16]
