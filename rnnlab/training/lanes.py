@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rnnlab.cells.base import Tree
+from rnnlab.cells.base import Arrays, Tree
 from rnnlab.data import Split
 from rnnlab.models import Model
 from rnnlab.recurrence.masking import choose
@@ -146,7 +146,12 @@ def placed(state: TrainState, mesh: Mesh) -> TrainState:
 
 def lane(tree: Tree, number: int) -> Tree:
     """The entries of one lane on the host, and the step, which lanes share."""
-    return jax.tree.map(lambda leaf: np.array(leaf[number] if leaf.ndim else leaf), tree)
+
+    def own(leaf: Arrays) -> np.ndarray:
+        every = np.asarray(leaf)  # on the host: there a part of it needs no program
+        return every[number].copy() if every.ndim else every
+
+    return jax.tree.map(own, tree)
 
 
 @jax.jit

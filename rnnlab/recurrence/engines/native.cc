@@ -715,7 +715,8 @@ struct Reader {
   template <class S> S* result() { return data(**out.get<Buffer<S>>(results++)); }
 };
 
-// x, W, U, b, c, h0, c0, h_reset, c_reset, mask, valid, reset; for the gradient also stop, ys,
+// x, W, U, b, c, h0, c0, h_reset, c_reset, mask, valid, reset (without U its rows follow those of W
+// in one array, in the gradient too); for the gradient also stop, ys,
 // gates, cs, d_ys, d_h, d_c -> ys, h, c, gates, cs; or d_x, d_W, d_U, d_b, d_bc, d_h0, d_c0,
 // d_h_reset, d_c_reset, d_mask.
 template <class S, bool gradient>
@@ -729,6 +730,8 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets o
   for (const S** to : {&call.x, &call.W, &call.U, &call.b, &call.c, &call.h0, &call.c0,
                        &call.h_reset, &call.c_reset, &call.mask})
     *to = reader.next<S>();
+  const int64_t of_W = call.D * in.get<Buffer<S>>(1)->dimensions()[1];
+  if (!call.U) call.U = call.W + of_W;
   call.valid = reader.flags(), call.reset = reader.flags();
   if constexpr (gradient) {
     call.stop = reader.flags();
@@ -738,6 +741,7 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets o
     for (S** to : {&call.d_x, &call.d_W, &call.d_U, &call.d_b, &call.d_bc, &call.d_h0,
                    &call.d_c0, &call.d_h_reset, &call.d_c_reset, &call.d_mask})
       *to = reader.result<S>();
+    if (!call.d_U) call.d_U = call.d_W + of_W;
   } else {
     for (S** to : {&call.ys, &call.h, &call.c_last, &call.gates, &call.cs})
       *to = reader.result<S>();

@@ -52,7 +52,7 @@ class Floats(NamedTuple):
     """The arguments of native.cc that have a gradient; an empty array for one that is not there."""
 
     x: Array  # [T, B, D]
-    kernel: Array  # [D, N]
+    kernel: Array  # [D, N], or [D + H, N] with the recurrent one below
     recurrent_kernel: Array  # [H, N]
     bias: Array  # [N]
     recurrent_bias: Array  # [N], of a GRU
@@ -101,14 +101,18 @@ def native(
     initial = cell.cell.carry(params, tuple(batch)) if inputs.reset is not None else None
     if mask is not None:
         mask = jnp.broadcast_to(mask, before.h.shape)
-    kernel, recurrent_kernel, bias, recurrent_bias = weights(params, hidden)
+    bias, recurrent_bias = params['bias'], rows(None)
+    if 'recurrent_kernel' in params:  # a GRU
+        recurrent_bias = params['recurrent_bias']
+    elif 'recurrent_bias' in params:
+        bias = bias + params['recurrent_bias']
     h, c, h_reset, c_reset = (
         rows(getattr(carry, name, None)) for carry in (before, initial) for name in 'hc'
     )
     floats = Floats(
         x=rows(inputs.x, 1),
-        kernel=kernel,
-        recurrent_kernel=recurrent_kernel,
+        kernel=params['kernel'],
+        recurrent_kernel=params.get('recurrent_kernel', rows(None)),
         bias=bias,
         recurrent_bias=recurrent_bias,
         h=h,
@@ -139,17 +143,6 @@ def takes(cell: Masked, constants: Constants, carry: Carry, inputs: Inputs) -> b
     types = {leaf.dtype for leaf in leaves}
     one = len(types) == 1 and types.pop().name
     return one in REALS and inputs.x.size > 0 and kernels(one) is not None
-
-
-def weights(params: Params, hidden: int) -> Sequence[Array]:
-    """(kernel, recurrent_kernel, bias, recurrent_bias): the latter is a GRU's, else added."""
-    bias = params['bias']
-    if 'recurrent_kernel' in params:
-        return params['kernel'], params['recurrent_kernel'], bias, params['recurrent_bias']
-    kernel, recurrent = jnp.split(params['kernel'], [params['kernel'].shape[0] - hidden])
-    if 'recurrent_bias' in params:
-        bias = bias + params['recurrent_bias']
-    return kernel, recurrent, bias, jnp.zeros(0, bias.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
