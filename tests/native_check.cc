@@ -24,10 +24,6 @@ Numbers normal(int64_t size, double scale) {
   return numbers;
 }
 
-struct Threads {
-  template <class F> void Schedule(F&& f) { std::thread(f).detach(); }
-};
-
 // What is differentiated, in the order of native.py's Floats; an empty one is not there.
 enum { X, W, U, BIAS, BIAS_H, H0, C0, H_RESET, C_RESET, MASK, INPUTS };
 
@@ -79,8 +75,7 @@ struct Case {
     for (int i = 0; i < INPUTS; ++i) *at[i] = values[i].empty() ? nullptr : values[i].data();
     call.ys = ys.data(), call.gates = gates.data(), call.cs = cs.data();
     call.h = h.data(), call.c_last = c.data();
-    Threads pool;
-    forward<double>(call, threads, pool);
+    forward<double>(call, threads);
     double sum = 0;
     for (size_t i = 0; i < ys.size(); ++i) sum += ys[i] * weights[i];
     for (size_t i = 0; i < h.size(); ++i) sum += h[i] * d_h[i];
@@ -99,8 +94,7 @@ struct Case {
     for (int i = 0; i < INPUTS; ++i) *at[i] = out[i].empty() ? nullptr : out[i].data();
     call.d_ys = weights.data(), call.d_h = d_h.data();
     call.d_c = d_c.empty() ? nullptr : d_c.data();
-    Threads pool;
-    backward<double>(call, threads, pool);
+    backward<double>(call, threads);
     return out;
   }
 

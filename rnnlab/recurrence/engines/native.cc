@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <queue>
 #include <thread>
 #include <vector>
 #if defined(__SSE__)
@@ -372,16 +373,49 @@ template <class S> struct Call {
   }
 };
 
-// Runs work(0) to work(n - 1), each once, on this thread and on idle ones of the pool. A thread
-// takes what is left, so that this one never waits for a part that has not begun.
-template <class Pool>
-void share(int64_t n, int64_t threads, Pool& pool, const std::function<void(int64_t)>& work) {
+// Threads beside the one that calls, which sleep between calls and are there until the process
+// ends. With XLA's own pool a part would run on another thread each time, and find nothing of what
+// it reads in that core's cache.
+class Helpers {
+ public:
+  explicit Helpers(int64_t number) {
+    for (; number > 0; --number) std::thread([this] { serve(); }).detach();
+  }
+  void run(std::function<void()> task) {
+    std::lock_guard<std::mutex> lock(mutex);
+    tasks.push(std::move(task));
+    filled.notify_one();
+  }
+
+ private:
+  void serve() {
+    while (true) {
+      std::unique_lock<std::mutex> lock(mutex);
+      filled.wait(lock, [&] { return !tasks.empty(); });
+      const auto task = std::move(tasks.front());
+      tasks.pop();
+      lock.unlock();
+      task();
+    }
+  }
+
+  std::mutex mutex;
+  std::condition_variable filled;
+  std::queue<std::function<void()>> tasks;
+};
+
+// Runs work(0) to work(n - 1), each once, on this thread and on helpers: on one thread, or where
+// `threads` is 0 on one for each core. A thread takes what is left, so that this one never waits
+// for a part that has not begun.
+inline void share(int64_t n, int64_t threads, const std::function<void(int64_t)>& work) {
   struct State {
     std::atomic<int64_t> next{0};
     int64_t done = 0;
     std::mutex mutex;
     std::condition_variable ended;
   };
+  static const int64_t cores = std::min<int64_t>(PARTS, std::thread::hardware_concurrency());
+  static Helpers& helpers = *new Helpers(cores - 1);
   auto state = std::make_shared<State>();
   const std::function<void(int64_t)>* call = &work;  // outlives every part, not every task
   auto take = [state, n, call]() {
@@ -391,10 +425,8 @@ void share(int64_t n, int64_t threads, Pool& pool, const std::function<void(int6
       if (++state->done == n) state->ended.notify_all();
     }
   };
-  for (int64_t other = 1; other < std::min(n, threads); ++other) {
-    auto task = take;
-    pool.Schedule(std::move(task));
-  }
+  for (int64_t other = 1; other < std::min(n, threads ? threads : cores); ++other)
+    helpers.run(take);
   take();
   std::unique_lock<std::mutex> lock(state->mutex);
   state->ended.wait(lock, [&] { return state->done == n; });
@@ -528,8 +560,7 @@ void forward_part(const Call<S>& call, const Layout<S>& layout, const S* packed,
   if (call.cell.memory) copy_rows(call.c_last + from * H, H, c, P, rows, H);
 }
 
-template <class S, class Pool>
-void forward(const Call<S>& call, int64_t threads, Pool& pool) {
+template <class S> void forward(const Call<S>& call, int64_t threads) {
   const Layout<S> layout(call.cell, call.H);
   in_large_pages(call.ys, call.T * call.B * call.H);
   in_large_pages(call.gates, call.T * call.B * layout.width);
@@ -543,7 +574,7 @@ void forward(const Call<S>& call, int64_t threads, Pool& pool) {
       bias[layout.begin[j] + u] = (x >= 0 ? call.b[x * call.H + u] : S(0)) +
                                   (h >= 0 && call.c ? call.c[h * call.H + u] : S(0));
     }
-  share(call.parts(), threads, pool, [&](int64_t part) {
+  share(call.parts(), threads, [&](int64_t part) {
     const int64_t from = call.from(part);
     forward_part<S>(call, layout, packed, bias, from, call.from(part + 1) - from);
   });
@@ -667,8 +698,7 @@ void backward_part(const Call<S>& call, const Layout<S>& layout, const S* packed
   if (call.cell.memory) copy_rows(call.d_c0 + from * H, H, dc, P, rows, H);
 }
 
-template <class S, class Pool>
-void backward(const Call<S>& call, int64_t threads, Pool& pool) {
+template <class S> void backward(const Call<S>& call, int64_t threads) {
   const Layout<S> layout(call.cell, call.H);
   const int64_t K = call.D + call.H + 1, H = call.H, each = layout.width * K;
   const int64_t N = layout.columns;
@@ -676,7 +706,7 @@ void backward(const Call<S>& call, int64_t threads, Pool& pool) {
   S* sums = scratch<S, 3>(call.parts() * each);
   for (S* to : {call.d_h_reset, call.d_c_reset, call.d_mask})
     if (to) std::fill(to, to + call.B * H, S(0));
-  share(call.parts(), threads, pool, [&](int64_t part) {
+  share(call.parts(), threads, [&](int64_t part) {
     const int64_t from = call.from(part);
     backward_part<S>(call, layout, packed, sums + part * each, from, call.from(part + 1) - from);
   });
@@ -720,8 +750,8 @@ struct Reader {
 // gates, cs, d_ys, d_h, d_c -> ys, h, c, gates, cs; or d_x, d_W, d_U, d_b, d_bc, d_h0, d_c0,
 // d_h_reset, d_c_reset, d_mask.
 template <class S, bool gradient>
-ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets out, int32_t cell,
-               bool reverse, int32_t threads) {
+ffi::Error run(ffi::RemainingArgs in, ffi::RemainingRets out, int32_t cell, bool reverse,
+               int32_t threads) {
   Call<S> call = {};
   call.cell = cell_at<S>(cell);
   const auto x = in.get<Buffer<S>>(0)->dimensions(), h0 = in.get<Buffer<S>>(5)->dimensions();
@@ -746,16 +776,13 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs in, ffi::RemainingRets o
     for (S** to : {&call.ys, &call.h, &call.c_last, &call.gates, &call.cs})
       *to = reader.result<S>();
   }
-  if (threads < 1)  // the pool may have more threads than there are cores
-    threads = std::min<int64_t>(pool.num_threads(), std::thread::hardware_concurrency());
-  if constexpr (gradient) backward<S>(call, threads, pool);
-  else forward<S>(call, threads, pool);
+  if constexpr (gradient) backward<S>(call, threads);
+  else forward<S>(call, threads);
   return ffi::Error::Success();
 }
 
 auto binding() {
   return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
       .RemainingArgs()
       .RemainingRets()
       .Attr<int32_t>("cell")

@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero
 
-from rnnlab.cells.base import Carry, Params
+from rnnlab.cells.base import Carry
 from rnnlab.data.cache import cache_folder, processor
 from rnnlab.errors import InputError
 from rnnlab.precision import reduced
