@@ -2,15 +2,20 @@
 
 import importlib
 import os
+import platform
+import resource
 import shlex
 import sys
+from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from experiments.runner import console
 from experiments.runner.cli import command, one_line_errors, parse
 from experiments.runner.fields import specs
+from experiments.runner.machine import keep_memory
 from rnnlab.data import cache
 from rnnlab.errors import InputError
 
@@ -142,3 +147,15 @@ def test_an_experiment_trims_the_cache(own_cache, monkeypatch):
         file.truncate(cache.MOST + 1)  # a hole, which takes no room
     launch('report', '--out=nowhere')
     assert not (own_cache / 'old').exists()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='another allocator')
+def test_memory_that_is_freed_stays_in_the_process():
+    def resident():
+        return int(Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+    keep_memory()
+    array = np.ones(8_000_000)
+    before, size = resident(), array.nbytes
+    del array
+    assert resident() > before - size / 2
