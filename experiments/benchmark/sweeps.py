@@ -30,25 +30,28 @@ def trials() -> list[Settings]:
 
 
 def time_sweeps(peers: Sequence[str], repeats: int) -> None:
-    """Times whole processes, start-up and compilation included, and prints a table."""
-    ways = ['one sweep', 'a process a trial']
+    """Times whole processes, start-up and compilation included, and prints a table.
+
+    Each way begins with nothing compiled; 'one sweep again' is the same with all of it kept.
+    """
+    ways = {'one sweep': 'lanes', 'one sweep again': 'lanes', 'a process a trial': 'alone'}
     if 'torch' in peers:
         require(['torch'])
-        ways.append('torch, one process')
+        ways['torch, one process'] = 'torch'
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(repeats):
-        for way in ways:
-            with tempfile.TemporaryDirectory() as out:
+        with tempfile.TemporaryDirectory() as folder:
+            for way, cache in ways.items():
                 began = time.perf_counter()
-                run_all(way, out)
+                run_all(way, f'{folder}/{way}', f'{folder}/{cache}')
                 times[way].append(time.perf_counter() - began)
     print_table(times, len(trials()))
 
 
-def run_all(way: str, out: str) -> None:
-    """Trains all trials in one of those ways."""
+def run_all(way: str, out: str, cache: str) -> None:
+    """Trains all trials in one of those ways, with that folder of compiled programs."""
     commands: list[list[str]] = []
-    if way == 'one sweep':
+    if way.startswith('one sweep'):
         commands = [[*MNIST, *(f'--sweep={axis}' for axis in AXES), f'--out={out}/sweep']]
     elif way == 'a process a trial':
         for number, settings in enumerate(trials()):
@@ -57,7 +60,8 @@ def run_all(way: str, out: str) -> None:
     else:
         commands = [child('sweeps')]
     for command in commands:
-        if subprocess.run(command, env=environment(), stdout=subprocess.DEVNULL).returncode:
+        variables = environment() | {'XDG_CACHE_HOME': cache}
+        if subprocess.run(command, env=variables, stdout=subprocess.DEVNULL).returncode:
             raise InputError(f'{way} failed; see its output above')
 
 

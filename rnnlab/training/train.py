@@ -6,13 +6,13 @@ chunks changes no bit of it.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 from jax import Array, lax
 from jax.sharding import Mesh
 
@@ -61,7 +61,9 @@ def mean(total: Array, count: Array | np.ndarray) -> Tree:
     return value.item() if np.ndim(value) == 0 else value
 
 
-class TrainState(struct.PyTreeNode):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
     """Everything that changes in a run.
 
     Once the loss or gradient of a step is not finite, nothing changes any more but `step`, which
@@ -75,6 +77,9 @@ class TrainState(struct.PyTreeNode):
     totals: Totals
     carry: Carry = None  # initial carry of the next batch, where batches continue
     stopped: Array | None = None  # whether a lane ended before the others; None: none can
+
+    def replace(self, **changes: Tree) -> 'TrainState':
+        return replace(self, **changes)
 
     @property
     def finite(self) -> Array:
