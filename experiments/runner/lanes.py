@@ -222,8 +222,8 @@ def write_run(
     runs.write_lines(folder / runs.METRICS, (row.to_json() for row in curves[trial.number]))
 
     def of_lane(leaf: Arrays) -> np.ndarray:
-        own = np.asarray(leaf)  # on the host: there a part of it needs no program
-        return own[lane : lane + 1].copy() if own.ndim else own
+        own = np.asarray(leaf)  # on the host, where a part of it needs no program
+        return np.array(own[lane : lane + 1] if own.ndim else own)
 
     tree = jax.tree.map(of_lane, progress.tree() | {'history': {}})
     tree['history'] = jax.tree.map(lambda leaf: leaf[:, lane : lane + 1], progress.history)

@@ -148,8 +148,8 @@ def lane(tree: Tree, number: int) -> Tree:
     """The entries of one lane on the host, and the step, which lanes share."""
 
     def own(leaf: Arrays) -> np.ndarray:
-        every = np.asarray(leaf)  # on the host: there a part of it needs no program
-        return every[number].copy() if every.ndim else every
+        every = np.asarray(leaf)  # on the host, where a part of it needs no program
+        return np.array(every[number] if every.ndim else every)
 
     return jax.tree.map(own, tree)
 
