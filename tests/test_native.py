@@ -74,6 +74,7 @@ def test_any_shape_gives_what_the_scan_gives(number):
     time_steps, batch, inputs, hidden = (int(3 * 10 ** random.uniform(-0.5, 1.2)) for _ in range(4))
     make = CELLS[[*CELLS][number % 4]]
     cell, params, xs = example(make, time_steps, batch, inputs, hidden)
+    params = jax.tree.map(lambda leaf: leaf / 2, params)  # else a relu grows until sin is chaotic
     options = {'reverse': bool(number % 3 == 0), 'bptt': None if number % 2 else 3}
     options['lengths'] = jnp.asarray(random.integers(0, time_steps + 1, batch))
     if number % 3:
