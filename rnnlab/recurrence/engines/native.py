@@ -139,10 +139,9 @@ def takes(cell: Masked, constants: Constants, carry: Carry, inputs: Inputs) -> b
     """Whether native.cc computes this: the cell, the types, the masks."""
     if cell.cell.form.native is None or inputs.zoneout is not None or reduced():
         return False
-    leaves = jax.tree.leaves((constants, carry, inputs.x))
-    types = {leaf.dtype for leaf in leaves}
-    one = len(types) == 1 and types.pop().name
-    return one in REALS and inputs.x.size > 0 and kernels(one) is not None
+    types = {leaf.dtype.name for leaf in jax.tree.leaves((constants, carry, inputs.x))}
+    one = len(types) == 1 and types <= REALS.keys()
+    return one and inputs.x.size > 0 and kernels(*types) is not None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
